@@ -1,0 +1,277 @@
+/**
+ * The instruction set. One entry says how a kernel call is encoded and which memory it touches; the builder,
+ * the validator, the disassembler and the documentation of the C side (`native/kernels.h`) follow from it.
+ *
+ * Words are 32-bit little-endian. An `addr` takes two words (region, byte offset), everything else one.
+ * Strides and sizes count elements (4 bytes) unless a name says bytes.
+ */
+import { type Address, ELEMENT_BYTES, TILE } from './program.ts';
+
+export type FieldType = 'addr' | 'u32' | 'f32';
+export type Fields = Readonly<Record<string, FieldType>>;
+export type Values<F extends Fields> = { [K in keyof F]: F[K] extends 'addr' ? Address : number };
+
+/** A stretch of memory that an instruction touches. */
+export interface Extent {
+  readonly what: string;
+  readonly address: Address;
+  readonly bytes: number;
+  readonly access: 'read' | 'write';
+}
+
+interface Instruction<F extends Fields> {
+  readonly code: number;
+  readonly fields: F;
+  /** What the call touches. Throws an Error with the reason where a field has a value without meaning. */
+  readonly extents: (values: Values<F>) => Extent[];
+}
+
+const define = <const F extends Fields>(instruction: Instruction<F>): Instruction<F> => instruction;
+
+const elements = (
+  what: string,
+  address: Address,
+  count: number,
+  access: Extent['access'] = 'read',
+): Extent => ({
+  what,
+  address,
+  bytes: count * ELEMENT_BYTES,
+  access,
+});
+
+const oneOf = (what: string, got: number, count: number): void => {
+  if (!Number.isInteger(got) || got < 0 || got >= count) {
+    throw new Error(`${what} is ${got}, expected 0 to ${count - 1}`);
+  }
+};
+
+/** Last element touched + 1 by a strided walk. */
+const span = (...walks: readonly (readonly [count: number, stride: number])[]): number =>
+  walks.some(([count]) => count === 0)
+    ? 0
+    : walks.reduce((sum, [count, stride]) => sum + (count - 1) * stride, 1);
+
+export const reduceKinds = { sum: 0, max: 1, min: 2, prod: 3, argmax: 4, argmin: 5 } as const;
+export const softmaxKinds = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as const;
+/** How `gatherRows` reads its source. u8 and i32 sources may also be converted to f32. */
+export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
+
+/** Rows of B that a matrix product packs at a time (all builds), and the widest column panel of any build. */
+export const MATMUL_KC = 256;
+export const MATMUL_PANEL = 64;
+
+/** Scratch for `matmul`, in bytes: enough for every build's packing of a K-block of A and B. */
+export const matmulScratchBytes = (m: number, n: number, k: number): number => {
+  const depth = Math.min(Math.max(k, 1), MATMUL_KC);
+  const padded = (size: number): number => Math.ceil(Math.max(size, 1) / MATMUL_PANEL) * MATMUL_PANEL;
+  // Packed A, packed B, and 32 levels of a tile's partial sums (tree over segments).
+  return ELEMENT_BYTES * (depth * (padded(m) + padded(n)) + 32 * MATMUL_PANEL * MATMUL_PANEL);
+};
+
+export const instructions = {
+  /**
+   * C[b] = Σ over segments by the tree of op(A[b, s]) op(B[b, s]); every segment adds over k in order, from +0.
+   * op(A) is [M, K], op(B) is [K, N], C is [M, N] with row stride ldc; `transA`: A is stored [K, M], `transB`:
+   * B is stored [N, K]. Two batch dimensions; a batch stride of 0 repeats the operand.
+   */
+  matmul: define({
+    code: 2,
+    fields: {
+      c: 'addr',
+      a: 'addr',
+      b: 'addr',
+      scratch: 'addr',
+      m: 'u32',
+      n: 'u32',
+      k: 'u32',
+      lda: 'u32',
+      ldb: 'u32',
+      ldc: 'u32',
+      transA: 'u32',
+      transB: 'u32',
+      batch0: 'u32',
+      batch1: 'u32',
+      strideA0: 'u32',
+      strideA1: 'u32',
+      strideB0: 'u32',
+      strideB1: 'u32',
+      strideC0: 'u32',
+      strideC1: 'u32',
+      segments: 'u32',
+      segmentA: 'u32',
+      segmentB: 'u32',
+    },
+    extents: (v) => {
+      oneOf('transA', v.transA, 2);
+      oneOf('transB', v.transB, 2);
+      if (v.segments < 1) throw new Error(`segments is ${v.segments}, expected at least 1`);
+      const a: [number, number][] = v.transA
+        ? [
+            [v.k, v.lda],
+            [v.m, 1],
+          ]
+        : [
+            [v.m, v.lda],
+            [v.k, 1],
+          ];
+      const b: [number, number][] = v.transB
+        ? [
+            [v.n, v.ldb],
+            [v.k, 1],
+          ]
+        : [
+            [v.k, v.ldb],
+            [v.n, 1],
+          ];
+      const batches = (s0: number, s1: number): [number, number][] => [
+        [v.batch0, s0],
+        [v.batch1, s1],
+      ];
+      return [
+        elements('c', v.c, span(...batches(v.strideC0, v.strideC1), [v.m, v.ldc], [v.n, 1]), 'write'),
+        elements('a', v.a, span(...batches(v.strideA0, v.strideA1), [v.segments, v.segmentA], ...a)),
+        elements('b', v.b, span(...batches(v.strideB0, v.strideB1), [v.segments, v.segmentB], ...b)),
+        { what: 'scratch', address: v.scratch, bytes: matmulScratchBytes(v.m, v.n, v.k), access: 'write' },
+      ];
+    },
+  }),
+  /**
+   * out[o, i] = reduction over n of in[o, n, i]. Sums: inner = 1 uses 16 virtual lanes (lane l adds elements
+   * l, l + 16, … in order; then the tree of design §3 over the lanes); inner > 1 adds in order of n. `argmax` and
+   * `argmin` give the i32 index of the first extreme; a NaN counts as the extreme. n = 0 gives 0 (1 for prod).
+   */
+  reduce: define({
+    code: 3,
+    fields: { out: 'addr', in: 'addr', outer: 'u32', n: 'u32', inner: 'u32', kind: 'u32' },
+    extents: (v) => {
+      oneOf('kind', v.kind, 6);
+      return [
+        elements('out', v.out, v.outer * v.inner, 'write'),
+        elements('in', v.in, v.outer * v.n * v.inner),
+      ];
+    },
+  }),
+  /** out[i] = tree over s of in[s, i] (the shard tree of design §3); in is [segments, n]. */
+  treeSum: define({
+    code: 4,
+    fields: { out: 'addr', in: 'addr', segments: 'u32', n: 'u32' },
+    extents: (v) => {
+      if (v.segments < 1) throw new Error(`segments is ${v.segments}, expected at least 1`);
+      return [elements('out', v.out, v.n, 'write'), elements('in', v.in, v.segments * v.n)];
+    },
+  }),
+  /**
+   * Batch from a data set: out[r, :] = convert(data[index[record[3] + unit[1] + r], :]) for r < rows; u8ToF32 gives
+   * (x · scale) + shift. An index outside of the data or of the index region reads as row 0 (memory stays safe).
+   */
+  gatherRows: define({
+    code: 5,
+    fields: {
+      out: 'addr',
+      data: 'addr',
+      index: 'addr',
+      record: 'addr',
+      unit: 'addr',
+      rows: 'u32',
+      width: 'u32',
+      dataRows: 'u32',
+      indexCount: 'u32',
+      kind: 'u32',
+      scale: 'f32',
+      shift: 'f32',
+    },
+    extents: (v) => {
+      oneOf('kind', v.kind, 4);
+      if (v.dataRows < 1 || v.indexCount < 1) throw new Error('an empty data set or index');
+      const sourceBytes = v.kind >= sourceKinds.u8ToI32 ? 1 : ELEMENT_BYTES;
+      return [
+        elements('out', v.out, v.rows * v.width, 'write'),
+        { what: 'data', address: v.data, bytes: v.dataRows * v.width * sourceBytes, access: 'read' },
+        elements('index', v.index, v.indexCount),
+        elements('record', v.record, 4),
+        elements('unit', v.unit, 2),
+      ];
+    },
+  }),
+  /**
+   * Uniform f32 in [0, 1) (24 bits) by Philox4x32-10: key = (record[0], record[1]) = seed; counter =
+   * (element ÷ 4, stream, record[2] = step, unit[0] + segment = shard); lane = element mod 4. Shape [segments, n].
+   */
+  random: define({
+    code: 6,
+    fields: { out: 'addr', record: 'addr', unit: 'addr', stream: 'u32', segments: 'u32', n: 'u32' },
+    extents: (v) => [
+      elements('out', v.out, v.segments * v.n, 'write'),
+      elements('record', v.record, 4),
+      elements('unit', v.unit, 2),
+    ],
+  }),
+  /** Over the last axis of in[rows, n]: softmax, log-softmax (out[rows, n]) or log-sum-exp (out[rows]). */
+  softmax: define({
+    code: 7,
+    fields: { out: 'addr', in: 'addr', rows: 'u32', n: 'u32', kind: 'u32' },
+    extents: (v) => {
+      oneOf('kind', v.kind, 3);
+      const outs = v.kind === softmaxKinds.logSumExp ? v.rows : v.rows * v.n;
+      return [elements('out', v.out, outs, 'write'), elements('in', v.in, v.rows * v.n)];
+    },
+  }),
+  /** out[r] = logSumExp(logits[r, :]) − logits[r, label[r]]; a label out of range gives NaN. */
+  crossEntropy: define({
+    code: 8,
+    fields: { out: 'addr', logits: 'addr', labels: 'addr', rows: 'u32', n: 'u32' },
+    extents: (v) => [
+      elements('out', v.out, v.rows, 'write'),
+      elements('logits', v.logits, v.rows * v.n),
+      elements('labels', v.labels, v.rows),
+    ],
+  }),
+  /** out[r, c] = (softmax(logits[r, :])[c] − [c = label[r]]) · grad[r]. */
+  crossEntropyGrad: define({
+    code: 9,
+    fields: { out: 'addr', logits: 'addr', labels: 'addr', grad: 'addr', rows: 'u32', n: 'u32' },
+    extents: (v) => [
+      elements('out', v.out, v.rows * v.n, 'write'),
+      elements('logits', v.logits, v.rows * v.n),
+      elements('labels', v.labels, v.rows),
+      elements('grad', v.grad, v.rows),
+    ],
+  }),
+  /** out[b] = sum of squares of block b of in[n], blocks of `block` elements (16 lanes, then the lane tree). */
+  sumOfSquares: define({
+    code: 10,
+    fields: { out: 'addr', in: 'addr', n: 'u32', block: 'u32' },
+    extents: (v) => {
+      if (v.block < 1) throw new Error(`block is ${v.block}, expected at least 1`);
+      return [elements('out', v.out, Math.ceil(v.n / v.block), 'write'), elements('in', v.in, v.n)];
+    },
+  }),
+} as const;
+
+export type InstructionName = keyof typeof instructions;
+export type InstructionValues<N extends InstructionName> = Values<(typeof instructions)[N]['fields']>;
+
+/**
+ * The elementwise chain, the one instruction of variable length:
+ * `[1, words, total, rank, nIn, nReg, nOut, nOps, scratch:addr, journal:addr, tick:addr]`, then `dims[rank]`, then
+ * per input `[addr, kind, strides[rank]]`, per step `[microOp, dst, a, b, c, imm]`, per output `[addr]`.
+ *
+ * Slots are numbered inputs first, then registers, then outputs. For every tile of TILE elements (row-major over
+ * `dims`) all steps run in order; a step may read any slot that was written before. `constant` steps fill their
+ * register once, before the first tile, and no other step writes it. An output has the full shape, contiguous.
+ *
+ * With a journal (2 words, zero at first) the call may be cut off anywhere and run again without harm, also in
+ * place: outputs are computed into scratch and committed tile by tile. journal = [tick, progress]: a call whose
+ * record's tick differs starts anew (progress = 0, then the tick is written); progress = 2 · tile while it computes,
+ * 2 · tile + 1 while it copies. A call that finds an odd progress copies that tile from scratch first. A tile in
+ * which some output is not finite is not committed, and word 2 of the journal is set to 1 (it has 3 words).
+ */
+export const ELEMENTWISE = 1;
+export const ELEMENTWISE_HEADER = 14;
+export const inputKinds = { contiguous: 0, scalar: 1, strided: 2 } as const;
+export const MAX_RANK = 8;
+export const MAX_SLOTS = 64;
+
+/** Scratch for an elementwise chain, in bytes. */
+export const elementwiseScratchBytes = (slots: number): number => slots * TILE * ELEMENT_BYTES;
