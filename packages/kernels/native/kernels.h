@@ -1,0 +1,98 @@
+/**
+ * What all kernels share: the vector width, names, loads and stores, addresses.
+ *
+ * One source, several builds. The build sets LS_W (floats per vector: 4, 8 or 16) and LS_VARIANT (wasm, sse, avx2,
+ * avx512, neon); every function with external linkage is named by LS_NAME, so that several variants link into
+ * one addon. Bits never depend on LS_W: only IEEE + - * / sqrt and integer operations, in an order that is a function
+ * of the logical shape (no libm, no contraction, no mutable statics). Kernels neither read nor write outside of
+ * the extents that `src/instructions.ts` states.
+ */
+#ifndef LS_KERNELS_H
+#define LS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if !defined(LS_W) || !defined(LS_VARIANT)
+#error "compile with -DLS_W=<floats per vector> -DLS_VARIANT=<name>"
+#endif
+
+#define LS_PASTE_(a, b, c) a##b##_##c
+#define LS_PASTE(a, b, c) LS_PASTE_(a, b, c)
+/** ls_<variant>_<x>: the external name of x in this build. */
+#define LS_NAME(x) LS_PASTE(ls_, LS_VARIANT, x)
+
+#define LS_INLINE static inline __attribute__((always_inline))
+
+/** The inner loops' multiply-add. Strict class: a product, rounded, then a sum, rounded (-ffp-contract=off). */
+#define LS_MADD(acc, a, b) ((acc) + (a) * (b))
+
+/** LS_W lanes of f32, i32, u32; they may alias any memory. `u` types may lie at any multiple of 4 bytes. */
+typedef float vf __attribute__((vector_size(4 * LS_W), may_alias));
+typedef int32_t vi __attribute__((vector_size(4 * LS_W), may_alias));
+typedef uint32_t vu __attribute__((vector_size(4 * LS_W), may_alias));
+typedef float vf_u __attribute__((vector_size(4 * LS_W), aligned(4), may_alias));
+typedef int32_t vi_u __attribute__((vector_size(4 * LS_W), aligned(4), may_alias));
+
+LS_INLINE vf ls_load(const float *p) { return *(const vf_u *)p; }
+LS_INLINE void ls_store(float *p, vf v) { *(vf_u *)p = v; }
+LS_INLINE vi ls_load_i(const int32_t *p) { return *(const vi_u *)p; }
+LS_INLINE void ls_store_i(int32_t *p, vi v) { *(vi_u *)p = v; }
+LS_INLINE vf ls_splat(float x) { return (vf){0} + x; }
+LS_INLINE vi ls_splat_i(int32_t x) { return (vi){0} + x; }
+
+/** The first n < LS_W lanes from p, the others +0; and back. Touch nothing beyond p + n. */
+LS_INLINE vf ls_load_part(const float *p, size_t n) {
+  vf v = {0};
+  for (size_t i = 0; i < n; i++) v[i] = p[i];
+  return v;
+}
+LS_INLINE void ls_store_part(float *p, vf v, size_t n) {
+  for (size_t i = 0; i < n; i++) p[i] = v[i];
+}
+
+LS_INLINE size_t ls_min(size_t a, size_t b) { return a < b ? a : b; }
+
+/** The memory that a program works on, and the byte address of each of its regions. */
+typedef struct {
+  uint8_t *mem;
+  const uint32_t *bases;
+} Ctx;
+
+/** Region of an absent optional address. */
+#define LS_NOWHERE 0xffffffffu
+
+/** The pointer of an `addr` operand (two words: region, byte offset). */
+LS_INLINE void *ls_at(const Ctx *ctx, const uint32_t *address) {
+  return ctx->mem + (size_t)ctx->bases[address[0]] + address[1];
+}
+LS_INLINE int ls_absent(const uint32_t *address) { return address[0] == LS_NOWHERE; }
+/** An `f32` operand. */
+LS_INLINE float ls_f32(const uint32_t *word) {
+  union { uint32_t u; float f; } bits = {*word};
+  return bits.f;
+}
+
+/** Lanes of a tile of an elementwise chain (TILE in program.ts). */
+#define LS_TILE 512
+
+/**
+ * One function per instruction. `w` points at the instruction: w[0] opcode, w[1] length in words, then the operands in
+ * the order of its `fields` in `src/instructions.ts` (an addr takes two words, u32 and f32 one).
+ */
+#define LS_KERNEL(name) void LS_NAME(name)(const Ctx *ctx, const uint32_t *w)
+LS_KERNEL(elementwise);       /* 1 */
+LS_KERNEL(matmul);            /* 2 */
+LS_KERNEL(reduce);            /* 3 */
+LS_KERNEL(treeSum);           /* 4 */
+LS_KERNEL(gatherRows);        /* 5 */
+LS_KERNEL(random);            /* 6 */
+LS_KERNEL(softmax);           /* 7 */
+LS_KERNEL(crossEntropy);      /* 8 */
+LS_KERNEL(crossEntropyGrad);  /* 9 */
+LS_KERNEL(sumOfSquares);      /* 10 */
+
+/** Runs the instructions in words [from, to) of the code; 0, or −1 − (the position of an unknown opcode). */
+int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases);
+
+#endif
