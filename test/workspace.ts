@@ -1,0 +1,96 @@
+/** The workspace as data: its packages, what their manifests declare and what their files import. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseAst } from 'vitest/node';
+
+export interface Package {
+  readonly name: string;
+  /** Relative to the root, with `/`: `packages/kernels`. */
+  readonly folder: string;
+  readonly dependencies: readonly string[];
+  readonly devDependencies: readonly string[];
+  readonly files: readonly SourceFile[];
+}
+
+export interface SourceFile {
+  /** Relative to the package, with `/`: `src/index.ts`. */
+  readonly path: string;
+  /** `source` is built and published; tests and tools (scripts, configuration) are not. */
+  readonly role: 'source' | 'test' | 'tool';
+  /** Module specifiers as written: static, dynamic and type imports, and re-exports. */
+  readonly imports: readonly string[];
+}
+
+interface Manifest {
+  readonly name: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly devDependencies?: Readonly<Record<string, string>>;
+}
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const SOURCES = /\.(ts|tsx|mts|js|mjs)$/;
+const SKIPPED = new Set(['node_modules', 'dist', 'results', '.turbo']);
+
+/** All packages below `packages/`, `apps/`, `test/` and `bench/`. */
+export function readWorkspace(): Package[] {
+  const folders = ['packages', 'apps'].flatMap((parent) =>
+    readdirSync(join(root, parent)).map((name) => posix.join(parent, name)),
+  );
+  return [...folders, 'test', 'bench']
+    .filter((folder) => existsSync(join(root, folder, 'package.json')))
+    .map(readPackage);
+}
+
+/** Tools that the root manifest gives to every package's tests and scripts. */
+export function readRootTools(): string[] {
+  return Object.keys(readManifest('.').devDependencies ?? {});
+}
+
+function readManifest(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));
+}
+
+function readPackage(folder: string): Package {
+  const manifest = readManifest(folder);
+  return {
+    name: manifest.name,
+    folder,
+    dependencies: Object.keys(manifest.dependencies ?? {}),
+    devDependencies: Object.keys(manifest.devDependencies ?? {}),
+    files: listSources(folder, '').map((path) => ({
+      path,
+      role: roleOf(path),
+      imports: importsOf(path, readFileSync(join(root, folder, path), 'utf8')),
+    })),
+  };
+}
+
+function listSources(folder: string, inside: string): string[] {
+  return readdirSync(join(root, folder, inside), { withFileTypes: true }).flatMap((entry) => {
+    const path = posix.join(inside, entry.name);
+    if (entry.isDirectory()) return SKIPPED.has(entry.name) ? [] : listSources(folder, path);
+    return SOURCES.test(entry.name) ? [path] : [];
+  });
+}
+
+function roleOf(path: string): SourceFile['role'] {
+  if (/\.test\.tsx?$/.test(path)) return 'test';
+  return path.startsWith('src/') ? 'source' : 'tool';
+}
+
+/** Everything that the module asks for with a constant specifier, once each. */
+export function importsOf(path: string, code: string): string[] {
+  const lang = /\.tsx$/.test(path) ? 'tsx' : /\.m?ts$/.test(path) ? 'ts' : 'js';
+  const found = new Set<string>();
+  const visit = (value: unknown): void => {
+    if (Array.isArray(value)) value.forEach(visit);
+    if (typeof value !== 'object' || value === null) return;
+    // Of the nodes of the syntax tree only import and export declarations, import() and import types have a `source`.
+    const { source } = value as { source?: { value?: unknown } | null };
+    if (typeof source?.value === 'string') found.add(source.value);
+    Object.values(value).forEach(visit);
+  };
+  visit(parseAst(code, { lang }));
+  return [...found];
+}
