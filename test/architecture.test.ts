@@ -61,7 +61,12 @@ describe('the workspace', () => {
 });
 
 describe('the rules notice', () => {
-  const source = (path: string, ...imports: string[]) => ({ path, role: 'source' as const, imports });
+  const source = (path: string, ...imports: string[]) => ({
+    path,
+    role: 'source' as const,
+    imports,
+    runtimeImports: imports,
+  });
   const made = (name: string, parts: Partial<Package>): Package => ({
     name,
     folder: `packages/${name}`,
@@ -72,17 +77,20 @@ describe('the rules notice', () => {
   });
   const low = made('low', { files: [source('src/index.ts')] });
 
-  test.each<[string, string]>([
-    ['a static import', "import { a } from 'x';"],
-    ['a type import', "import type { A } from 'x';"],
-    ['an import for its effects', "import 'x';"],
-    ['a re-export', "export * from 'x';"],
-    ['a dynamic import', "const a = await import('x');"],
-    ['an import type', "type A = import('x').A;"],
-  ])('%s', (_, code) => expect(importsOf('a.ts', code)).toEqual(['x']));
+  test.each<[string, string, 'runs' | 'erased']>([
+    ['a static import', "import { a } from 'x';", 'runs'],
+    ['an import for its effects', "import 'x';", 'runs'],
+    ['a re-export', "export * from 'x';", 'runs'],
+    ['a dynamic import', "const a = await import('x');", 'runs'],
+    ['a type import', "import type { A } from 'x';", 'erased'],
+    ['a re-export of types', "export type { A } from 'x';", 'erased'],
+    ['an import type', "type A = import('x').A;", 'erased'],
+  ])('%s', (_, code, kind) =>
+    expect(importsOf('a.ts', code)).toEqual({ imports: ['x'], runtimeImports: kind === 'runs' ? ['x'] : [] }),
+  );
 
   test('no import in comments and strings', () =>
-    expect(importsOf('a.ts', `// import 'x';\nconst a = "import 'y'";`)).toEqual([]));
+    expect(importsOf('a.ts', `// import 'x';\nconst a = "import 'y'";`).imports).toEqual([]));
 
   test('a dependency against the direction, in the manifest and in an import', () => {
     const high = made('high', { dependencies: ['low'], files: [source('src/a.ts', 'low')] });

@@ -71,14 +71,14 @@ export function packageCycles(packages: readonly Package[]): string[] {
   return cycles(edges);
 }
 
-/** Files of one package that import each other in a circle. Types count: a circle of types is a file cut wrong. */
+/** Files of one package that import each other in a circle when they run. Types may: they have no order of loading. */
 export function fileCycles({ folder, files }: Package): string[] {
   const edges = new Map(files.map((file) => [file.path, localImports(file)]));
   return cycles(edges).map((cycle) => `${folder}: ${cycle}`);
 }
 
-const localImports = ({ path, imports }: SourceFile): string[] =>
-  imports.filter(isRelative).map((specifier) => posix.join(posix.dirname(path), specifier));
+const localImports = ({ path, runtimeImports }: SourceFile): string[] =>
+  runtimeImports.filter(isRelative).map((specifier) => posix.join(posix.dirname(path), specifier));
 
 /** Depth-first search: an edge to a node that is still open closes a cycle. Each such edge is told once. */
 function cycles(edges: ReadonlyMap<string, readonly string[]>): string[] {

@@ -20,6 +20,8 @@ export interface SourceFile {
   readonly role: 'source' | 'test' | 'tool';
   /** Module specifiers as written: static, dynamic and type imports, and re-exports. */
   readonly imports: readonly string[];
+  /** Those of them that are left when types are erased. */
+  readonly runtimeImports: readonly string[];
 }
 
 interface Manifest {
@@ -61,7 +63,7 @@ function readPackage(folder: string): Package {
     files: listSources(folder, '').map((path) => ({
       path,
       role: roleOf(path),
-      imports: importsOf(path, readFileSync(join(root, folder, path), 'utf8')),
+      ...importsOf(path, readFileSync(join(root, folder, path), 'utf8')),
     })),
   };
 }
@@ -80,17 +82,28 @@ function roleOf(path: string): SourceFile['role'] {
 }
 
 /** Everything that the module asks for with a constant specifier, once each. */
-export function importsOf(path: string, code: string): string[] {
+export function importsOf(path: string, code: string): Pick<SourceFile, 'imports' | 'runtimeImports'> {
   const lang = /\.tsx$/.test(path) ? 'tsx' : /\.m?ts$/.test(path) ? 'ts' : 'js';
-  const found = new Set<string>();
+  const imports = new Set<string>();
+  const runtimeImports = new Set<string>();
   const visit = (value: unknown): void => {
     if (Array.isArray(value)) value.forEach(visit);
     if (typeof value !== 'object' || value === null) return;
-    // Of the nodes of the syntax tree only import and export declarations, import() and import types have a `source`.
-    const { source } = value as { source?: { value?: unknown } | null };
-    if (typeof source?.value === 'string') found.add(source.value);
+    // Of the nodes of the syntax tree only imports and re-exports of all kinds have a `source`.
+    const node = value as { type?: string; source?: unknown; importKind?: string; exportKind?: string };
+    const source = constantOf(node.source);
+    if (source !== undefined) {
+      imports.add(source);
+      const erased = node.type === 'TSImportType' || node.importKind === 'type' || node.exportKind === 'type';
+      if (!erased) runtimeImports.add(source);
+    }
     Object.values(value).forEach(visit);
   };
   visit(parseAst(code, { lang }));
-  return [...found];
+  return { imports: [...imports], runtimeImports: [...runtimeImports] };
+}
+
+function constantOf(node: unknown): string | undefined {
+  const value = typeof node === 'object' && node !== null && 'value' in node ? node.value : undefined;
+  return typeof value === 'string' ? value : undefined;
 }
