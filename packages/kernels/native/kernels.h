@@ -38,7 +38,7 @@ LS_INLINE vf ls_load(const float *p) { return *(const vf_u *)p; }
 LS_INLINE void ls_store(float *p, vf v) { *(vf_u *)p = v; }
 LS_INLINE vi ls_load_i(const int32_t *p) { return *(const vi_u *)p; }
 LS_INLINE void ls_store_i(int32_t *p, vi v) { *(vi_u *)p = v; }
-LS_INLINE vf ls_splat(float x) { return (vf){0} + x; }
+LS_INLINE vf ls_splat(float x) { return x - (vf){0}; } /* keeps -0, which x + 0 would not */
 LS_INLINE vi ls_splat_i(int32_t x) { return (vi){0} + x; }
 
 /** The first n < LS_W lanes from p, the others +0; and back. Touch nothing beyond p + n. */
