@@ -1,1 +1,68 @@
-export {};
+import './methods.ts';
+
+export { apply, type TensorLike, tensor } from './apply.ts';
+export { type CheckOptions, type CheckResult, checkGradients } from './check.ts';
+export {
+  context,
+  isTraining,
+  noGrad,
+  type Precision,
+  seedWords,
+  withPrecision,
+  withScope,
+  withSeed,
+  withTrace,
+  withTraining,
+} from './context.ts';
+export { setEagerKernels } from './eager.ts';
+export {
+  backward,
+  customGradient,
+  detach,
+  type GradientOptions,
+  grad,
+  gradients,
+  valueAndGrad,
+  variable,
+} from './gradients.ts';
+export {
+  type ConstantNode,
+  type GraphNode,
+  type InputKind,
+  type InputNode,
+  type OpNode,
+  Trace,
+} from './graph.ts';
+export type {
+  AnyOp,
+  BackwardContext,
+  BackwardRule,
+  ElementwiseOp,
+  KernelOp,
+  Op,
+  Step,
+  ViewOp,
+} from './op.ts';
+export * from './ops/index.ts';
+export {
+  broadcastShapes,
+  contiguousStrides,
+  type DType,
+  formatShape,
+  formatSpec,
+  OpError,
+  type Shape,
+  type Spec,
+  sameShape,
+  sizeOf,
+} from './shape.ts';
+export { type Origin, Parameter, Tensor, type TensorData } from './tensor.ts';
+export {
+  contiguousView,
+  copyView,
+  type Emitter,
+  expandedStrides,
+  isContiguous,
+  materialize,
+  type View,
+} from './view.ts';

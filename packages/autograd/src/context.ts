@@ -1,0 +1,77 @@
+/** What surrounds a call: are we tracing, recording, training; where in the model; which random stream. */
+import type { Trace } from './graph.ts';
+
+/** Keys of the counter-based generator (see the `random` instruction). */
+export interface Generator {
+  readonly seed: readonly [number, number];
+  readonly step: number;
+  readonly shard: number;
+  nextStream: number;
+}
+
+/** Arithmetic of eager execution: float64 is a slow reference for checking gradients, not for training. */
+export type Precision = 'float32' | 'float64';
+
+interface Context {
+  readonly trace: Trace | undefined;
+  readonly recording: boolean;
+  readonly training: boolean;
+  readonly scope: string;
+  readonly generator: Generator;
+  readonly precision: Precision;
+}
+
+/** Splits a seed, an integer from 0 to 2⁵³ − 1, into the two words of a generator's key. */
+export function seedWords(seed: number): [number, number] {
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new RangeError(`seed: got ${seed}, expected an integer from 0 to 2^53 - 1`);
+  }
+  return [seed >>> 0, Math.floor(seed / 2 ** 32)];
+}
+
+let current: Context = {
+  trace: undefined,
+  recording: true,
+  training: true,
+  scope: '',
+  generator: { seed: [0, 0], step: 0, shard: 0, nextStream: 0 },
+  precision: 'float32',
+};
+
+function within<T>(change: Partial<Context>, body: () => T): T {
+  const outer = current;
+  current = { ...outer, ...change };
+  try {
+    return body();
+  } finally {
+    current = outer;
+  }
+}
+
+export const context = (): Context => current;
+
+/** Runs `body` while every op goes into `trace` instead of being executed. */
+export const withTrace = <T>(trace: Trace, body: () => T): T => within({ trace }, body);
+
+/** Runs `body` without recording for gradients. */
+export const noGrad = <T>(body: () => T): T => within({ recording: false }, body);
+
+export const withGrad = <T>(body: () => T): T => within({ recording: true }, body);
+
+/** Runs `body` with dropout and the like switched on or off. */
+export const withTraining = <T>(training: boolean, body: () => T): T => within({ training }, body);
+
+export const isTraining = (): boolean => current.training;
+
+/** Names the part of the model that `body` belongs to; shows in messages and profiles. */
+export const withScope = <T>(name: string, body: () => T): T =>
+  within({ scope: current.scope ? `${current.scope}.${name}` : name }, body);
+
+/** Like `withScope`, but replaces the whole path. */
+export const atScope = <T>(scope: string, body: () => T): T => within({ scope }, body);
+
+/** Runs `body` with random numbers keyed by `seed` (and by step and shard where training needs it). */
+export const withSeed = <T>(seed: number, body: () => T, step = 0, shard = 0): T =>
+  within({ generator: { seed: seedWords(seed), step, shard, nextStream: 0 } }, body);
+
+export const withPrecision = <T>(precision: Precision, body: () => T): T => within({ precision }, body);

@@ -1,0 +1,353 @@
+/** Element-wise ops: arithmetic, functions, comparisons, choice. NumPy broadcasting. */
+import type { MicroOpName } from '@lockstep/kernels';
+import { apply, tensor } from '../apply.ts';
+import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
+import {
+  broadcastShapes,
+  type DType,
+  expectDType,
+  formatSpec,
+  OpError,
+  type Shape,
+  type Spec,
+} from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { unsqueeze, withRank } from './shape.ts';
+
+/** Where an op takes a tensor, a number stands for a constant. */
+export type Operand = Tensor | number;
+
+type NoAttrs = Record<string, never>;
+type Rule = BackwardRule<NoAttrs>;
+
+// ─── constants ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface FullAttrs {
+  readonly shape: Shape;
+  readonly value: number;
+  readonly dtype: DType;
+}
+
+export const fullOp: ElementwiseOp<FullAttrs> = {
+  kind: 'elementwise',
+  name: 'full',
+  infer: (_, { shape, dtype }) => ({ shape, dtype }),
+  steps: (_, { value, dtype }) => [{ op: 'constant', args: [], imm: value, integer: dtype !== 'f32' }],
+  backward: [],
+};
+
+/** A tensor of one value. */
+export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Tensor =>
+  apply(fullOp, [], { shape, value, dtype });
+export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype);
+export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype);
+
+/** A tensor of one value with the shape and type of another. */
+export const fullOf = (x: Spec, value: number): Tensor => full(x.shape, value, x.dtype);
+
+/** Both operands as tensors of one rank. */
+function operands(name: string, ...values: Operand[]): Tensor[] {
+  const tensors = values.filter((value) => typeof value !== 'number');
+  const dtype = tensors.find((t) => t.dtype !== 'bool')?.dtype ?? 'f32';
+  const rank = Math.max(0, ...tensors.map((t) => t.rank));
+  if (tensors.length === 0) {
+    throw new OpError(name, 'got numbers only, expected at least one tensor; wrap one with tensor(x)');
+  }
+  return values.map((value) =>
+    typeof value === 'number' ? full(new Array<number>(rank).fill(1), value, dtype) : withRank(value, rank),
+  );
+}
+
+const inferBroadcast = (name: string, inputs: readonly Spec[], dtype: DType): Spec => ({
+  shape: broadcastShapes(
+    name,
+    inputs.map((input) => input.shape),
+  ),
+  dtype,
+});
+
+// ─── one input ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A function of one f32. `steps` reads value 0. */
+function unary(
+  name: string,
+  steps: readonly Step[] | MicroOpName,
+  rule: Rule | null,
+): ElementwiseOp<NoAttrs> {
+  return {
+    kind: 'elementwise',
+    name,
+    infer: ([x]) => {
+      expectDType(name, 'input', x!, 'f32');
+      return x!;
+    },
+    steps: () => (typeof steps === 'string' ? [{ op: steps, args: [0] }] : steps),
+    backward: [rule],
+  };
+}
+
+const callable1 =
+  (op: ElementwiseOp<NoAttrs>) =>
+  (x: Tensor): Tensor =>
+    apply(op, [x], {});
+
+export const negOp = unary('neg', 'neg', (g) => neg(g));
+export const absOp = unary('abs', 'abs', (g, { inputs: [x] }) => mul(g, sign(x!)));
+export const signOp = unary('sign', 'sign', (g) => fullOf(g, 0));
+export const floorOp = unary('floor', 'floor', (g) => fullOf(g, 0));
+export const ceilOp = unary('ceil', 'ceil', (g) => fullOf(g, 0));
+export const roundOp = unary('round', 'round', (g) => fullOf(g, 0));
+export const sqrtOp = unary('sqrt', 'sqrt', (g, { output: y }) => div(g, mul(y, 2)));
+export const expOp = unary('exp', 'exp', (g, { output: y }) => mul(g, y));
+export const expm1Op = unary('expm1', 'expm1', (g, { output: y }) => mul(g, add(y, 1)));
+export const logOp = unary('log', 'log', (g, { inputs: [x] }) => div(g, x!));
+export const log1pOp = unary('log1p', 'log1p', (g, { inputs: [x] }) => div(g, add(x!, 1)));
+export const sinOp = unary('sin', 'sin', (g, { inputs: [x] }) => mul(g, cos(x!)));
+export const cosOp = unary('cos', 'cos', (g, { inputs: [x] }) => neg(mul(g, sin(x!))));
+export const tanhOp = unary('tanh', 'tanh', (g, { output: y }) => mul(g, sub(1, mul(y, y))));
+export const sigmoidOp = unary('sigmoid', 'sigmoid', (g, { output: y }) => mul(g, mul(y, sub(1, y))));
+/** d erf(x)/dx = 2/√π · e^(−x²). */
+export const erfOp = unary('erf', 'erf', (g, { inputs: [x] }) =>
+  mul(g, mul(exp(neg(mul(x!, x!))), 2 / Math.sqrt(Math.PI))),
+);
+export const reluOp = unary(
+  'relu',
+  [
+    { op: 'constant', args: [], imm: 0 },
+    { op: 'max', args: [0, 1] },
+  ],
+  (g, { output: y }) => where(gt(y, 0), g, 0),
+);
+
+export const neg = callable1(negOp);
+export const abs = callable1(absOp);
+/** −1, 0 or 1; its gradient is 0 (see `customGradient` for a straight-through one). */
+export const sign = callable1(signOp);
+export const floor = callable1(floorOp);
+export const ceil = callable1(ceilOp);
+/** To the nearest integer, halves to even. */
+export const round = callable1(roundOp);
+export const sqrt = callable1(sqrtOp);
+export const exp = callable1(expOp);
+/** e^x − 1, exact near 0. */
+export const expm1 = callable1(expm1Op);
+export const log = callable1(logOp);
+/** log(1 + x), exact near 0. */
+export const log1p = callable1(log1pOp);
+export const sin = callable1(sinOp);
+export const cos = callable1(cosOp);
+export const tanh = callable1(tanhOp);
+/** 1 / (1 + e^−x). */
+export const sigmoid = callable1(sigmoidOp);
+export const erf = callable1(erfOp);
+/** max(x, 0); the gradient at 0 is 0. */
+export const relu = callable1(reluOp);
+export const square = (x: Tensor): Tensor => mul(x, x);
+
+// ─── two inputs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+function arithmetic(
+  name: string,
+  micro: { f32: MicroOpName; i32?: MicroOpName },
+  backward: readonly [Rule | null, Rule | null],
+): ElementwiseOp<NoAttrs> {
+  return {
+    kind: 'elementwise',
+    name,
+    infer: (inputs) => {
+      const [a, b] = inputs as readonly [Spec, Spec];
+      const dtype = a.dtype === b.dtype && a.dtype !== 'bool' ? a.dtype : undefined;
+      if (!dtype || !(dtype === 'f32' || micro.i32)) {
+        throw new OpError(
+          name,
+          `got ${formatSpec(a)} and ${formatSpec(b)}, expected both f32${micro.i32 ? ' or both i32' : ''}; ` +
+            "convert with cast(x, 'f32')",
+        );
+      }
+      return inferBroadcast(name, inputs, dtype);
+    },
+    steps: ([a]) => [{ op: a!.dtype === 'f32' ? micro.f32 : micro.i32!, args: [0, 1] }],
+    backward,
+  };
+}
+
+const callable2 =
+  (op: ElementwiseOp<NoAttrs>) =>
+  (a: Operand, b: Operand): Tensor =>
+    apply(op, operands(op.name, a, b), {});
+
+export const addOp = arithmetic('add', { f32: 'add', i32: 'addI' }, [(g) => g, (g) => g]);
+export const subOp = arithmetic('sub', { f32: 'sub', i32: 'subI' }, [(g) => g, (g) => neg(g)]);
+export const mulOp = arithmetic('mul', { f32: 'mul', i32: 'mulI' }, [
+  (g, { inputs: [, b] }) => mul(g, b!),
+  (g, { inputs: [a] }) => mul(g, a!),
+]);
+export const divOp = arithmetic('div', { f32: 'div', i32: 'divI' }, [
+  (g, { inputs: [, b] }) => div(g, b!),
+  (g, { inputs: [, b], output: y }) => neg(div(mul(g, y), b!)),
+]);
+/** Where both are equal each gets half, as in PyTorch. */
+const towards = (wins: (a: Tensor, b: Tensor) => Tensor, mine: 0 | 1): Rule => {
+  return (g, { inputs }) => {
+    const [x, other] = [inputs[mine]!, inputs[1 - mine]!];
+    return where(eq(x, other), mul(g, 0.5), where(wins(x, other), g, 0));
+  };
+};
+export const minimumOp = arithmetic('minimum', { f32: 'min', i32: 'minI' }, [
+  towards((a, b) => lt(a, b), 0),
+  towards((a, b) => lt(a, b), 1),
+]);
+export const maximumOp = arithmetic('maximum', { f32: 'max', i32: 'maxI' }, [
+  towards((a, b) => gt(a, b), 0),
+  towards((a, b) => gt(a, b), 1),
+]);
+/** x^p for x ≥ 0, or any x with an integer p. */
+export const powOp = arithmetic('pow', { f32: 'pow' }, [
+  (g, { inputs: [x, p] }) => mul(g, where(eq(p!, 0), 0, mul(p!, pow(x!, sub(p!, 1))))),
+  (g, { inputs: [x], output: y }) => mul(g, where(eq(x!, 0), 0, mul(y, log(x!)))),
+]);
+
+export const add = callable2(addOp);
+export const sub = callable2(subOp);
+export const mul = callable2(mulOp);
+/** a / b; of integers: truncated, 0 where b is 0. */
+export const div = callable2(divOp);
+/** The smaller; NaN where either is NaN. */
+export const minimum = callable2(minimumOp);
+export const maximum = callable2(maximumOp);
+export const pow = callable2(powOp);
+/** x between `low` and `high`. */
+export const clamp = (x: Tensor, low: Operand, high: Operand): Tensor => minimum(maximum(x, low), high);
+
+// ─── comparisons, logic, choice, conversion ──────────────────────────────────────────────────────────────────────
+
+function comparison(name: string, f32: MicroOpName, i32: MicroOpName, swap = false): ElementwiseOp<NoAttrs> {
+  return {
+    kind: 'elementwise',
+    name,
+    infer: (inputs) => {
+      const [a, b] = inputs as readonly [Spec, Spec];
+      if ((a.dtype === 'f32') !== (b.dtype === 'f32')) {
+        throw new OpError(
+          name,
+          `got ${formatSpec(a)} and ${formatSpec(b)}, expected one type; convert with cast(x, '${a.dtype}')`,
+        );
+      }
+      return inferBroadcast(name, inputs, 'bool');
+    },
+    steps: ([a]) => [{ op: a!.dtype === 'f32' ? f32 : i32, args: swap ? [1, 0] : [0, 1] }],
+    backward: [null, null],
+  };
+}
+
+export const ltOp = comparison('lt', 'lt', 'ltI');
+export const leOp = comparison('le', 'le', 'leI');
+export const gtOp = comparison('gt', 'lt', 'ltI', true);
+export const geOp = comparison('ge', 'le', 'leI', true);
+export const eqOp = comparison('eq', 'eq', 'eqI');
+export const neOp = comparison('ne', 'ne', 'neI');
+export const lt = callable2(ltOp);
+export const le = callable2(leOp);
+export const gt = callable2(gtOp);
+export const ge = callable2(geOp);
+export const eq = callable2(eqOp);
+export const ne = callable2(neOp);
+
+function logic(name: string, micro: MicroOpName): ElementwiseOp<NoAttrs> {
+  return {
+    kind: 'elementwise',
+    name,
+    infer: (inputs) => {
+      inputs.forEach((input, i) => {
+        expectDType(name, `input ${i}`, input, 'bool');
+      });
+      return inferBroadcast(name, inputs, 'bool');
+    },
+    steps: (inputs) => [{ op: micro, args: inputs.map((_, i) => i) }],
+    backward: () => null,
+  };
+}
+
+export const andOp = logic('logicalAnd', 'and');
+export const orOp = logic('logicalOr', 'or');
+export const notOp = logic('logicalNot', 'not');
+export const logicalAnd = callable2(andOp);
+export const logicalOr = callable2(orOp);
+export const logicalNot = callable1(notOp);
+
+export const isFiniteOp: ElementwiseOp<NoAttrs> = {
+  kind: 'elementwise',
+  name: 'isFinite',
+  infer: ([x]) => {
+    expectDType('isFinite', 'input', x!, 'f32');
+    return { shape: x!.shape, dtype: 'bool' };
+  },
+  steps: () => [{ op: 'isFinite', args: [0] }],
+  backward: [null],
+};
+export const isfinite = callable1(isFiniteOp);
+
+export const whereOp: ElementwiseOp<NoAttrs> = {
+  kind: 'elementwise',
+  name: 'where',
+  infer: (inputs) => {
+    const [condition, a, b] = inputs as readonly [Spec, Spec, Spec];
+    expectDType('where', 'condition', condition, 'bool');
+    if (a.dtype !== b.dtype) {
+      throw new OpError('where', `got ${formatSpec(a)} and ${formatSpec(b)}, expected two of one type`);
+    }
+    return inferBroadcast('where', inputs, a.dtype);
+  },
+  steps: () => [{ op: 'select', args: [0, 1, 2] }],
+  backward: [
+    null,
+    (g, { inputs: [condition] }) => where(condition!, g, 0),
+    (g, { inputs: [condition] }) => where(condition!, 0, g),
+  ],
+};
+
+/** a where the condition holds, else b. The gradient of the branch not taken is 0, even if its value is NaN. */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  const rank = Math.max(...[condition, a, b].map((x) => (typeof x === 'number' ? 0 : x.rank)));
+  const dtype = [a, b].find((x) => typeof x !== 'number')?.dtype ?? 'f32';
+  const [c, x, y] = [condition, a, b].map((value) =>
+    typeof value === 'number' ? full(new Array<number>(rank).fill(1), value, dtype) : withRank(value, rank),
+  );
+  return apply(whereOp, [c!, x!, y!], {});
+}
+
+export interface CastAttrs {
+  readonly dtype: DType;
+}
+
+export const castOp: ElementwiseOp<CastAttrs> = {
+  kind: 'elementwise',
+  name: 'cast',
+  infer: ([x], { dtype }) => ({ shape: x!.shape, dtype }),
+  steps: ([x], { dtype }) => {
+    if (dtype === 'f32') return [{ op: x!.dtype === 'f32' ? 'move' : 'toFloat', args: [0] }];
+    if (dtype === 'i32') return [{ op: x!.dtype === 'f32' ? 'toInt' : 'move', args: [0] }];
+    const zero: Step = { op: 'constant', args: [], imm: 0, integer: x!.dtype !== 'f32' };
+    return x!.dtype === 'bool'
+      ? [{ op: 'move', args: [0] }]
+      : [zero, { op: x!.dtype === 'f32' ? 'ne' : 'neI', args: [0, 1] }];
+  },
+  backward: (index) => (index === 0 ? castBackward : null),
+};
+
+const castBackward: BackwardRule<CastAttrs> = (g, { inputs: [x] }) =>
+  x!.dtype === 'f32' ? g : fullOf(x!, 0);
+
+/** Another element type: to i32 truncates and saturates, to bool is x ≠ 0. Gradients flow from f32 to f32 only. */
+export const cast = (x: Tensor, dtype: DType): Tensor =>
+  x.dtype === dtype ? x : apply(castOp, [x], { dtype });
+
+/** 0, 1, …, n − 1 as a constant. */
+export const arange = (n: number, dtype: 'f32' | 'i32' = 'f32'): Tensor => {
+  const values = Int32Array.from({ length: n }, (_, i) => i);
+  return tensor(dtype === 'i32' ? values : Float64Array.from(values), { dtype });
+};
+
+/** One f32 row of `classes` per label: 1 at the label, else 0. */
+export const oneHot = (labels: Tensor, classes: number): Tensor =>
+  cast(eq(unsqueeze(labels, -1), arange(classes, 'i32')), 'f32');

@@ -1,0 +1,128 @@
+/** Reductions over axes. Their order of additions depends on the shape alone (see the `reduce` instruction). */
+import { reduceKinds } from '@lockstep/kernels';
+import { apply } from '../apply.ts';
+import type { BackwardRule, KernelOp } from '../op.ts';
+import { axisFromEnd, expectDType, formatSpec, OpError, type Shape, sizeOf } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { materialize } from '../view.ts';
+import { cast, div, eq, mul } from './elementwise.ts';
+import { expand, reshape } from './shape.ts';
+
+/** A run of neighbouring axes, counted from the end: first ≤ axis ≤ last. */
+export interface RunAttrs {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Reduces a run of axes to size 1. */
+function reduction(
+  name: string,
+  kind: keyof typeof reduceKinds,
+  rule: BackwardRule<RunAttrs> | null,
+): KernelOp<RunAttrs> {
+  const toIndex = kind === 'argmax' || kind === 'argmin';
+  return {
+    kind: 'kernel',
+    name,
+    infer: ([x], { first, last }) => {
+      expectDType(name, 'input', x!, 'f32');
+      const rank = x!.shape.length;
+      const shape = x!.shape.map((n, i) => (i - rank >= first && i - rank <= last ? 1 : n));
+      const reduced = sizeOf(x!.shape.slice(rank + first, rank + last + 1));
+      if (reduced === 0 && kind !== 'sum' && kind !== 'prod') {
+        throw new OpError(name, `got ${formatSpec(x!)}, expected at least one element to reduce`);
+      }
+      return { shape, dtype: toIndex ? 'i32' : 'f32' };
+    },
+    lower: (emit, output, [input], { first, last }) => {
+      const x = materialize(emit, input!);
+      const rank = x.shape.length;
+      emit.call('reduce', {
+        out: output.address,
+        in: x.address,
+        outer: sizeOf(x.shape.slice(0, rank + first)),
+        n: sizeOf(x.shape.slice(rank + first, rank + last + 1)),
+        inner: sizeOf(x.shape.slice(rank + last + 1)),
+        kind: reduceKinds[kind],
+      });
+    },
+    backward: [rule],
+  };
+}
+
+/** Several equal extremes share the gradient, as PyTorch's amax and amin do. */
+const toExtreme: BackwardRule<RunAttrs> = (g, { inputs: [x], output: y, attrs }) => {
+  const hit = cast(eq(x!, y), 'f32');
+  return mul(hit, div(g, apply(sumOp, [hit], attrs)));
+};
+
+export const sumOp = reduction('sum', 'sum', (g, { inputs: [x] }) => expand(g, x!.shape));
+export const maxOp = reduction('max', 'max', toExtreme);
+export const minOp = reduction('min', 'min', toExtreme);
+export const argmaxOp = reduction('argmax', 'argmax', null);
+export const argminOp = reduction('argmin', 'argmin', null);
+
+export interface ReduceOptions {
+  /** Keep reduced axes at size 1. Default false. */
+  readonly keepDims?: boolean;
+}
+
+/** Runs of neighbouring axes, last first; all axes where none are given. */
+function runsOf(name: string, axes: number | readonly number[] | undefined, rank: number): RunAttrs[] {
+  const list = axes === undefined ? Array.from({ length: rank }, (_, i) => i) : [axes].flat();
+  const sorted = [...new Set(list.map((axis) => axisFromEnd(name, axis, rank)))].sort((a, b) => b - a);
+  const runs: { first: number; last: number }[] = [];
+  for (const axis of sorted) {
+    const run = runs.at(-1);
+    if (run && run.first === axis + 1) run.first = axis;
+    else runs.push({ first: axis, last: axis });
+  }
+  return runs;
+}
+
+type Axes = number | readonly number[];
+
+function reduceBy(
+  op: KernelOp<RunAttrs>,
+  x: Tensor,
+  axes: Axes | undefined,
+  { keepDims = false }: ReduceOptions,
+) {
+  const runs = runsOf(op.name, axes, x.rank);
+  const reduced = runs.reduce((value, run) => apply(op, [value], run), x);
+  if (keepDims) return reduced;
+  const isReduced = (i: number): boolean =>
+    runs.some((run) => i - x.rank >= run.first && i - x.rank <= run.last);
+  return reshape(
+    reduced,
+    x.shape.filter((_, i) => !isReduced(i)),
+  );
+}
+
+/** Sum over `axes` (default: all). */
+export const sum = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduceBy(sumOp, x, axes, options);
+/** Largest value over `axes` (default: all); NaN if there is one. */
+export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduceBy(maxOp, x, axes, options);
+/** Smallest value over `axes` (default: all); NaN if there is one. */
+export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduceBy(minOp, x, axes, options);
+/** i32 index of the first largest value along `axis`. */
+export const argmax = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tensor =>
+  reduceBy(argmaxOp, x, axis, options);
+export const argmin = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tensor =>
+  reduceBy(argminOp, x, axis, options);
+
+/** Mean over `axes` (default: all): the sum divided by the count. */
+export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const total = sum(x, axes, options);
+  return div(total, total.size === 0 ? 1 : x.size / total.size);
+}
+
+/** Sums broadcast axes away: the inverse of broadcasting to `x.shape` from `shape`. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  const extra = x.rank - shape.length;
+  const axes = [...x.shape.keys()].filter((i) => i < extra || (shape[i - extra] === 1 && x.shape[i] !== 1));
+  return reshape(axes.length === 0 ? x : sum(x, axes, { keepDims: true }), shape);
+}

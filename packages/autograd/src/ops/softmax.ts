@@ -1,0 +1,143 @@
+/** Softmax and cross-entropy over the last axis, each one kernel. */
+import { softmaxKinds } from '@lockstep/kernels';
+import { apply } from '../apply.ts';
+import type { BackwardRule, KernelOp } from '../op.ts';
+import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { type Emitter, materialize, type View } from '../view.ts';
+import { exp, mul, oneHot, sub } from './elementwise.ts';
+import { sum } from './reduce.ts';
+import { unsqueeze } from './shape.ts';
+
+type NoAttrs = Record<string, never>;
+
+function overRows(
+  name: string,
+  kind: keyof typeof softmaxKinds,
+  rule: BackwardRule<NoAttrs>,
+): KernelOp<NoAttrs> {
+  return {
+    kind: 'kernel',
+    name,
+    infer: ([x]) => {
+      expectDType(name, 'input', x!, 'f32');
+      if (x!.shape.length === 0 || x!.shape.at(-1) === 0) {
+        throw new OpError(name, `got ${formatSpec(x!)}, expected a last axis with at least one element`);
+      }
+      return { shape: kind === 'logSumExp' ? x!.shape.slice(0, -1) : x!.shape, dtype: 'f32' };
+    },
+    lower: (emit, output, [input]) => {
+      const x = materialize(emit, input!);
+      emit.call('softmax', {
+        out: output.address,
+        in: x.address,
+        rows: sizeOf(x.shape.slice(0, -1)),
+        n: x.shape.at(-1)!,
+        kind: softmaxKinds[kind],
+      });
+    },
+    backward: [rule],
+  };
+}
+
+const rowSum = (x: Tensor): Tensor => sum(x, -1, { keepDims: true });
+
+export const softmaxOp = overRows('softmax', 'softmax', (g, { output: y }) =>
+  mul(y, sub(g, rowSum(mul(g, y)))),
+);
+export const logSoftmaxOp = overRows('logSoftmax', 'logSoftmax', (g, { output: y }) =>
+  sub(g, mul(exp(y), rowSum(g))),
+);
+export const logSumExpOp = overRows('logSumExp', 'logSumExp', (g, { inputs: [x] }) =>
+  mul(softmax(x!), unsqueeze(g, -1)),
+);
+
+/** e^x / Σ e^x over the last axis. */
+export const softmax = (x: Tensor): Tensor => apply(softmaxOp, [x], {});
+/** x − log Σ e^x over the last axis. */
+export const logSoftmax = (x: Tensor): Tensor => apply(logSoftmaxOp, [x], {});
+/** log Σ e^x over the last axis, which it removes. */
+export const logSumExp = (x: Tensor): Tensor => apply(logSumExpOp, [x], {});
+
+function expectLabels(name: string, logits: Spec, labels: Spec): Shape {
+  expectDType(name, 'logits', logits, 'f32');
+  expectDType(name, 'labels', labels, 'i32');
+  const rows = logits.shape.slice(0, -1);
+  if (logits.shape.length === 0 || !sameShape(rows, labels.shape)) {
+    throw new OpError(
+      name,
+      `got logits ${formatSpec(logits)} and labels ${formatSpec(labels)}, expected logits [..., classes] and one ` +
+        'class number per row',
+    );
+  }
+  return rows;
+}
+
+const classLimit = ([logits]: readonly Spec[]) => [{ input: 1, limit: logits!.shape.at(-1)! }];
+
+/** All inputs contiguous, and repeated along the leading axis where they are alike in all shards. */
+const alignRows = (emit: Emitter, rows: Shape, inputs: readonly View[]): View[] =>
+  inputs.map((input) =>
+    materialize(emit, input, rows.length === 0 ? input.shape : [rows[0]!, ...input.shape.slice(1)]),
+  );
+
+export const crossEntropyOp: KernelOp<NoAttrs> = {
+  kind: 'kernel',
+  name: 'crossEntropy',
+  infer: ([logits, labels]) => ({ shape: expectLabels('crossEntropy', logits!, labels!), dtype: 'f32' }),
+  lower: (emit, output, inputs) => {
+    const [logits, labels] = alignRows(emit, output.shape, inputs) as [View, View];
+    emit.call('crossEntropy', {
+      out: output.address,
+      logits: logits.address,
+      labels: labels.address,
+      rows: sizeOf(output.shape),
+      n: logits.shape.at(-1)!,
+    });
+  },
+  indexLimits: classLimit,
+  backward: [(g, { inputs: [logits, labels] }) => apply(crossEntropyGradOp, [logits!, labels!, g], {}), null],
+};
+
+/** Per row: log Σ e^logits − logits[label]. [..., C] and i32 [...] → [...]. Labels must lie in [0, C). */
+export const crossEntropyRows = (logits: Tensor, labels: Tensor): Tensor =>
+  apply(crossEntropyOp, [logits, labels], {});
+
+/** (softmax(logits) − oneHot(labels)) · g. */
+export const crossEntropyGradOp: KernelOp<NoAttrs> = {
+  kind: 'kernel',
+  name: 'crossEntropyGrad',
+  infer: ([logits, labels, g]) => {
+    const rows = expectLabels('crossEntropyGrad', logits!, labels!);
+    if (!sameShape(rows, g!.shape)) {
+      throw new OpError(
+        'crossEntropyGrad',
+        `got g ${formatSpec(g!)}, expected one number per row of ${formatSpec(logits!)}`,
+      );
+    }
+    return logits!;
+  },
+  lower: (emit, output, inputs) => {
+    const rows = output.shape.slice(0, -1);
+    const [logits, labels, grad] = alignRows(emit, rows, inputs) as [View, View, View];
+    emit.call('crossEntropyGrad', {
+      out: output.address,
+      logits: logits.address,
+      labels: labels.address,
+      grad: grad.address,
+      rows: sizeOf(rows),
+      n: output.shape.at(-1)!,
+    });
+  },
+  indexLimits: classLimit,
+  backward: [
+    (h, { inputs: [logits, , g] }) => {
+      const s = softmax(logits!);
+      const u = mul(h, unsqueeze(g!, -1));
+      return mul(s, sub(u, rowSum(mul(s, u))));
+    },
+    null,
+    (h, { inputs: [logits, labels] }) =>
+      sum(mul(h, sub(softmax(logits!), oneHot(labels!, logits!.shape.at(-1)!))), -1),
+  ],
+};

@@ -1,0 +1,82 @@
+/** Shapes, element types and their rules. */
+
+export type Shape = readonly number[];
+
+/** Every element has 4 bytes: `f32`, `i32`, or `bool` (i32 0 or 1). */
+export type DType = 'f32' | 'i32' | 'bool';
+
+/** What is known of a tensor before it has a value. */
+export interface Spec {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** Wrong use of an op: the message says which op, what it got, what it expected, and the way out. */
+export class OpError extends Error {
+  override readonly name = 'OpError';
+  readonly code = 'LOCKSTEP_OP';
+
+  constructor(op: string, problem: string) {
+    super(`${op}: ${problem}`);
+  }
+}
+
+export const sizeOf = (shape: Shape): number => shape.reduce((product, n) => product * n, 1);
+
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.every((n, i) => n === b[i]);
+
+export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
+
+export const formatSpec = (spec: Spec): string => `${spec.dtype}${formatShape(spec.shape)}`;
+
+/** Row-major strides in elements. */
+export function contiguousStrides(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    strides[i] = stride;
+    stride *= shape[i]!;
+  }
+  return strides;
+}
+
+/** The shape that all of `shapes` broadcast to (NumPy's rule). Throws OpError. */
+export function broadcastShapes(op: string, shapes: readonly Shape[]): number[] {
+  const rank = Math.max(0, ...shapes.map((shape) => shape.length));
+  return Array.from({ length: rank }, (_, axis) => {
+    let size = 1;
+    for (const shape of shapes) {
+      const n = shape[axis - rank + shape.length] ?? 1;
+      if (n === 1 || n === size) continue;
+      if (size !== 1) {
+        throw new OpError(
+          op,
+          `got shapes ${shapes.map(formatShape).join(' and ')}, expected sizes that are equal or 1 in each ` +
+            `dimension counted from the right; reshape or expand one of them`,
+        );
+      }
+      size = n;
+    }
+    return size;
+  });
+}
+
+/** An axis counted from the end: −rank … −1. Throws OpError when it is out of range. */
+export function axisFromEnd(op: string, axis: number, rank: number): number {
+  if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
+    const range =
+      rank === 0 ? 'no axis, because the tensor is a scalar' : `an axis from ${-rank} to ${rank - 1}`;
+    throw new OpError(op, `got axis ${axis}, expected ${range}`);
+  }
+  return axis < 0 ? axis : axis - rank;
+}
+
+export function expectDType(op: string, what: string, spec: Spec, ...allowed: DType[]): void {
+  if (!allowed.includes(spec.dtype)) {
+    throw new OpError(
+      op,
+      `got ${what} ${formatSpec(spec)}, expected ${allowed.join(' or ')}; convert it with cast(x, '${allowed[0]}')`,
+    );
+  }
+}

@@ -1,0 +1,101 @@
+import type { GraphNode } from './graph.ts';
+import { type DType, formatSpec, OpError, type Shape, sizeOf } from './shape.ts';
+
+export type TensorData = Float32Array | Int32Array | Float64Array;
+
+/** How a tensor came to be, for the backward pass. */
+export interface Origin {
+  readonly label: string;
+  readonly inputs: readonly Tensor[];
+  /** Gradient with respect to input `index`, from the gradient with respect to the output; null: none. */
+  backward(g: Tensor, index: number): Tensor | null;
+}
+
+/**
+ * An n-dimensional array. Eager tensors hold numbers; while a step is traced they stand for a node of the graph.
+ * A tensor never changes its shape or type; only a `Parameter` changes its numbers.
+ */
+export class Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Numbers (row-major), or the graph node while tracing. Not for users: see `data()` and `item()`. */
+  value: TensorData | GraphNode;
+  /** Whether gradients flow to this tensor. */
+  readonly requiresGrad: boolean;
+  /** Set by `backward()` on the leaves that require gradients. */
+  grad: Tensor | undefined;
+  readonly origin: Origin | undefined;
+
+  constructor(
+    value: TensorData | GraphNode,
+    shape: Shape,
+    dtype: DType,
+    options: { requiresGrad?: boolean; origin?: Origin | undefined } = {},
+  ) {
+    this.value = value;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.requiresGrad = options.requiresGrad ?? options.origin !== undefined;
+    this.origin = options.origin;
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get isTraced(): boolean {
+    return !ArrayBuffer.isView(this.value);
+  }
+
+  /** The numbers in row-major order (not a copy: treat as read-only). Throws OpError while tracing. */
+  data(): TensorData {
+    if (ArrayBuffer.isView(this.value)) return this.value;
+    throw new OpError(
+      'data',
+      `the value of ${formatSpec(this)} is not known while the step is traced: user code runs once and becomes a ` +
+        `graph, so it cannot branch on data. Use where(condition, a, b), minimum, maximum or clamp instead of if and ` +
+        `loops over values; return numbers that you want to see as metrics`,
+    );
+  }
+
+  /** The only element of a tensor of size 1. Throws OpError otherwise, or while tracing. */
+  item(): number {
+    const data = this.data();
+    if (data.length !== 1) {
+      throw new OpError(
+        'item',
+        `got ${formatSpec(this)}, expected one element; reduce it first or use data()`,
+      );
+    }
+    return data[0]!;
+  }
+
+  /** Lets `if (loss > 1)` work eagerly and fail with a reason while tracing. */
+  [Symbol.toPrimitive](hint: string): number | string {
+    return hint === 'string' ? this.toString() : this.item();
+  }
+
+  toString(): string {
+    if (this.isTraced) return `Tensor(${formatSpec(this)}, traced)`;
+    const data = this.data();
+    const shown = Array.from(data.subarray(0, 8), (x) => Number(x.toPrecision(6)));
+    return `Tensor(${formatSpec(this)}: ${shown.join(', ')}${data.length > 8 ? ', …' : ''})`;
+  }
+
+  /** Lets go of the numbers now instead of at the next garbage collection (`using x = …`). */
+  [Symbol.dispose](): void {
+    if (!this.isTraced) this.value = new Float32Array(0);
+  }
+}
+
+/** A tensor that training changes. Its name is its path in the model (`0.weight`). */
+export class Parameter extends Tensor {
+  constructor(value: Float32Array, shape: Shape) {
+    super(value, shape, 'f32', { requiresGrad: true });
+  }
+}
