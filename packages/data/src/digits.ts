@@ -8,6 +8,8 @@ const SIDE = 28;
 const PIXELS = SIDE * SIDE;
 /** Straight pieces per span of a curve. */
 const PIECES = 4;
+/** Half the width of a stroke's soft edge, in pixels. */
+const EDGE = 0.6;
 /** Bytes of the table that pixel noise is read from, at a random place per image. */
 const NOISE = 1 << 16;
 
@@ -83,31 +85,31 @@ class Canvas {
 
   drawGlyph(glyph: Glyph, random: KeyedRandom): void {
     this.#distance.fill(Number.POSITIVE_INFINITY);
-    this.#radius = random.between(0.7, 1.7);
+    this.#radius = random.between(1, 1.9);
     this.#drawHand(random);
     for (const stroke of glyph) this.#drawStroke(stroke);
   }
 
   /** A random affine map (size, aspect, slant, turn, place) with a slight quadratic bend. */
   #drawHand(random: KeyedRandom): void {
-    const height = random.between(16, 22);
-    const width = height * random.between(0.7, 1.1);
-    const slant = random.between(-0.35, 0.25);
+    const height = random.between(17.5, 21);
+    const width = height * random.between(0.75, 1.05);
+    const slant = random.between(-0.22, 0.18);
     // A turn by θ from t = tan(θ/2), so that no sine is needed: up to about 17°.
-    const t = random.between(-0.15, 0.15);
+    const t = random.between(-0.09, 0.09);
     const cos = (1 - t * t) / (1 + t * t);
     const sin = (2 * t) / (1 + t * t);
     const x = this.#x;
     const y = this.#y;
-    x[0] = SIDE / 2 + random.between(-2.5, 2.5);
+    x[0] = SIDE / 2 + random.between(-1.25, 1.25);
     x[1] = width * cos;
     x[2] = -height * sin - slant * height * cos;
-    y[0] = SIDE / 2 + random.between(-2.5, 2.5);
+    y[0] = SIDE / 2 + random.between(-1.25, 1.25);
     y[1] = width * sin;
     y[2] = height * cos - slant * height * sin;
     for (let i = 3; i < 6; i++) {
-      x[i] = random.between(-6, 6);
-      y[i] = random.between(-6, 6);
+      x[i] = random.between(-4.5, 4.5);
+      y[i] = random.between(-4.5, 4.5);
     }
   }
 
@@ -167,8 +169,8 @@ class Canvas {
 
   /** Ink by distance, with a soft edge, and noise on top: bytes into `out`. */
   develop(out: Uint8Array, random: KeyedRandom, noise: Int8Array): void {
-    const ink = random.between(150, 255);
-    const grain = random.between(0.1, 0.7);
+    const ink = random.between(160, 255);
+    const grain = random.between(0.1, 0.5);
     const start = random.below(NOISE - PIXELS);
     const distance = this.#distance;
     const outer = this.#radius + EDGE;
@@ -180,9 +182,6 @@ class Canvas {
     }
   }
 }
-
-/** Half the width of a stroke's soft edge, in pixels. */
-const EDGE = 0.6;
 
 /** Catmull–Rom: the curve from b to c (t from 0 to 1) with neighbours a and d. */
 function spline(a: number, b: number, c: number, d: number, t: number): number {

@@ -1,3 +1,5 @@
+export { type ArrayLike, arrays, labels, type NdArray, type Nested } from './arrays.ts';
+export { type CsvOptions, csv } from './csv.ts';
 export {
   type Column,
   type ColumnData,
@@ -13,7 +15,22 @@ export {
   takeRows,
 } from './dataset.ts';
 export { type DigitsOptions, digits } from './digits.ts';
+export { cacheFolder, type DownloadOptions, type DownloadProgress, download } from './download.ts';
 export { DataError, type DataErrorCode } from './errors.ts';
+export { readIdx } from './idx.ts';
+export { fashionMnist, type MnistOptions, mnist } from './mnist.ts';
+export { readNpy, writeNpy } from './npy.ts';
+export {
+  encodeSafetensors,
+  readSafetensors,
+  readSafetensorsFile,
+  type SafetensorsFile,
+  type StoredTensor,
+  type TensorData,
+  type TensorToStore,
+  type TensorType,
+  writeSafetensors,
+} from './safetensors.ts';
 export { type BatchPlace, Sampler, type SamplerOptions } from './sampler.ts';
 export { split } from './split.ts';
 export { type Moments, moments, standardize } from './standardize.ts';
