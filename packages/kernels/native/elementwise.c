@@ -1,0 +1,314 @@
+/**
+ * Elementwise chains: a machine whose registers are tiles of LS_TILE lanes in L1. All steps of the chain run over a
+ * tile before the next one, so memory is read and written once for the whole chain. Encoding and semantics (journal
+ * included): ELEMENTWISE in `src/instructions.ts`; steps: `src/microops.ts`.
+ */
+#include "math.h"
+
+#define MAX_RANK 8
+#define MAX_SLOTS 64
+enum { CONTIGUOUS, SCALAR, STRIDED };
+
+typedef struct {
+  uint32_t op, dst, a, b, c, imm;
+} Step;
+
+/** What the host reads and a second run goes on from; see `commit` and `resume`. */
+typedef struct {
+  uint32_t tick, progress, not_finite;
+} Journal;
+
+typedef struct {
+  size_t total;
+  uint32_t rank, inputs, registers, outputs, steps;
+  const uint32_t *dims;
+  const uint32_t *input; /* 3 + rank words each: address, kind, strides */
+  const Step *step;
+  const uint32_t *output; /* an address each */
+  float *scratch;
+} Chain;
+
+/** Tile of a slot in scratch. */
+LS_INLINE float *slot_tile(const Chain *chain, uint32_t slot) { return chain->scratch + (size_t)slot * LS_TILE; }
+LS_INLINE const uint32_t *input_words(const Chain *chain, uint32_t i) { return chain->input + i * (3 + chain->rank); }
+
+static void fill(float *d, float x, size_t n) {
+  for (size_t i = 0; i < n; i++) d[i] = x;
+}
+
+static void copy(float *restrict d, const float *restrict s, size_t n) {
+  __builtin_memcpy(d, s, n * sizeof(float));
+}
+
+/** x / y truncated; x / 0 = 0 and INT_MIN / −1 wraps. */
+static vi divide_i(vi x, vi y) {
+  for (int i = 0; i < LS_W; i++) {
+    x[i] = y[i] == 0 ? 0 : y[i] == -1 ? (int32_t)(0u - (uint32_t)x[i]) : x[i] / y[i];
+  }
+  return x;
+}
+
+static int any_huge(const float *a, size_t n) {
+  vi huge = {0};
+  for (size_t i = 0; i < n; i += LS_W) huge |= ls_is_huge(ls_load(a + i));
+  return ls_any(huge);
+}
+
+/* One step over n lanes (a multiple of LS_W). x, y, z are the operands, X, Y, Z the same as i32, U, V as u32. */
+#define EACH(body) \
+  { \
+    for (size_t i = 0; i < n; i += LS_W) { body; } \
+    return; \
+  }
+#define LOAD(x, p) const vf x = ls_load(p + i)
+#define F1(code, value) \
+  case code: EACH(LOAD(x, a); ls_store(d + i, value))
+#define F2(code, value) \
+  case code: EACH(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
+#define I1(code, value) \
+  case code: EACH(const vi X = (vi)ls_load(a + i); ls_store(d + i, (vf)(value)))
+#define I2(code, value) \
+  case code: EACH(const vi X = (vi)ls_load(a + i); const vi Y = (vi)ls_load(b + i); ls_store(d + i, (vf)(value)))
+#define U2(code, value) \
+  case code: EACH(const vu U = (vu)ls_load(a + i); const vu V = (vu)ls_load(b + i); ls_store(d + i, (vf)(value)))
+
+static __attribute__((noinline)) void run_step(uint32_t op, float *d, const float *a, const float *b, const float *c,
+                                               size_t n) {
+  switch (op) {
+    F1(1, x)
+    F1(2, -x)
+    F1(3, ls_abs(x))
+    F1(4, ls_sign(x))
+    F1(5, ls_floor(x))
+    F1(6, ls_ceil(x))
+    F1(7, ls_round(x))
+    F1(8, ls_sqrt(x))
+    F1(9, ls_exp(x))
+    F1(10, ls_expm1(x))
+    F1(11, ls_log(x))
+    F1(12, ls_log1p(x))
+    case 13:
+      if (any_huge(a, n)) EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 1)))
+      EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 0)))
+    case 14:
+      if (any_huge(a, n)) EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 1)))
+      EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 0)))
+    F1(15, ls_tanh(x))
+    F1(16, ls_erf(x))
+    F1(17, ls_sigmoid(x))
+    F2(32, x + y)
+    F2(33, x - y)
+    F2(34, x * y)
+    F2(35, x / y)
+    F2(36, ls_min_v(x, y))
+    F2(37, ls_max_v(x, y))
+    F2(38, ls_pow(x, y))
+    F2(48, (vf)((x < y) & 1))
+    F2(49, (vf)((x <= y) & 1))
+    F2(50, (vf)((x == y) & 1))
+    F2(51, (vf)((x != y) & 1))
+    U2(64, U + V)
+    U2(65, U - V)
+    U2(66, U * V)
+    I2(67, (X < Y) & 1)
+    I2(68, (X <= Y) & 1)
+    I2(69, (X == Y) & 1)
+    I2(70, (X != Y) & 1)
+    I2(71, X & Y)
+    I2(72, X | Y)
+    I1(73, (X == 0) & 1)
+    I1(74, -(vu)X)
+    I1(75, ((vu)X ^ (vu)(X >> 31)) - (vu)(X >> 31))
+    I2(76, ls_select_i(X < Y, X, Y))
+    I2(77, ls_select_i(X > Y, X, Y))
+    I2(78, divide_i(X, Y))
+    I1(80, ls_to_float(X))
+    F1(81, (vf)ls_to_int(x))
+    case 82: EACH(const vi C = (vi)ls_load(a + i); LOAD(x, b); LOAD(y, c); ls_store(d + i, ls_select(C != 0, x, y)))
+    F1(83, (vf)(ls_is_finite(x) & 1))
+  }
+}
+
+/** Lanes before a strided input repeats itself: the extent of all dims from the first that moves on. */
+static size_t period_of(const uint32_t *dims, const uint32_t *strides, uint32_t rank) {
+  uint32_t first = 0;
+  while (first < rank && (strides[first] == 0 || dims[first] == 1)) first++;
+  size_t period = 1;
+  for (uint32_t r = first; r < rank; r++) period *= dims[r];
+  return period;
+}
+
+/** n lanes of a walk with one stride. */
+LS_INLINE void copy_run(float *d, const float *s, size_t stride, size_t n) {
+  if (stride == 0) {
+    const float x = *s;
+    for (size_t i = 0; i < n; i++) d[i] = x;
+  } else {
+    for (size_t i = 0; i < n; i++) d[i] = s[i * stride];
+  }
+}
+
+/**
+ * Lanes [start, start + n) of a strided input: where they lie in one piece, else gathered into `tile`. Runs along the
+ * last dimension; what repeats within the tile (a broadcast bias) is gathered once and doubled.
+ */
+static const float *gather(const Chain *chain, const float *source, const uint32_t *strides, float *tile, size_t start,
+                           size_t n) {
+  const uint32_t *dims = chain->dims;
+  const uint32_t last = chain->rank - 1;
+  size_t index[MAX_RANK], rest = start;
+  const float *p = source;
+  for (uint32_t r = chain->rank; r-- > 0; rest /= dims[r]) {
+    index[r] = rest % dims[r];
+    p += index[r] * strides[r];
+  }
+  size_t run = dims[last] - index[last];
+  if (strides[last] == 1 && run >= n && n % LS_W == 0) return p;
+
+  const size_t distinct = ls_min(n, period_of(dims, strides, chain->rank));
+  for (size_t done = 0; done < distinct;) {
+    run = ls_min(run, distinct - done);
+    if (strides[last] == 1) copy(tile + done, p, run);
+    else copy_run(tile + done, p, strides[last], run);
+    done += run;
+    p -= index[last] * strides[last];
+    index[last] = 0;
+    for (uint32_t r = last; r-- > 0;) {
+      p += strides[r];
+      if (++index[r] < dims[r]) break;
+      p -= index[r] * (size_t)strides[r];
+      index[r] = 0;
+    }
+    run = dims[last];
+  }
+  for (size_t done = distinct; done < n; done *= 2) copy(tile + done, tile, ls_min(done, n - done));
+  return tile;
+}
+
+/** Points the input slots at lanes [start, start + n); the steps will read whole vectors. */
+static void load_inputs(const Ctx *ctx, const Chain *chain, float **slots, size_t start, size_t n) {
+  for (uint32_t i = 0; i < chain->inputs; i++) {
+    const uint32_t *in = input_words(chain, i);
+    const float *source = ls_at(ctx, in);
+    if (in[2] == SCALAR) continue;
+    if (in[2] == STRIDED) {
+      slots[i] = (float *)gather(chain, source, in + 3, slot_tile(chain, i), start, n);
+    } else if (n % LS_W == 0) {
+      slots[i] = (float *)source + start;
+    } else {
+      slots[i] = slot_tile(chain, i);
+      copy(slots[i], source + start, n);
+    }
+  }
+}
+
+/** Fills what stays the same in all tiles: scalar inputs and constants. */
+static void load_constants(const Ctx *ctx, const Chain *chain, size_t lanes) {
+  for (uint32_t i = 0; i < chain->inputs; i++) {
+    const uint32_t *in = input_words(chain, i);
+    if (in[2] == SCALAR) fill(slot_tile(chain, i), *(const float *)ls_at(ctx, in), lanes);
+  }
+  for (uint32_t s = 0; s < chain->steps; s++) {
+    const Step *step = chain->step + s;
+    if (step->op == 0) fill(slot_tile(chain, step->dst), ls_f32(&step->imm), lanes);
+  }
+}
+
+static void run_steps(const Chain *chain, float *const *slots, size_t n) {
+  const size_t lanes = (n + LS_W - 1) / LS_W * LS_W;
+  for (const Step *s = chain->step, *end = s + chain->steps; s < end; s++) {
+    if (s->op != 0) run_step(s->op, slots[s->dst], slots[s->a], slots[s->b], slots[s->c], lanes);
+  }
+}
+
+/** Copies n lanes of the outputs from scratch to their places. */
+static void copy_outputs(const Ctx *ctx, const Chain *chain, size_t start, size_t n) {
+  for (uint32_t o = 0; o < chain->outputs; o++) {
+    float *target = ls_at(ctx, chain->output + 2 * o);
+    copy(target + start, slot_tile(chain, chain->inputs + chain->registers + o), n);
+  }
+}
+
+static int outputs_finite(const Chain *chain, size_t n) {
+  vi bad = {0};
+  for (uint32_t o = 0; o < chain->outputs; o++) {
+    const float *tile = slot_tile(chain, chain->inputs + chain->registers + o);
+    size_t i = 0;
+    for (; i + LS_W <= n; i += LS_W) bad |= ~ls_is_finite(ls_load(tile + i));
+    if (i < n) bad |= ~ls_is_finite(ls_load_part(tile + i, n - i));
+  }
+  return !ls_any(bad);
+}
+
+/**
+ * Sets a journal word after everything before and before everything after it: the thread may be ended at any point,
+ * and what it had stored by then must be a prefix of the program.
+ */
+LS_INLINE void journal_set(uint32_t *word, uint32_t value) {
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/** The tile to start at: 0 for a new tick, else where an earlier call was cut off, its half-copied tile mended. */
+static size_t resume(const Ctx *ctx, const Chain *chain, Journal *journal, uint32_t tick) {
+  if (journal->tick != tick) {
+    journal_set(&journal->progress, 0);
+    journal_set(&journal->tick, tick);
+    return 0;
+  }
+  size_t tile = journal->progress / 2;
+  if (journal->progress & 1) {
+    const size_t start = tile * LS_TILE;
+    copy_outputs(ctx, chain, start, ls_min(LS_TILE, chain->total - start));
+    journal_set(&journal->progress, (uint32_t)(2 * ++tile));
+  }
+  return tile;
+}
+
+/** Copies a computed tile out, unless some output of it is not finite. */
+static void commit(const Ctx *ctx, const Chain *chain, Journal *journal, size_t start, size_t n) {
+  const uint32_t progress = (uint32_t)(start / LS_TILE * 2);
+  if (outputs_finite(chain, n)) {
+    journal_set(&journal->progress, progress + 1);
+    copy_outputs(ctx, chain, start, n);
+  } else {
+    journal_set(&journal->not_finite, 1);
+  }
+  journal_set(&journal->progress, progress + 2);
+}
+
+static Chain decode(const Ctx *ctx, const uint32_t *w) {
+  Chain chain = {
+      .total = w[2], .rank = w[3], .inputs = w[4], .registers = w[5], .outputs = w[6], .steps = w[7], .dims = w + 14};
+  chain.scratch = ls_at(ctx, w + 8);
+  chain.input = chain.dims + chain.rank;
+  chain.step = (const Step *)(chain.input + chain.inputs * (3 + chain.rank));
+  chain.output = (const uint32_t *)(chain.step + chain.steps);
+  return chain;
+}
+
+LS_KERNEL(elementwise) {
+  const Chain chain = decode(ctx, w);
+  Journal *journal = ls_absent(w + 10) ? 0 : ls_at(ctx, w + 10);
+  size_t start = journal ? resume(ctx, &chain, journal, *(const uint32_t *)ls_at(ctx, w + 12)) * LS_TILE : 0;
+  if (start >= chain.total) return;
+
+  const uint32_t first_output = chain.inputs + chain.registers;
+  float *slots[MAX_SLOTS];
+  for (uint32_t s = 0; s < first_output + chain.outputs; s++) slots[s] = slot_tile(&chain, s);
+  load_constants(ctx, &chain, ls_min(LS_TILE, (chain.total + LS_W - 1) / LS_W * LS_W));
+
+  for (; start < chain.total; start += LS_TILE) {
+    const size_t n = ls_min(LS_TILE, chain.total - start);
+    const int direct = !journal && n % LS_W == 0;
+    load_inputs(ctx, &chain, slots, start, n);
+    for (uint32_t o = 0; o < chain.outputs; o++) {
+      float *target = ls_at(ctx, chain.output + 2 * o);
+      slots[first_output + o] = direct ? target + start : slot_tile(&chain, first_output + o);
+    }
+    run_steps(&chain, slots, n);
+    if (journal) commit(ctx, &chain, journal, start, n);
+    else if (!direct) copy_outputs(ctx, &chain, start, n);
+  }
+}

@@ -1,0 +1,31 @@
+/** Rows of a data set, picked by index and converted: out[r, :] = convert(data[index[start + r], :]). */
+#include "kernels.h"
+
+enum { F32, I32, U8_TO_I32, U8_TO_F32 };
+
+static void u8_to_i32(int32_t *restrict out, const uint8_t *restrict in, size_t n) {
+  for (size_t i = 0; i < n; i++) out[i] = in[i];
+}
+
+static void u8_to_f32(float *restrict out, const uint8_t *restrict in, size_t n, float scale, float shift) {
+  for (size_t i = 0; i < n; i++) out[i] = (float)in[i] * scale + shift;
+}
+
+LS_KERNEL(gatherRows) {
+  uint8_t *out = ls_at(ctx, w + 2);
+  const uint8_t *data = ls_at(ctx, w + 4);
+  const uint32_t *index = ls_at(ctx, w + 6), *record = ls_at(ctx, w + 8), *unit = ls_at(ctx, w + 10);
+  const size_t rows = w[12], width = w[13], data_rows = w[14], index_count = w[15];
+  const uint32_t kind = w[16];
+  const size_t source_bytes = width * (kind >= U8_TO_I32 ? 1 : 4);
+  const uint64_t start = (uint64_t)record[3] + unit[1];
+  for (size_t r = 0; r < rows; r++, out += width * 4) {
+    const size_t row = start + r < index_count ? index[start + r] : 0;
+    const uint8_t *source = data + (row < data_rows ? row : 0) * source_bytes;
+    switch (kind) {
+      case U8_TO_I32: u8_to_i32((int32_t *)out, source, width); break;
+      case U8_TO_F32: u8_to_f32((float *)out, source, width, ls_f32(w + 17), ls_f32(w + 18)); break;
+      default: __builtin_memcpy(out, source, source_bytes);
+    }
+  }
+}
