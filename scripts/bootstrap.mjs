@@ -13,7 +13,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 
 const NODE_NEEDED = [20, 19];
 const INSTALL_STAMP = join(root, 'node_modules', '.lockstep-installed');
-/** Compilers that the kernels' build tries, in its order. */
+/** Compilers that the kernels' build tries after $CC, in its order. */
 const COMPILERS = ['cc', 'gcc', 'clang'];
 
 /** @typedef {{ file: string, args: string[], shell?: boolean }} Command */
@@ -57,7 +57,7 @@ async function install() {
 export async function build() {
   const output = await phase('build', turbo(['build', '--output-logs=new-only', '--log-prefix=none']));
   // A build step may have something to tell although it went well, for instance that there is no C compiler.
-  for (const line of output.split(/\r?\n/)) if (/^lockstep: /.test(line)) console.error(line);
+  for (const line of output.split(/\r?\n/)) if (/^@lockstep\/[\w-]+: /.test(line)) console.error(line);
 }
 
 /**
@@ -140,7 +140,8 @@ export function toolEnvironment() {
  * means a new build instead of a hit in the cache.
  */
 function toolchain() {
-  for (const compiler of process.env.CC ? [process.env.CC] : COMPILERS) {
+  for (const compiler of [process.env.CC, ...COMPILERS]) {
+    if (!compiler) continue;
     const { status, stdout } = spawnSync(compiler, ['--version'], { encoding: 'utf8', windowsHide: true });
     if (status === 0) return `${process.platform} ${process.arch} ${stdout.split('\n')[0]}`;
   }
