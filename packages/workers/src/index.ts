@@ -1,1 +1,12 @@
-export {};
+export * from './cores.ts';
+export * from './heap.ts';
+export {
+  MAX_PHASES,
+  type Plan,
+  type PoolProgram,
+  type PoolTask,
+  RECORD,
+  RESULT,
+  tickOffset,
+} from './plan.ts';
+export * from './pool.ts';

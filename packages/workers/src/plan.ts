@@ -1,0 +1,149 @@
+import type { Program } from '@lockstep/kernels';
+import type { SharedHeap } from './heap.ts';
+
+/** In `PoolTask.bases`: the region is the record of the tick. */
+export const RECORD = -1;
+/** In `PoolTask.bases`: the region is the result slot of the tick. */
+export const RESULT = -2;
+/** A tick has at most this many phases. */
+export const MAX_PHASES = 8;
+
+/** Where the pool writes the tick (a journal's key) in a record of `recordWords` words of the caller's: after them. */
+export const tickOffset = (recordWords: number): number => recordWords * 4;
+
+/** A program that the threads of a pool can run. */
+export interface PoolProgram {
+  /** Named in messages. */
+  readonly name: string;
+  readonly program: Program;
+}
+
+/** One run of a program by one worker. */
+export interface PoolTask {
+  /** Index into the pool's programs. */
+  readonly program: number;
+  /** Byte address of every region of the program, or RECORD, or RESULT. */
+  readonly bases: readonly number[];
+}
+
+/**
+ * What the workers do in a tick: `phases[phase][worker]` are tasks in order. A barrier stands between phases and
+ * between ticks. Within a phase no task may read what another worker writes, and every task may be cut off and run
+ * again from its start (it rewrites all its outputs from unchanged inputs, or is journaled by the tick).
+ */
+export interface Plan {
+  readonly name: string;
+  readonly phases: readonly (readonly (readonly PoolTask[])[])[];
+}
+
+/** A task as a worker runs it. Plain data; addresses are in bytes. */
+export interface Call {
+  /** `plan/program`, for messages. */
+  readonly name: string;
+  readonly code: number;
+  /** Length of the code in words. */
+  readonly words: number;
+  readonly bases: number;
+  /** Words of the heap (indexes of an Int32Array over all of it) that take the address of the tick's record. */
+  readonly records: readonly number[];
+  /** … and of its result slot. */
+  readonly results: readonly number[];
+}
+
+/** The calls of one worker: `[plan][phase]`. */
+export type WorkerCalls = readonly (readonly (readonly Call[])[])[];
+
+interface PlanContext {
+  readonly heap: SharedHeap;
+  readonly programs: readonly PoolProgram[];
+  readonly plans: readonly Plan[];
+  readonly workers: number;
+  readonly recordBytes: number;
+  readonly resultBytes: number;
+}
+
+/**
+ * Places the code of all programs and a table of base addresses for every task in shared memory; checks that every
+ * region lies in memory. Returns what each worker has to call. Throws a RangeError that names plan, phase and worker.
+ */
+export const placePlans = (context: PlanContext): WorkerCalls[] => {
+  const { heap, programs, plans, workers } = context;
+  const codes = programs.map(({ program }) => {
+    const address = heap.allocate(program.code.byteLength);
+    heap.i32(address, program.code.length).set(program.code);
+    return address;
+  });
+  for (const plan of plans) checkShape(plan, workers);
+  return Array.from({ length: workers }, (_, worker) =>
+    plans.map((plan) =>
+      plan.phases.map((phase, index) =>
+        phase[worker]!.map((task) => {
+          const found = programs[task.program];
+          const where = `plan ${plan.name}, phase ${index}, worker ${worker}`;
+          if (found === undefined) {
+            throw new RangeError(
+              `${where}: got program ${task.program}, expected 0 to ${programs.length - 1}`,
+            );
+          }
+          checkBases(context, task, `${where}, program ${found.name}`);
+          return placeCall(heap, `${plan.name}/${found.name}`, codes[task.program]!, found.program, task);
+        }),
+      ),
+    ),
+  );
+};
+
+const placeCall = (heap: SharedHeap, name: string, code: number, program: Program, task: PoolTask): Call => {
+  const bases = heap.allocate(task.bases.length * 4);
+  // Addresses from 2 GiB on wrap to negative words: the kernels read them as unsigned.
+  heap.i32(bases, task.bases.length).set(task.bases);
+  const wordsWith = (marker: number): number[] =>
+    task.bases.flatMap((base, region) => (base === marker ? [bases / 4 + region] : []));
+  return {
+    name,
+    code,
+    words: program.code.length,
+    bases,
+    records: wordsWith(RECORD),
+    results: wordsWith(RESULT),
+  };
+};
+
+const checkShape = (plan: Plan, workers: number): void => {
+  const { length } = plan.phases;
+  if (length < 1 || length > MAX_PHASES) {
+    throw new RangeError(`plan ${plan.name}: got ${length} phases, expected 1 to ${MAX_PHASES}`);
+  }
+  for (const [phase, tasks] of plan.phases.entries()) {
+    if (tasks.length !== workers) {
+      throw new RangeError(
+        `plan ${plan.name}, phase ${phase}: got task lists for ${tasks.length} workers, expected ${workers}`,
+      );
+    }
+  }
+};
+
+const checkBases = (context: PlanContext, task: PoolTask, where: string): void => {
+  const { regions } = context.programs[task.program]!.program;
+  if (task.bases.length !== regions.length) {
+    throw new RangeError(
+      `${where}: got ${task.bases.length} bases, expected one for each of ${regions.length} regions`,
+    );
+  }
+  for (const [index, { name, bytes }] of regions.entries()) {
+    const base = task.bases[index]!;
+    const room =
+      base === RECORD
+        ? context.recordBytes
+        : base === RESULT
+          ? context.resultBytes
+          : Number.isInteger(base) && base > 0 && base % 4 === 0
+            ? context.heap.used - base
+            : -1;
+    if (bytes > room) {
+      throw new RangeError(
+        `${where}: region ${name} needs ${bytes} bytes, but there are ${room} at base ${base}`,
+      );
+    }
+  }
+};

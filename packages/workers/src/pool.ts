@@ -1,0 +1,355 @@
+import { EventEmitter } from 'node:events';
+import { type KernelChoice, STACK_BYTES } from '@lockstep/kernels';
+import { Control, controlWords, sequenceOf } from './control.ts';
+import { cores } from './cores.ts';
+import { Crew, type WorkerError, type WorkerLoss } from './crew.ts';
+import type { SharedHeap } from './heap.ts';
+import { type Plan, type PoolProgram, placePlans, tickOffset } from './plan.ts';
+import type { RingLayout } from './worker.ts';
+
+export { WorkerError, type WorkerLoss } from './crew.ts';
+
+export interface PoolOptions {
+  /** Where everything lies; the caller's buffers come from it, too. */
+  readonly heap: SharedHeap;
+  /** Threads, at least 1. */
+  readonly workers: number;
+  /** Default `auto`. */
+  readonly kernels?: KernelChoice;
+  readonly programs: readonly PoolProgram[];
+  /** What a tick can be; `submit` chooses one by index. */
+  readonly plans: readonly Plan[];
+  /** 4-byte words of a record that the caller writes. The pool appends the tick at byte `tickOffset(recordWords)`. */
+  readonly recordWords: number;
+  /** 4-byte words of a result slot. */
+  readonly resultWords: number;
+  /** Ticks that can be under way at once: a power of two, default 64. */
+  readonly ring?: number;
+  /** Ends the pool; what waits is rejected with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Seconds without progress after which a worker is taken to hang (longer where steps take longer). Default 30. */
+  readonly hangSeconds?: number;
+  /** Spin at barriers; default: if there is a core for every worker. */
+  readonly spin?: boolean;
+  /** URL of a module to take `loadKernels` from, for tests of faults. */
+  readonly kernelsModule?: string;
+  /** Number of the first tick, default 1 (0 is what a fresh journal holds). */
+  readonly firstTick?: number;
+}
+
+/** A record to write: two views of the same words. */
+export interface RecordView {
+  readonly u32: Uint32Array;
+  readonly f32: Float32Array;
+}
+
+/** What happens to workers: see `WorkerLoss`. */
+export interface PoolEvents {
+  workerLost: [loss: WorkerLoss];
+  workerReplaced: [loss: WorkerLoss];
+}
+
+interface Waiter {
+  readonly done: () => boolean;
+  /** Sequence that `done` needs, to have the workers signal no earlier. */
+  readonly sequence: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** The main thread looks around at least this often (ms), whatever signals got lost with a thread. */
+const POLL = 100;
+
+/**
+ * Threads that run plans, tick by tick, in lockstep: all of phase p on every worker, then phase p + 1. The caller
+ * submits ticks ahead of time (it never holds up the workers as long as the ring has ticks) and picks up results:
+ *
+ *     const tick = pool.submit(TRAIN, ({ u32, f32 }) => { … });
+ *     await pool.wait(tick);
+ *     const [loss] = pool.result(tick);
+ *
+ * A thread that dies is replaced, and the phase in which it died is repeated by its replacement; the plan's tasks are
+ * made so that this cannot change a bit. An error in a program or in the kernels ends the pool.
+ */
+export class WorkerPool extends EventEmitter<PoolEvents> {
+  readonly workers: number;
+  readonly ring: number;
+  readonly #options: PoolOptions;
+  readonly #control: Control;
+  readonly #records: readonly RecordView[];
+  readonly #results: readonly Float32Array[];
+  readonly #recordRing: RingLayout;
+  readonly #resultRing: RingLayout;
+  readonly #crewTask: ConstructorParameters<typeof Crew>[0]['task'];
+  readonly #waiters: Waiter[] = [];
+  #crew: Crew | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #lookedAt = 0;
+  #submitted: number;
+  #completed: number;
+  #listening = false;
+  #losses = 0;
+  #ended: { reason: unknown } | undefined;
+  #closed: Promise<void> | undefined;
+
+  /** Lays out the pool's memory; threads come with `start`. Throws a RangeError for plans that do not fit. */
+  constructor(options: PoolOptions) {
+    super();
+    const { heap, workers, ring = 64, recordWords, resultWords, firstTick = 1 } = options;
+    checkCount('workers', workers, 1);
+    checkCount('recordWords', recordWords, 0);
+    checkCount('resultWords', resultWords, 0);
+    checkCount('ring', ring, 1);
+    checkCount('firstTick', firstTick, 1);
+    if ((ring & (ring - 1)) !== 0)
+      throw new RangeError(`WorkerPool: ring is ${ring}, expected a power of two`);
+    this.#options = options;
+    this.workers = workers;
+    this.ring = ring;
+    this.#submitted = firstTick - 1;
+    this.#completed = firstTick - 1;
+
+    const layout = { address: heap.allocate(controlWords(workers, ring) * 4, 128), workers, ring };
+    const recordBytes = tickOffset(recordWords) + 4;
+    const resultBytes = resultWords * 4;
+    this.#recordRing = allocateRing(heap, recordBytes, ring);
+    this.#resultRing = allocateRing(heap, resultBytes, ring);
+    const calls = placePlans({ ...options, recordBytes, resultBytes });
+    const stacks = heap.allocate(workers * STACK_BYTES, 4096);
+    this.#control = new Control(heap.memory, layout);
+    this.#control.begin(firstTick);
+    this.#records = ringViews(this.#recordRing, ring, (address) => ({
+      u32: heap.u32(address, recordWords + 1),
+      f32: heap.f32(address, recordWords + 1),
+    }));
+    this.#results = ringViews(this.#resultRing, ring, (address) => heap.f32(address, resultWords));
+    this.#crewTask = (worker) => ({
+      worker,
+      memory: heap.memory,
+      control: layout,
+      calls: calls[worker]!,
+      kernels: options.kernels ?? 'auto',
+      kernelsModule: options.kernelsModule ?? '@lockstep/kernels',
+      stackTop: stacks + (worker + 1) * STACK_BYTES,
+      records: this.#recordRing,
+      results: this.#resultRing,
+      spin: options.spin ?? workers <= cores(),
+    });
+  }
+
+  /** Brings up the threads; settles when all have loaded their kernels. Ticks may be submitted before. */
+  async start(): Promise<void> {
+    if (this.#crew !== undefined) throw new Error('WorkerPool: start() was called before');
+    const { signal, hangSeconds = 30 } = this.#options;
+    signal?.throwIfAborted();
+    this.#throwIfEnded();
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#crew = new Crew({
+      control: this.#control,
+      workers: this.workers,
+      file: WORKER_FILE,
+      task: this.#crewTask,
+      // Positions are at most `ring` ticks away from the last completed one.
+      tickOf: (sequence) => this.#completed + ((sequence - sequenceOf(this.#completed, 0)) >> 3),
+      hangLimit: hangSeconds * 1000,
+      onLost: (loss) => {
+        this.#losses++;
+        this.emit('workerLost', loss);
+      },
+      onReplaced: (loss) => this.emit('workerReplaced', loss),
+      onFailed: (error) => this.#end(error),
+    });
+    this.#lookedAt = performance.now();
+    // Signals do not keep the process alive: this does.
+    this.#timer = setInterval(this.#look, POLL);
+    const workers = Array.from({ length: this.workers }, (_, worker) => worker);
+    await this.#waitFor(
+      () => workers.every((worker) => this.#control.isReady(worker)),
+      sequenceOf(this.#completed + 1, 0),
+    );
+  }
+
+  /** Last tick that was submitted; the first one is 1. */
+  get submitted(): number {
+    return this.#submitted;
+  }
+
+  /** Last tick that all workers have finished. */
+  get completed(): number {
+    this.#completed += this.#control.progressFrom(sequenceOf(this.#completed + 1, 0)) >> 3;
+    return this.#completed;
+  }
+
+  /** Ticks that can be submitted now. */
+  get capacity(): number {
+    return this.ring - (this.#submitted - this.completed);
+  }
+
+  /** Threads that died so far. */
+  get losses(): number {
+    return this.#losses;
+  }
+
+  /**
+   * Gives the workers a tick to do: `plan` by index, and a record that `write` fills (the words of an earlier tick are
+   * still in it). Returns the tick's number. Throws when the ring is full (see `capacity`) or the pool has ended.
+   */
+  submit(plan: number, write: (record: RecordView) => void): number {
+    this.#throwIfEnded();
+    if (this.#options.plans[plan] === undefined) {
+      throw new RangeError(`WorkerPool: got plan ${plan}, expected 0 to ${this.#options.plans.length - 1}`);
+    }
+    if (this.capacity < 1) {
+      throw new RangeError(
+        `WorkerPool: ${this.ring} ticks are under way; wait for one before you submit another`,
+      );
+    }
+    const tick = this.#submitted + 1;
+    const record = this.#records[tick & (this.ring - 1)]!;
+    write(record);
+    record.u32[this.#options.recordWords] = tick;
+    this.#submitted = tick;
+    this.#control.publish(tick, plan);
+    return tick;
+  }
+
+  /** Settles when a tick is complete. Rejects when the pool fails (`WorkerError`), is closed or is aborted before. */
+  async wait(tick: number): Promise<void> {
+    if (tick <= this.completed) return;
+    if (tick > this.#submitted) {
+      throw new RangeError(
+        `WorkerPool: waiting for tick ${tick}, but the last one submitted is ${this.#submitted}`,
+      );
+    }
+    await this.#waitFor(() => this.completed >= tick, sequenceOf(tick + 1, 0));
+  }
+
+  /** The result slot of a complete tick. Its words are good until `ring` more ticks are submitted: copy or read them. */
+  result(tick: number): Float32Array {
+    if (tick > this.completed || tick <= this.#submitted - this.ring || tick < 1) {
+      throw new RangeError(
+        `WorkerPool: got tick ${tick}, expected one of the last ${this.ring} that are complete (now ${this.#completed})`,
+      );
+    }
+    return this.#results[tick & (this.ring - 1)]!;
+  }
+
+  /** Kills a worker's thread wherever it stands, as a drill; settles when it is gone. It is replaced. */
+  async terminate(worker: number): Promise<void> {
+    await this.#crew?.terminate(worker);
+  }
+
+  /** Ends all threads and settles when they are gone. What still waits is rejected. */
+  close(): Promise<void> {
+    return this.#shut(new Error('WorkerPool: the pool is closed'));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  readonly #onAbort = (): void => {
+    void this.#shut(this.#options.signal?.reason);
+  };
+
+  #shut(reason: unknown): Promise<void> {
+    this.#closed ??= (async () => {
+      this.#end(reason);
+      this.#options.signal?.removeEventListener('abort', this.#onAbort);
+      await this.#crew?.close();
+      clearInterval(this.#timer);
+    })();
+    return this.#closed;
+  }
+
+  /** No more ticks: the threads return at their next barrier. */
+  #end(reason: WorkerError | unknown): void {
+    this.#ended ??= { reason };
+    this.#control.stop();
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#ended.reason);
+    // After a failure nothing is under way that should keep the process alive.
+    this.#timer?.unref();
+  }
+
+  #throwIfEnded(): void {
+    if (this.#ended !== undefined) throw this.#ended.reason;
+  }
+
+  #waitFor(done: () => boolean, sequence: number): Promise<void> {
+    this.#throwIfEnded();
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ done, sequence, resolve, reject });
+      if (this.#listening) {
+        this.#want();
+        this.#settle();
+      } else {
+        void this.#listen();
+      }
+    });
+  }
+
+  /** Has the workers signal when the first of the waiters may be done. */
+  #want(): void {
+    const now = sequenceOf(this.#completed, 0);
+    let nearest: number | undefined;
+    for (const { sequence } of this.#waiters) {
+      const distance = (sequence - now) | 0;
+      if (nearest === undefined || distance < nearest) nearest = distance;
+    }
+    if (nearest !== undefined) this.#control.want((now + nearest) | 0);
+  }
+
+  async #listen(): Promise<void> {
+    this.#listening = true;
+    // In this order, so that nothing happens unnoticed: count, ask for a signal, look, wait for a further signal.
+    while (this.#waiters.length > 0) {
+      const seen = this.#control.signals;
+      this.#want();
+      this.#settle();
+      if (this.#waiters.length > 0) await this.#control.signal(seen);
+    }
+    this.#listening = false;
+  }
+
+  #settle(): void {
+    for (let i = 0; i < this.#waiters.length; ) {
+      const waiter = this.#waiters[i]!;
+      if (waiter.done()) {
+        this.#waiters.splice(i, 1);
+        waiter.resolve();
+      } else {
+        i++;
+      }
+    }
+  }
+
+  readonly #look = (): void => {
+    const now = performance.now();
+    // A machine that slept or a busy main thread must not look like workers that hang.
+    const elapsed = Math.min(now - this.#lookedAt, 2 * POLL);
+    this.#lookedAt = now;
+    if (this.#ended !== undefined) return;
+    this.#crew?.watch(elapsed, this.completed < this.#submitted);
+    this.#settle();
+  };
+}
+
+/** The worker runs as JavaScript: from a source tree (tests) it is the built one. */
+const WORKER_FILE = new URL(
+  import.meta.url.endsWith('.ts') ? '../dist/worker.js' : './worker.js',
+  import.meta.url,
+);
+
+const allocateRing = (heap: SharedHeap, bytes: number, ring: number): RingLayout => {
+  const stride = Math.max(64, Math.ceil(bytes / 64) * 64);
+  return { address: heap.allocate(stride * ring), stride };
+};
+
+const ringViews = <T>({ address, stride }: RingLayout, ring: number, view: (address: number) => T): T[] =>
+  Array.from({ length: ring }, (_, slot) => view(address + slot * stride));
+
+const checkCount = (what: string, got: number, least: number): void => {
+  if (!Number.isSafeInteger(got) || got < least) {
+    throw new RangeError(`WorkerPool: ${what} is ${got}, expected an integer of at least ${least}`);
+  }
+};

@@ -1,0 +1,86 @@
+/**
+ * What a thread of the pool runs: one long task over many ticks. It starts at the position that its place in the
+ * control block holds, so a thread that takes over from a dead one repeats the phase in which that one died.
+ */
+import { threadId } from 'node:worker_threads';
+import type { KernelChoice, Kernels } from '@lockstep/kernels';
+import { Control, type ControlLayout, nextTick, phaseOf } from './control.ts';
+import type { SharedMemory } from './heap.ts';
+import type { WorkerCalls } from './plan.ts';
+
+/** Everything that a thread needs to know; plain data and the shared memory. */
+export interface WorkerTask {
+  readonly worker: number;
+  readonly memory: SharedMemory;
+  readonly control: ControlLayout;
+  readonly calls: WorkerCalls;
+  readonly kernels: KernelChoice;
+  /** URL of the module that exports `loadKernels`. */
+  readonly kernelsModule: string;
+  readonly stackTop: number;
+  /** Byte addresses and strides of the rings. */
+  readonly records: RingLayout;
+  readonly results: RingLayout;
+  /** Spin before sleeping: there is a core for every worker. */
+  readonly spin: boolean;
+}
+
+export interface RingLayout {
+  readonly address: number;
+  /** Bytes from slot to slot. */
+  readonly stride: number;
+}
+
+/** Why a task ended early: an error in kernels or programs, which another thread would only repeat. */
+export interface WorkerFailure {
+  readonly message: string;
+  /** `plan/program`; absent when the thread never came to run one. */
+  readonly program?: string;
+  readonly sequence: number;
+}
+
+type KernelsModule = Pick<typeof import('@lockstep/kernels'), 'loadKernels'>;
+
+/** Works until the pool stops (undefined) or something fails. */
+export default async function work(task: WorkerTask): Promise<WorkerFailure | undefined> {
+  const { worker, memory } = task;
+  const control = new Control(memory, task.control);
+  control.enter(worker, threadId);
+  let kernels: Kernels;
+  try {
+    const { loadKernels }: KernelsModule = await import(task.kernelsModule);
+    kernels = loadKernels({ kernels: task.kernels, memory, stackTop: task.stackTop });
+  } catch (error) {
+    return { message: messageOf(error), sequence: control.position(worker) };
+  }
+  control.ready(worker);
+  return follow(task, control, kernels);
+}
+
+/** The loop. It allocates nothing. */
+const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFailure | undefined => {
+  const { worker, calls, records, results, spin } = task;
+  const heap = new Int32Array(task.memory.buffer);
+  let sequence = control.position(worker);
+  let running: string | undefined;
+  try {
+    while (control.awaitTurn(worker, sequence, spin)) {
+      const phases = calls[control.plan(sequence)]!;
+      const slot = control.slot(sequence);
+      const phase = phaseOf(sequence);
+      for (const call of phases[phase]!) {
+        running = call.name;
+        for (const word of call.records) heap[word] = records.address + slot * records.stride;
+        for (const word of call.results) heap[word] = results.address + slot * results.stride;
+        kernels.run(call.code, 0, call.words, call.bases);
+      }
+      sequence = phase + 1 === phases.length ? nextTick(sequence) : sequence + 1;
+      control.arrive(worker, sequence);
+    }
+    return undefined;
+  } catch (error) {
+    return { message: messageOf(error), sequence, ...(running === undefined ? {} : { program: running }) };
+  }
+};
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
