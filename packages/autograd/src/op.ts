@@ -6,19 +6,13 @@
  * from the end, element-wise inputs have equal rank, and every `view` and `lower` must accept further leading axes
  * on its inputs (all inputs have the same number of them, each of size k, or 1 for a value that is alike in all shards).
  */
-import type { MicroOpName } from '@lockstep/kernels';
+import type { ChainStep } from '@lockstep/kernels';
 import type { Spec } from './shape.ts';
 import type { Tensor } from './tensor.ts';
 import type { Emitter, View } from './view.ts';
 
 /** One step of an elementwise chain: `args` are value numbers, inputs first, then one per step. */
-export interface Step {
-  readonly op: MicroOpName;
-  readonly args: readonly number[];
-  /** The value of a `constant` step; `integer`: i32 instead of f32. */
-  readonly imm?: number;
-  readonly integer?: boolean;
-}
+export type Step = ChainStep;
 
 export interface BackwardContext<A> {
   readonly inputs: readonly Tensor[];

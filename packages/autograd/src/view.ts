@@ -1,8 +1,8 @@
 /** Where a tensor lies in memory, and what an op needs to turn itself into kernel calls. */
 import {
   type Address,
+  type Chain,
   ELEMENT_BYTES,
-  type ElementwiseSpec,
   type InstructionName,
   type InstructionValues,
 } from '@lockstep/kernels';
@@ -18,7 +18,7 @@ export interface View {
 /** Receives an op's kernel calls. Eager execution and the compiler each implement it. */
 export interface Emitter {
   call<N extends InstructionName>(name: N, values: InstructionValues<N>): void;
-  elementwise(spec: Omit<ElementwiseSpec, 'scratch'>): void;
+  elementwise(chain: Omit<Chain, 'scratch'>): void;
   /** Memory that lives for the calls of this op only. */
   temporary(bytes: number): Address;
   /** Shared scratch of at least this size; its content does not outlive one call. */

@@ -1,1 +1,2 @@
-export {};
+export { type CompiledProgram, CompileError, compile, type IndexLimit } from './compile.ts';
+export type { CompileOptions, InputBinding, Journal, Output, Place } from './options.ts';

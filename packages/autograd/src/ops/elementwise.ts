@@ -32,7 +32,9 @@ export const fullOp: ElementwiseOp<FullAttrs> = {
   kind: 'elementwise',
   name: 'full',
   infer: (_, { shape, dtype }) => ({ shape, dtype }),
-  steps: (_, { value, dtype }) => [{ op: 'constant', args: [], imm: value, integer: dtype !== 'f32' }],
+  steps: (_, { value, dtype }) => [
+    { op: 'constant', args: [], ...(dtype === 'f32' ? { imm: value } : { bits: value }) },
+  ],
   backward: [],
 };
 
@@ -327,7 +329,7 @@ export const castOp: ElementwiseOp<CastAttrs> = {
   steps: ([x], { dtype }) => {
     if (dtype === 'f32') return [{ op: x!.dtype === 'f32' ? 'move' : 'toFloat', args: [0] }];
     if (dtype === 'i32') return [{ op: x!.dtype === 'f32' ? 'toInt' : 'move', args: [0] }];
-    const zero: Step = { op: 'constant', args: [], imm: 0, integer: x!.dtype !== 'f32' };
+    const zero: Step = { op: 'constant', args: [], bits: 0 };
     return x!.dtype === 'bool'
       ? [{ op: 'move', args: [0] }]
       : [zero, { op: x!.dtype === 'f32' ? 'ne' : 'neI', args: [0, 1] }];

@@ -1,4 +1,4 @@
-import { matmulScratchBytes } from '@lockstep/kernels';
+import { MATMUL_SCRATCH_BYTES } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
 import { broadcastShapes, contiguousStrides, formatSpec, OpError, type Shape, sizeOf } from '../shape.ts';
@@ -93,7 +93,7 @@ function lowerMatmul(
     c: output.address,
     a: a.view.address,
     b: b.view.address,
-    scratch: emit.scratch(matmulScratchBytes(m, n, k)),
+    scratch: emit.scratch(MATMUL_SCRATCH_BYTES),
     m,
     n,
     k,

@@ -1,0 +1,332 @@
+/**
+ * Third pass: calls. Ops lower themselves against buffers whose places are not known yet; when all calls are there,
+ * so are the buffers' lives, and the addresses are filled in.
+ */
+import {
+  contiguousView,
+  copyView,
+  type Emitter,
+  expandedStrides,
+  type InputNode,
+  isContiguous,
+  materialize,
+  sizeOf,
+  type View,
+} from '@lockstep/autograd';
+import {
+  type Address,
+  align,
+  type Chain,
+  type ChainStep,
+  ELEMENT_BYTES,
+  type InstructionName,
+  type InstructionValues,
+  type Program,
+  ProgramBuilder,
+} from '@lockstep/kernels';
+import { sourceOf, type Unit } from './fuse.ts';
+import type { InputBinding, Journal, Output, Place } from './options.ts';
+import { type Life, place } from './place.ts';
+import type { OpValue, Value, Values } from './values.ts';
+
+type Resolve = (address: Address) => Address;
+
+/** Writes one call into the builder once addresses are known. */
+interface PendingCall {
+  readonly label: string;
+  readonly write: (resolve: Resolve) => void;
+}
+
+/** Buffers get region numbers from here on until they are placed; below are the program's own regions. */
+const VIRTUAL = 1 << 20;
+
+export class Lowering implements Emitter {
+  readonly record: Address;
+  readonly unit: Address;
+  readonly #segments: number;
+  readonly #bindingOf: (node: InputNode) => InputBinding;
+  readonly #journal: Journal | undefined;
+  /** Regions that the program writes to. */
+  readonly #written: ReadonlySet<string>;
+  readonly #builder = new ProgramBuilder();
+  readonly #regions = new Map<string, number>();
+  readonly #views = new Map<Value, View>();
+  /** Where a value must end up, if it can be computed there. */
+  readonly #pinned = new Map<Value, Address>();
+  /** Values that a tree over segments consumes and nothing else. */
+  readonly #summed = new Set<Value>();
+  readonly #lives: Life[] = [];
+  readonly #calls: PendingCall[] = [];
+  readonly #constants: { readonly data: Uint8Array; readonly offset: number }[] = [];
+  #constantBytes = 0;
+  #label = '';
+
+  constructor(
+    segments: number,
+    bindingOf: (node: InputNode) => InputBinding,
+    outputs: readonly Output[],
+    journal: Journal | undefined,
+  ) {
+    this.#segments = segments;
+    this.#bindingOf = bindingOf;
+    this.#journal = journal;
+    const results = outputs.map((output) => output.place.region);
+    this.#written = new Set(['arena', 'scratch', ...results, ...(journal ? [journal.state.region] : [])]);
+    this.record = { region: this.#region('record'), offset: 0 };
+    this.unit = { region: this.#region('unit'), offset: 0 };
+  }
+
+  // ─── what ops call ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  call<N extends InstructionName>(name: N, values: InstructionValues<N>): void {
+    const fields = values as Record<string, number | Address>;
+    for (const value of Object.values(fields)) if (typeof value === 'object') this.#touch(value);
+    this.#push((resolve) => {
+      const entries = Object.entries(fields).map(([field, value]) => [
+        field,
+        typeof value === 'object' ? resolve(value) : value,
+      ]);
+      this.#builder.call(name, Object.fromEntries(entries) as InstructionValues<N>);
+    });
+  }
+
+  elementwise(chain: Omit<Chain, 'scratch'>): void {
+    for (const { address } of [...chain.inputs, ...chain.outputs]) this.#touch(address);
+    const scratch = { region: this.#region('scratch'), offset: 0 };
+    this.#push((resolve) =>
+      this.#builder.elementwise({
+        ...chain,
+        inputs: chain.inputs.map((input) => ({ ...input, address: resolve(input.address) })),
+        outputs: chain.outputs.map((output) => ({ ...output, address: resolve(output.address) })),
+        scratch,
+      }),
+    );
+  }
+
+  temporary(bytes: number): Address {
+    this.#lives.push({ bytes, first: this.#calls.length, last: this.#calls.length });
+    return { region: VIRTUAL + this.#lives.length - 1, offset: 0 };
+  }
+
+  scratch(bytes: number): Address {
+    const region = this.#region('scratch');
+    this.#builder.reserve(region, bytes);
+    return { region, offset: 0 };
+  }
+
+  // ─── units ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Lets values be computed right where the outputs must be, before any unit is lowered. */
+  pin(outputs: readonly Output[], values: Values): void {
+    const users = new Map<Value, number>();
+    const use = (value: Value): void => {
+      const source = sourceOf(value);
+      users.set(source, (users.get(source) ?? 0) + 1);
+    };
+    for (const value of values.order) {
+      if (value.kind === 'op' && value.op.kind !== 'view') value.inputs.forEach(use);
+    }
+    for (const output of outputs) use(values.of.get(output.node)!);
+    for (const output of outputs) {
+      const value = values.of.get(output.node)!;
+      if (value.kind !== 'op' || value.op.kind === 'view' || this.#pinned.has(value)) continue;
+      const asIs = output.reduce === 'none' || this.#segments === 1;
+      const summable = value.op.kind === 'kernel' && value.op.lowerTreeSum !== undefined;
+      if (!asIs && value.batched && summable && users.get(value) === 1) this.#summed.add(value);
+      else if (!asIs) continue;
+      this.#pinned.set(value, this.#place(output.place));
+    }
+  }
+
+  lower(unit: Unit, usedOutside: (value: Value) => boolean): void {
+    const [first] = unit.members as [OpValue];
+    this.#label = unit.members.map((member) => member.label).join(' + ');
+    if (first.op.kind === 'elementwise') this.#lowerChain(unit, usedOutside);
+    else this.#lowerKernel(first);
+  }
+
+  #lowerKernel(value: OpValue): void {
+    const { op, node } = value;
+    if (op.kind !== 'kernel') throw new Error(`compile: ${op.name} is no kernel`);
+    const inputs = value.inputs.map((input) => this.#viewOf(input));
+    const attrs = node.attrs as never;
+    if (this.#summed.has(value)) {
+      const output = contiguousView(this.#pinned.get(value)!, [1, ...node.shape]);
+      this.#views.set(value, output);
+      if (op.lowerTreeSum!(this, output, inputs, attrs)) return;
+    }
+    const output = this.#allocate(value);
+    op.lower(this, output, inputs, attrs);
+  }
+
+  #lowerChain({ members }: Unit, usedOutside: (value: Value) => boolean): void {
+    const shape = members[0]!.shape;
+    const inside = new Set<Value>(members);
+    const external = [...new Set(members.flatMap((member) => member.inputs))].filter(
+      (input) => !inside.has(input),
+    );
+    const loaded = external.filter((input) => input.kind !== 'uniform');
+    const inputs = loaded.map((input) => {
+      const view = this.#viewOf(input);
+      return { address: view.address, strides: expandedStrides(view, shape) };
+    });
+    const ids = new Map<Value, number>(loaded.map((input, i) => [input, i]));
+    const steps: ChainStep[] = [];
+    const push = (step: ChainStep): number => inputs.length + steps.push(step) - 1;
+    for (const input of external) {
+      if (input.kind !== 'uniform') continue;
+      const constant = input.node.dtype === 'f32' ? { imm: input.value } : { bits: input.value };
+      ids.set(input, push({ op: 'constant', args: [], ...constant }));
+    }
+    for (const { op, node, inputs: arguments_, ...member } of members) {
+      if (op.kind !== 'elementwise') throw new Error(`compile: ${op.name} is not elementwise`);
+      const known = arguments_.map((input) => ids.get(input)!);
+      for (const step of op.steps(node.inputs, node.attrs as never)) {
+        known.push(push({ ...step, args: step.args.map((arg) => known[arg]!) }));
+      }
+      ids.set(members.find((m) => m.id === member.id)!, known.at(-1)!);
+    }
+    const results = members.filter((member) => usedOutside(member));
+    const outputs = results.map((member) => ({
+      address: this.#allocate(member).address,
+      value: ids.get(member)!,
+    }));
+    const journal = this.#journal && {
+      journal: this.#place(this.#journal.state),
+      tick: this.#place(this.#journal.tick),
+    };
+    this.elementwise({ dims: shape, inputs, steps, outputs, ...journal });
+  }
+
+  /** After all units: brings outputs to their places where they are not there yet, and places the buffers. */
+  finish(outputs: readonly Output[], values: Values): { program: Program; constants: Uint8Array } {
+    for (const { node, place: target, reduce } of outputs) {
+      const value = values.of.get(node)!;
+      const address = this.#place(target);
+      const pinned = this.#pinned.get(value);
+      if (pinned && pinned.region === address.region && pinned.offset === address.offset) continue;
+      this.#label = `${reduce === 'tree' ? 'sum over shards of ' : ''}${value.label}`;
+      const view = this.#viewOf(value);
+      if (reduce === 'none') {
+        copyView(this, view, address);
+        continue;
+      }
+      const full = materialize(this, view, [this.#segments, ...node.shape]);
+      this.call('treeSum', {
+        out: address,
+        in: full.address,
+        segments: this.#segments,
+        n: sizeOf(node.shape),
+      });
+    }
+    return this.#build();
+  }
+
+  // ─── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #viewOf(value: Value): View {
+    const known = this.#views.get(value);
+    if (known) return known;
+    const view = this.#makeView(value);
+    this.#views.set(value, view);
+    return view;
+  }
+
+  #makeView(value: Value): View {
+    switch (value.kind) {
+      case 'input': {
+        const binding = this.#bindingOf(value.node);
+        if (binding.kind === 'memory') return contiguousView(this.#place(binding), value.shape);
+        const target = this.#buffer(value.shape);
+        this.#label = value.label;
+        binding.emit(this, (name) => ({ region: this.#region(name), offset: 0 }), target, this.#segments);
+        return contiguousView(target, value.shape);
+      }
+      case 'constant':
+        return contiguousView(this.#constant(value.node.data), value.shape);
+      case 'uniform': {
+        const view = contiguousView(this.#buffer(value.shape), value.shape);
+        const constant = value.node.dtype === 'f32' ? { imm: value.value } : { bits: value.value };
+        this.elementwise({
+          dims: value.shape,
+          inputs: [],
+          steps: [{ op: 'constant', args: [], ...constant }],
+          outputs: [{ address: view.address, value: 0 }],
+        });
+        return view;
+      }
+      case 'op': {
+        const { op } = value;
+        if (op.kind !== 'view') throw new Error(`compile: ${value.label} is used before it is computed`);
+        const input = this.#viewOf(value.inputs[0]!);
+        const attrs = value.node.attrs as never;
+        const view = op.view(input, attrs, 1) ?? op.view(this.#copy(input), attrs, 1);
+        return view!;
+      }
+    }
+  }
+
+  #copy(view: View): View {
+    if (isContiguous(view)) return view;
+    const address = this.#buffer(view.shape);
+    copyView(this, view, address);
+    return contiguousView(address, view.shape);
+  }
+
+  /** Memory of an op's result. */
+  #allocate(value: OpValue): View {
+    const view = contiguousView(this.#pinned.get(value) ?? this.#buffer(value.shape), value.shape);
+    this.#views.set(value, view);
+    return view;
+  }
+
+  #buffer(shape: readonly number[]): Address {
+    return this.temporary(sizeOf(shape) * ELEMENT_BYTES);
+  }
+
+  #touch({ region }: Address): void {
+    const life = this.#lives[region - VIRTUAL];
+    if (life) life.last = Math.max(life.last, this.#calls.length);
+  }
+
+  #constant(data: ArrayBufferView & { readonly length: number }): Address {
+    const offset = this.#constantBytes;
+    const words = data instanceof Float64Array ? Float32Array.from(data) : data;
+    this.#constants.push({ data: new Uint8Array(words.buffer, words.byteOffset, words.byteLength), offset });
+    this.#constantBytes += align(words.byteLength);
+    return { region: this.#region('constants'), offset };
+  }
+
+  #region(name: string): number {
+    let region = this.#regions.get(name);
+    if (region === undefined) {
+      region = this.#builder.addRegion(name, this.#written.has(name) ? 'write' : 'read');
+      this.#regions.set(name, region);
+    }
+    return region;
+  }
+
+  #place(target: Place): Address {
+    return { region: this.#region(target.region), offset: target.offset };
+  }
+
+  #push(write: (resolve: Resolve) => void): void {
+    this.#calls.push({ label: this.#label, write });
+  }
+
+  #build(): { program: Program; constants: Uint8Array } {
+    const { offsets } = place(this.#lives);
+    const arena = this.#lives.length > 0 ? this.#region('arena') : -1;
+    const resolve: Resolve = (address) =>
+      address.region < VIRTUAL
+        ? address
+        : { region: arena, offset: offsets[address.region - VIRTUAL]! + address.offset };
+    for (const { label, write } of this.#calls) {
+      this.#builder.setLabel(label);
+      write(resolve);
+    }
+    const constants = new Uint8Array(this.#constantBytes);
+    for (const { data, offset } of this.#constants) constants.set(data, offset);
+    return { program: this.#builder.build(), constants };
+  }
+}

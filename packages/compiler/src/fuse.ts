@@ -1,0 +1,110 @@
+/**
+ * Second pass: which values one call computes. Elementwise ops of one shape that feed each other become one unit, a
+ * chain that goes over memory once. Merging two units is allowed where no path leads from one to the other through
+ * a third (that would be a cycle).
+ */
+import { sameShape } from '@lockstep/autograd';
+import type { OpValue, Value } from './values.ts';
+
+/** One call, or one elementwise chain. Members are in order of computation. */
+export interface Unit {
+  readonly members: OpValue[];
+}
+
+/** Inputs, steps and outputs of a chain together stay below the slots of the tile machine. */
+const MAX_CHAIN = 48;
+
+const isElementwise = (value: Value): value is OpValue =>
+  value.kind === 'op' && value.op.kind === 'elementwise';
+
+/** What a value needs, seen through windows on memory: the op that computes it. */
+export function sourceOf(value: Value): Value {
+  let source = value;
+  while (source.kind === 'op' && source.op.kind === 'view') source = source.inputs[0]!;
+  return source;
+}
+
+class Units {
+  readonly of = new Map<OpValue, Unit>();
+
+  dependencies(unit: Unit): Set<Unit> {
+    const found = new Set<Unit>();
+    for (const member of unit.members) {
+      for (const input of member.inputs) {
+        const source = sourceOf(input);
+        const other = source.kind === 'op' ? this.of.get(source) : undefined;
+        if (other && other !== unit) found.add(other);
+      }
+    }
+    return found;
+  }
+
+  /** Whether `from` needs `to` by way of a third unit. */
+  #needsIndirectly(from: Unit, to: Unit): boolean {
+    const seen = new Set<Unit>([from, to]);
+    const stack = [...this.dependencies(from)].filter((unit) => unit !== to);
+    for (let unit = stack.pop(); unit; unit = stack.pop()) {
+      if (seen.has(unit)) continue;
+      seen.add(unit);
+      for (const next of this.dependencies(unit)) {
+        if (next === to) return true;
+        stack.push(next);
+      }
+    }
+    return false;
+  }
+
+  merge(a: Unit, b: Unit): void {
+    if (a === b || this.#slots(a) + this.#slots(b) > MAX_CHAIN) return;
+    if (this.#needsIndirectly(a, b) || this.#needsIndirectly(b, a)) return;
+    const members = [...a.members, ...b.members].sort((x, y) => x.id - y.id);
+    const merged: Unit = { members };
+    for (const member of members) this.of.set(member, merged);
+  }
+
+  /** An upper bound: every member may need inputs, constants and an output of its own. */
+  #slots(unit: Unit): number {
+    const inputs = new Set(unit.members.flatMap((member) => member.inputs));
+    return inputs.size + unit.members.length * 2;
+  }
+}
+
+/** Units in an order in which they can run. */
+export function fuse(values: readonly Value[], enabled: boolean): Unit[] {
+  const units = new Units();
+  for (const value of values) {
+    if (value.kind !== 'op' || value.op.kind === 'view') continue;
+    units.of.set(value, { members: [value] });
+    if (!enabled || !isElementwise(value)) continue;
+    for (const input of value.inputs) {
+      // Only direct neighbours: behind a window the elements are in another order.
+      if (isElementwise(input) && sameShape(input.shape, value.shape)) {
+        units.merge(units.of.get(value)!, units.of.get(input)!);
+      }
+    }
+  }
+  return schedule(units);
+}
+
+/** Depth first along dependencies, in the order of tracing. */
+function schedule(units: Units): Unit[] {
+  const order: Unit[] = [];
+  const state = new Map<Unit, 'open' | 'done'>();
+  const sorted = [...new Set(units.of.values())].sort((a, b) => a.members.at(-1)!.id - b.members.at(-1)!.id);
+  for (const root of sorted) {
+    const stack = [root];
+    while (stack.length > 0) {
+      const unit = stack[stack.length - 1]!;
+      if (state.get(unit) === undefined) {
+        state.set(unit, 'open');
+        for (const needed of units.dependencies(unit)) if (!state.has(needed)) stack.push(needed);
+        continue;
+      }
+      stack.pop();
+      if (state.get(unit) === 'done') continue;
+      state.set(unit, 'done');
+      order.push(unit);
+    }
+  }
+  return order;
+}
