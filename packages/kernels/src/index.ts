@@ -1,1 +1,16 @@
-export {};
+export * from './builder.ts';
+export type { Chain, ChainInput, ChainOutput, ChainStep } from './chain.ts';
+export * from './disassemble.ts';
+export { type Decoded, instructionExtents } from './extents.ts';
+export * from './host.ts';
+export * from './instructions.ts';
+export * from './load.ts';
+export * from './memory.ts';
+export * from './microops.ts';
+export * from './philox.ts';
+export * from './program.ts';
+export { type ReferencePrecision, runReference } from './reference.ts';
+export * from './serialize.ts';
+export * from './validate.ts';
+export type { SharedMemory } from './webassembly.ts';
+export { bitsFloat, floatBits } from './words.ts';

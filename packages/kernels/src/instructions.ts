@@ -57,16 +57,15 @@ export const softmaxKinds = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as const
 /** How `gatherRows` reads its source. u8 and i32 sources may also be converted to f32. */
 export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
 
-/** Rows of B that a matrix product packs at a time (all builds), and the widest column panel of any build. */
-export const MATMUL_KC = 256;
-export const MATMUL_PANEL = 64;
+/**
+ * Scratch for `matmul`, in bytes, whatever the shape and the build: packed A, a packed panel of B, and the partial sums of
+ * the tree over segments (MM_PACKED_A, MM_PACKED_B and MM_STACK in `native/matmul.c`).
+ */
+export const MATMUL_SCRATCH_BYTES = ELEMENT_BYTES * (128 * 1024 + 32 * 1024 + 128 * 1024);
+export const MAX_SEGMENTS = 65536;
 
-/** Scratch for `matmul`, in bytes: enough for every build's packing of a K-block of A and B. */
-export const matmulScratchBytes = (m: number, n: number, k: number): number => {
-  const depth = Math.min(Math.max(k, 1), MATMUL_KC);
-  const padded = (size: number): number => Math.ceil(Math.max(size, 1) / MATMUL_PANEL) * MATMUL_PANEL;
-  // Packed A, packed B, and 32 levels of a tile's partial sums (tree over segments).
-  return ELEMENT_BYTES * (depth * (padded(m) + padded(n)) + 32 * MATMUL_PANEL * MATMUL_PANEL);
+const segmentCount = (got: number): void => {
+  if (got < 1 || got > MAX_SEGMENTS) throw new Error(`segments is ${got}, expected 1 to ${MAX_SEGMENTS}`);
 };
 
 export const instructions = {
@@ -105,7 +104,7 @@ export const instructions = {
     extents: (v) => {
       oneOf('transA', v.transA, 2);
       oneOf('transB', v.transB, 2);
-      if (v.segments < 1) throw new Error(`segments is ${v.segments}, expected at least 1`);
+      segmentCount(v.segments);
       const a: [number, number][] = v.transA
         ? [
             [v.k, v.lda],
@@ -132,7 +131,7 @@ export const instructions = {
         elements('c', v.c, span(...batches(v.strideC0, v.strideC1), [v.m, v.ldc], [v.n, 1]), 'write'),
         elements('a', v.a, span(...batches(v.strideA0, v.strideA1), [v.segments, v.segmentA], ...a)),
         elements('b', v.b, span(...batches(v.strideB0, v.strideB1), [v.segments, v.segmentB], ...b)),
-        { what: 'scratch', address: v.scratch, bytes: matmulScratchBytes(v.m, v.n, v.k), access: 'write' },
+        { what: 'scratch', address: v.scratch, bytes: MATMUL_SCRATCH_BYTES, access: 'write' },
       ];
     },
   }),
@@ -157,7 +156,7 @@ export const instructions = {
     code: 4,
     fields: { out: 'addr', in: 'addr', segments: 'u32', n: 'u32' },
     extents: (v) => {
-      if (v.segments < 1) throw new Error(`segments is ${v.segments}, expected at least 1`);
+      segmentCount(v.segments);
       return [elements('out', v.out, v.n, 'write'), elements('in', v.in, v.segments * v.n)];
     },
   }),

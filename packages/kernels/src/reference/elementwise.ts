@@ -2,7 +2,8 @@
 import { ELEMENTWISE_HEADER, inputKinds } from '../instructions.ts';
 import { type MicroOpName, microOps } from '../microops.ts';
 import { type Address, TILE } from '../program.ts';
-import { asFloat, type Machine } from './machine.ts';
+import { bitsFloat } from '../words.ts';
+import type { Machine } from './machine.ts';
 
 type Micro = (a: number, b: number, c: number) => number;
 /** What a step reads: decides how the bits of a constant are meant. `any` takes both kinds. */
@@ -94,7 +95,7 @@ function constantOf({ dst, imm }: Step, steps: readonly Step[]): number {
     ),
   );
   if (readers.includes('integer')) return imm;
-  const value = asFloat(imm);
+  const value = bitsFloat(imm);
   const exponent = (imm >>> 23) & 0xff;
   const plain = exponent !== 0 && (exponent !== 0xff || Math.abs(value) === Infinity || imm === 0x7fc00000);
   return plain || readers.includes('float') || imm === -(2 ** 31) ? value : imm;

@@ -9,7 +9,8 @@ import {
   sourceKinds,
 } from '../instructions.ts';
 import { type Address, ELEMENT_BYTES } from '../program.ts';
-import { asFloat, type Machine, reduceLanes, tree } from './machine.ts';
+import { bitsFloat } from '../words.ts';
+import { type Machine, reduceLanes, tree } from './machine.ts';
 
 type Kernels = { readonly [N in InstructionName]: (machine: Machine, values: InstructionValues<N>) => void };
 
@@ -27,7 +28,7 @@ function decode(fields: Fields, words: Int32Array): Record<string, number | Addr
   const values: Record<string, number | Address> = {};
   for (const [field, type] of Object.entries(fields)) {
     if (type === 'addr') values[field] = { region: words[at++]!, offset: words[at++]! };
-    else values[field] = type === 'f32' ? asFloat(words[at++]!) : words[at++]! >>> 0;
+    else values[field] = type === 'f32' ? bitsFloat(words[at++]!) : words[at++]! >>> 0;
   }
   return values;
 }

@@ -45,6 +45,3 @@ export function reduceLanes(row: Iterable<number>, identity: number, combine: Co
   }
   return tree(0, 16, (lane) => lanes[lane]!, combine);
 }
-
-/** The f32 whose bits a word holds. */
-export const asFloat = (bits: number): number => new Float32Array(Int32Array.of(bits).buffer)[0]!;
