@@ -55,27 +55,36 @@ export const temporaryBeside = (path: string): string => `${path}.${randomBytes(
  * when missing.
  */
 export function writeWhole(who: string, path: string, chunks: Iterable<Uint8Array>): void {
-  const temporary = temporaryBeside(path);
   try {
     mkdirSync(dirname(path), { recursive: true });
+    const temporary = temporaryBeside(path);
     const file = openSync(temporary, 'wx');
     try {
-      for (const chunk of chunks) {
-        // A single write may be short (above 2 GiB, or on a full disk before it fails).
-        for (let done = 0; done < chunk.length; ) done += writeSync(file, chunk, done, chunk.length - done);
-      }
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
+      writeAll(file, chunks);
+      renameSync(temporary, path);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
     }
-    renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
     throw new DataError('DATA_UNREADABLE', `${who}: cannot write ${path}: ${messageOf(error)}`, {
       cause: error,
     });
   }
   flushFolder(dirname(path));
+}
+
+/** Writes and flushes to the disk, then closes. */
+function writeAll(file: number, chunks: Iterable<Uint8Array>): void {
+  try {
+    for (const chunk of chunks) {
+      // A single write may be short (above 2 GiB, or on a full disk before it fails).
+      for (let done = 0; done < chunk.length; ) done += writeSync(file, chunk, done, chunk.length - done);
+    }
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Makes a rename last through a power cut; not every platform can, and the file is whole in any case. */

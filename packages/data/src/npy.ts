@@ -66,7 +66,8 @@ export function readNpy(source: string | Uint8Array): NdArray {
   if (got < expected)
     fail('DATA_TRUNCATED', `${got} bytes of data; expected ${expected} for [${shape}]. Copy it again.`);
   if (got > expected) fail('DATA_CORRUPT', `${got} bytes of data; expected ${expected} for [${shape}].`);
-  const data: NpyArray = new reader(bytes.slice(start).buffer);
+  // Copied: a typed array must begin at a multiple of its element size. (Buffer.slice would not copy.)
+  const data: NpyArray = new reader(new Uint8Array(bytes.subarray(start)).buffer);
   if (data instanceof Float64Array) return { data: Float32Array.from(data), shape };
   if (!(data instanceof BigInt64Array)) return { data, shape };
   const narrow = new Int32Array(data.length);

@@ -83,9 +83,9 @@ class Reader {
     this.#checkLayout(entries, this.#bytes.length - headerEnd);
     const tensors = new Map<string, StoredTensor>();
     for (const { name, dtype, shape, begin, end } of entries) {
-      // Copied: a typed array must begin at a multiple of its element size.
-      const copy = this.#bytes.slice(headerEnd + begin, headerEnd + end);
-      const data = new arrays[dtype](copy.buffer, copy.byteOffset, rowSize(shape));
+      // Copied: a typed array must begin at a multiple of its element size. (Buffer.slice would not copy.)
+      const copy = new Uint8Array(this.#bytes.subarray(headerEnd + begin, headerEnd + end));
+      const data = new arrays[dtype](copy.buffer);
       tensors.set(name, { dtype, shape, data });
     }
     return { tensors, metadata };
