@@ -1,4 +1,4 @@
-import { philox4x32 } from './philox.ts';
+import { philox4x32, seedWords } from '@lockstep/kernels';
 
 /**
  * Streams of the data package, as four ASCII letters: far from the small stream numbers that a traced graph uses
@@ -12,21 +12,19 @@ export const streams = {
   digitsNoise: 0x64676e6f, // 'dgno'
 } as const;
 
-/** Low and high 32 bits of a seed (a whole number from 0 to 2^53 − 1): the key of the generator. */
-export const seedKey = (seed: number): [number, number] => [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
-
 /**
- * A sequence of numbers keyed by (seed, stream, item): Philox4x32-10 with counter (block, stream, item, 0). Any item's
+ * A sequence of numbers keyed by (seed, stream, item): Philox4x32-10 with counter (block, stream, item, 0),
+ * laid out as in the kernel `random`. Any item's
  * sequence can be had without the ones before it.
  */
 export class KeyedRandom {
-  readonly #key: [number, number];
+  readonly #key: readonly [number, number];
   readonly #counter: [number, number, number, number];
-  #lanes: readonly number[] = [];
+  readonly #lanes = new Uint32Array(4);
   #used = 4;
 
   constructor(seed: number, stream: number, item = 0) {
-    this.#key = seedKey(seed);
+    this.#key = seedWords(seed);
     this.#counter = [0, stream, item, 0];
   }
 
@@ -40,11 +38,11 @@ export class KeyedRandom {
   /** A uniform integer from 0 to 2^32 − 1. */
   u32(): number {
     if (this.#used === 4) {
-      this.#lanes = philox4x32(this.#counter, this.#key);
+      philox4x32(this.#counter, this.#key, this.#lanes);
       this.#counter[0]++;
       this.#used = 0;
     }
-    return this.#lanes[this.#used++]! >>> 0;
+    return this.#lanes[this.#used++]!;
   }
 
   /** A uniform integer from 0 to n − 1 (1 ≤ n ≤ 2^32), unbiased: draws past the last multiple of n are repeated. */
