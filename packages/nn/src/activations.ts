@@ -1,0 +1,74 @@
+/** Activations, and other modules without parameters. */
+import * as ops from '@lockstep/autograd';
+import { customGradient, isTraining, type Tensor } from '@lockstep/autograd';
+import { expectNumber, expectOptions } from './errors.ts';
+import { type Module, module } from './module.ts';
+
+const { add, abs, div, erf, exp, expm1, log1p, maximum, minimum, mul, neg, rand, tanh: tanhOf, where } = ops;
+
+/** log(1 + eˣ) without overflow. Its gradient is exactly sigmoid(x), also at 0, where the formula's parts have kinks. */
+export const softplusOf = customGradient(
+  (x) => add(maximum(x, 0), log1p(exp(neg(abs(x))))),
+  (g, [x]) => [mul(g, ops.sigmoid(x!))],
+  'softplus',
+) as (x: Tensor) => Tensor;
+
+const activation = (kind: string, f: (x: Tensor) => Tensor): Module => module(kind, {}, f);
+
+/** max(x, 0). */
+export const relu = (): Module => activation('relu', ops.relu);
+export const tanh = (): Module => activation('tanh', tanhOf);
+/** 1 / (1 + e⁻ˣ). */
+export const sigmoid = (): Module => activation('sigmoid', ops.sigmoid);
+/** x · sigmoid(x), also called swish (Elfwing et al., 2018). */
+export const silu = (): Module => activation('silu', (x) => mul(x, ops.sigmoid(x)));
+/** log(1 + eˣ). */
+export const softplus = (): Module => activation('softplus', softplusOf);
+/** eˣ / Σ eˣ over the last axis. For a loss use logits and `loss.crossEntropy` instead. */
+export const softmax = (): Module => activation('softmax', ops.softmax);
+export const logSoftmax = (): Module => activation('logSoftmax', ops.logSoftmax);
+export const identity = (): Module => activation('identity', (x) => x);
+
+/** x for x > 0, else slope · x. Throws ConfigError. */
+export function leakyRelu(slope = 0.01): Module {
+  expectNumber('nn.leakyRelu', 'slope', slope);
+  return activation(`leakyRelu(${slope})`, (x) => where(ops.gt(x, 0), x, mul(x, slope)));
+}
+
+/** x for x > 0, else alpha · (eˣ − 1) (Clevert et al., 2016). Throws ConfigError. */
+export function elu(alpha = 1): Module {
+  expectNumber('nn.elu', 'alpha', alpha);
+  // The minimum keeps eˣ of the branch not taken finite.
+  return activation(`elu(${alpha})`, (x) => where(ops.gt(x, 0), x, mul(expm1(minimum(x, 0)), alpha)));
+}
+
+export interface GeluOptions {
+  /** `none`: by erf (default). `tanh`: the approximation of older models. */
+  readonly approximate?: 'none' | 'tanh';
+}
+
+/** x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel, 2016). */
+export function gelu(options: GeluOptions = {}): Module {
+  expectOptions('nn.gelu', options, ['approximate']);
+  const half = (x: Tensor, odd: Tensor): Tensor => mul(mul(x, 0.5), add(odd, 1));
+  if (options.approximate === 'tanh') {
+    const inner = (x: Tensor): Tensor =>
+      mul(add(x, mul(mul(mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
+    return activation("gelu({ approximate: 'tanh' })", (x) => half(x, tanhOf(inner(x))));
+  }
+  return activation('gelu', (x) => half(x, erf(div(x, Math.SQRT2))));
+}
+
+/**
+ * While training: each element is 0 with probability p, else scaled by 1 / (1 − p), so that the mean stays (Srivastava
+ * et al., 2014). Otherwise: the input. The mask depends on seed, step, shard and place alone. Throws ConfigError.
+ */
+export function dropout(p = 0.5): Module {
+  expectNumber('nn.dropout', 'p', p, { min: 0, below: 1 });
+  return activation(`dropout(${p})`, (x) =>
+    isTraining() && p > 0 ? where(ops.ge(rand(x.shape), p), mul(x, 1 / (1 - p)), 0) : x,
+  );
+}
+
+/** Merges all axes but the first, the batch: [rows, a, b, …] → [rows, a · b · …]. */
+export const flatten = (): Module => activation('flatten', (x) => ops.flatten(x, 1));

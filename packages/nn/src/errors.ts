@@ -1,0 +1,69 @@
+/** Wrong options, models or weights: found where they are given, before anything runs. */
+
+/** The message says who complains, what it got, what it expected, and the way out. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly code = 'LOCKSTEP_CONFIG';
+
+  constructor(who: string, problem: string) {
+    super(`${who}: ${problem}`);
+  }
+}
+
+/** What a number may be; bounds are included unless the name says otherwise. */
+export interface NumberRange {
+  readonly min?: number;
+  readonly max?: number;
+  readonly above?: number;
+  readonly below?: number;
+  readonly integer?: boolean;
+}
+
+const describeRange = ({ min, max, above, below, integer }: NumberRange): string =>
+  [
+    integer ? 'an integer' : 'a finite number',
+    min === undefined ? '' : ` >= ${min}`,
+    above === undefined ? '' : ` > ${above}`,
+    min === undefined && above === undefined ? '' : max === undefined && below === undefined ? '' : ' and',
+    max === undefined ? '' : ` <= ${max}`,
+    below === undefined ? '' : ` < ${below}`,
+  ].join('');
+
+/** The number itself if it is finite and in range. Throws ConfigError. */
+export function expectNumber(who: string, what: string, value: unknown, range: NumberRange = {}): number {
+  const { min = -Infinity, max = Infinity, above = -Infinity, below = Infinity, integer = false } = range;
+  const fits =
+    typeof value === 'number' &&
+    Number.isFinite(value) &&
+    value >= min &&
+    value <= max &&
+    value > above &&
+    value < below &&
+    (!integer || Number.isSafeInteger(value));
+  if (!fits) {
+    throw new ConfigError(who, `got ${what} = ${formatValue(value)}, expected ${describeRange(range)}`);
+  }
+  return value;
+}
+
+/** An options object with no key but the known ones (a misspelt option would silently do nothing). Throws ConfigError. */
+export function expectOptions(who: string, options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ConfigError(
+      who,
+      `got ${formatValue(options)}, expected an object of options: ${known.join(', ')}`,
+    );
+  }
+  const unknown = Object.keys(options).filter((key) => !known.includes(key));
+  if (unknown.length > 0) {
+    throw new ConfigError(who, `got unknown option ${unknown.join(', ')}, expected ${known.join(', ')}`);
+  }
+}
+
+/** A value in a message: short, and never the whole of an object. */
+export function formatValue(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object';
+  return String(value);
+}
