@@ -16,7 +16,7 @@ const NOISE = 1 << 16;
 export interface DigitsOptions {
   /** Images to train on. Default 8,000. */
   readonly train?: number;
-  /** Images to validate on. Default 2,000. */
+  /** Images to validate on; 0 for no validation set. Default 2,000. */
   readonly validation?: number;
   /** Whole number from 0 to 2^53 − 1. Default 0. */
   readonly seed?: number;
@@ -75,6 +75,7 @@ function noiseTable(seed: number): Int8Array {
 /** One image in the making: the squared distance of every pixel's centre to the nearest stroke. */
 class Canvas {
   readonly #distance = new Float64Array(PIXELS);
+  readonly #bare = new Uint8Array(256);
   /** Half the width of the pen, in pixels. */
   #radius = 1;
   /** Pixel x = #x · basis, y likewise; the basis is 1, u, v, u², u v, v² of the centred glyph coordinates u, v. */
@@ -172,16 +173,24 @@ class Canvas {
     const ink = random.between(160, 255);
     const grain = random.between(0.1, 0.5);
     const start = random.below(NOISE - PIXELS);
+    // Most pixels have no ink: their 256 levels are worked out once.
+    const bare = this.#bare;
+    for (let n = -128; n < 128; n++) bare[n & 255] = pixel(grain * n);
     const distance = this.#distance;
     const outer = this.#radius + EDGE;
     for (let i = 0; i < PIXELS; i++) {
+      const n = noise[start + i]!;
       const d = distance[i]!;
-      let level = grain * noise[start + i]!;
-      if (d < outer * outer) level += ink * Math.min(1, (outer - Math.sqrt(d)) / (2 * EDGE));
-      out[i] = Math.max(0, Math.min(255, Math.floor(level + 0.5)));
+      out[i] =
+        d < outer * outer
+          ? pixel(grain * n + ink * Math.min(1, (outer - Math.sqrt(d)) / (2 * EDGE)))
+          : bare[n & 255]!;
     }
   }
 }
+
+/** The byte nearest to a level. */
+const pixel = (level: number): number => Math.max(0, Math.min(255, Math.floor(level + 0.5)));
 
 /** Catmull–Rom: the curve from b to c (t from 0 to 1) with neighbours a and d. */
 function spline(a: number, b: number, c: number, d: number, t: number): number {

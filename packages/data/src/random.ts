@@ -14,8 +14,7 @@ export const streams = {
 
 /**
  * A sequence of numbers keyed by (seed, stream, item): Philox4x32-10 with counter (block, stream, item, 0),
- * laid out as in the kernel `random`. Any item's
- * sequence can be had without the ones before it.
+ * laid out as in the kernel `random`. Any item's sequence can be had without the ones before it.
  */
 export class KeyedRandom {
   readonly #key: readonly [number, number];
