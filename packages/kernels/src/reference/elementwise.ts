@@ -53,8 +53,8 @@ const micros: { readonly [K in MicroOpName]: readonly [Reads, Micro] } = {
   not: integer((a) => Number(a === 0)),
   negI: integer((a) => -a | 0),
   absI: integer((a) => Math.abs(a) | 0),
-  minI: integer(Math.min),
-  maxI: integer(Math.max),
+  minI: integer((a, b) => Math.min(a, b)),
+  maxI: integer((a, b) => Math.max(a, b)),
   divI: integer((a, b) => (b === 0 ? 0 : (a / b) | 0)),
   toFloat: integer((a) => a),
   toInt: float((a) => (Number.isNaN(a) ? 0 : Math.trunc(Math.min(Math.max(a, -(2 ** 31)), 2 ** 31 - 1)) | 0)),
@@ -79,7 +79,7 @@ function decodeSteps(words: Int32Array): Step[] {
     const [code, dst, a, b, c, imm] = words.subarray(6 * i, 6 * i + 6) as unknown as [number, ...number[]];
     const { name, arity } = microByCode.get(code)!;
     const [reads, run] = micros[name];
-    const rounds = reads === 'float' || name === 'toFloat';
+    const rounds = (reads === 'float' && name !== 'toInt') || name === 'toFloat';
     return { name, run, rounds, dst: dst!, args: [a!, b!, c!].slice(0, arity), imm: imm! };
   });
 }
