@@ -15,6 +15,7 @@ import {
   type Program,
   ProgramBuilder,
   runReference,
+  type SharedMemory,
   STACK_BYTES,
 } from '@lockstep/kernels';
 import { context } from './context.ts';
@@ -130,7 +131,7 @@ function runInFloat64(program: Program, values: readonly TensorData[], spec: Spe
 /** One memory for all eager calls of this thread; nothing in it outlives a call. */
 class EagerMachine {
   readonly kernels: Kernels;
-  readonly #memory: WebAssembly.Memory;
+  readonly #memory: SharedMemory;
 
   constructor(choice: KernelChoice) {
     this.#memory = createMemory(HEAP_BASE + STACK_BYTES + (1 << 20));
@@ -152,15 +153,14 @@ class EagerMachine {
     new Int32Array(buffer, code, program.code.length).set(program.code);
     new Uint32Array(buffer, bases, addresses.length).set(addresses);
     values.forEach((value, i) => {
-      const View = value instanceof Int32Array ? Int32Array : Float32Array;
-      new View(buffer, addresses[i]!, value.length).set(value);
+      viewOn(buffer, value instanceof Int32Array, addresses[i]!, value.length).set(value);
     });
     new Uint32Array(buffer, addresses[values.length + 1], 4).set(recordWords());
     new Uint32Array(buffer, addresses[values.length + 2], 2).set([context().generator.shard, 0]);
     this.kernels.run(code, 0, program.code.length, bases);
-    const View = spec.dtype === 'f32' ? Float32Array : Int32Array;
+    const output = viewOn(buffer, spec.dtype !== 'f32', addresses[values.length]!, sizeOf(spec.shape));
     // slice() of a view on shared memory would keep it shared: copy into memory of our own.
-    return new View(new View(buffer, addresses[values.length], sizeOf(spec.shape)));
+    return output instanceof Int32Array ? Int32Array.from(output) : Float32Array.from(output);
   }
 
   #grow(bytes: number): void {
@@ -168,6 +168,9 @@ class EagerMachine {
     if (missing > 0) this.#memory.grow(Math.ceil(missing / 65536));
   }
 }
+
+const viewOn = (buffer: SharedArrayBuffer, integer: boolean, address: number, length: number) =>
+  integer ? new Int32Array(buffer, address, length) : new Float32Array(buffer, address, length);
 
 let shared: EagerMachine | undefined;
 let choice: KernelChoice = 'auto';
