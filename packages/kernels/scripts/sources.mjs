@@ -20,9 +20,17 @@ export const kernelFiles = Object.keys(sources).filter((name) => name.endsWith('
 
 /**
  * Exactness first: no contraction to FMA, no fast-math of any kind. Only errno and trapping (exception flags), which nobody
- * reads, are given up; neither changes a result.
+ * reads, are given up; neither changes a result. In WASM the memory begins at address 0: a null base is a good one, and
+ * `base + offset` must not be taken for null.
  */
-export const flags = ['-std=gnu11', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'];
+export const flags = [
+  '-std=gnu11',
+  '-O3',
+  '-ffp-contract=off',
+  '-fno-math-errno',
+  '-fno-trapping-math',
+  '-fno-delete-null-pointer-checks',
+];
 
 /** Runs `build` unless `dist/<name>` already records the same inputs. `build` says whether it succeeded. */
 export const unlessCurrent = async (name, inputs, build) => {
