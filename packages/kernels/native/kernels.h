@@ -64,7 +64,8 @@ typedef struct {
 
 /** The pointer of an `addr` operand (two words: region, byte offset). */
 LS_INLINE void *ls_at(const Ctx *ctx, const uint32_t *address) {
-  return ctx->mem + (size_t)ctx->bases[address[0]] + address[1];
+  /* In WASM `mem` is 0: integers, because compilers conclude that a pointer made from a null pointer is null. */
+  return (void *)((uintptr_t)ctx->mem + ctx->bases[address[0]] + address[1]);
 }
 LS_INLINE int ls_absent(const uint32_t *address) { return address[0] == LS_NOWHERE; }
 /** An `f32` operand. */
