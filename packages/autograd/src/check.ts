@@ -55,7 +55,8 @@ export function checkGradients(
         const numeric = (evaluate(element, epsilon) - evaluate(element, -epsilon)) / (2 * epsilon);
         const found = analytic[s]!.data()[element]!;
         const error = Math.abs(found - numeric) / Math.max(1, Math.abs(numeric));
-        if (!(error <= worst.error))
+        // A NaN is the worst error and stays it.
+        if (!(error <= worst.error) && !Number.isNaN(worst.error))
           worst = { ok: error <= tolerance, error, input, element, analytic: found, numeric };
       }
     });

@@ -172,17 +172,19 @@ class EagerMachine {
 const viewOn = (buffer: SharedArrayBuffer, integer: boolean, address: number, length: number) =>
   integer ? new Int32Array(buffer, address, length) : new Float32Array(buffer, address, length);
 
-let shared: EagerMachine | undefined;
+const machines = new Map<KernelChoice, EagerMachine>();
 let choice: KernelChoice = 'auto';
 
 function machine(): EagerMachine {
-  shared ??= new EagerMachine(choice);
-  return shared;
+  let found = machines.get(choice);
+  if (!found) {
+    found = new EagerMachine(choice);
+    machines.set(choice, found);
+  }
+  return found;
 }
 
 /** Chooses the kernels of eager execution in this thread (default `auto`); the bits are the same. */
 export function setEagerKernels(kernels: KernelChoice): void {
-  if (kernels === choice) return;
   choice = kernels;
-  shared = undefined;
 }

@@ -2,7 +2,7 @@
 import { atScope, context, noGrad, withGrad } from './context.ts';
 import { add, fullOf, sumTo } from './ops/index.ts';
 import { formatSpec, OpError, sameShape } from './shape.ts';
-import { Tensor } from './tensor.ts';
+import { type Origin, Tensor } from './tensor.ts';
 
 export interface GradientOptions {
   /** Record the backward pass too, so that the gradients can be differentiated. Default false. */
@@ -109,12 +109,19 @@ export function backward(output: Tensor, options: GradientOptions = {}): void {
   });
 }
 
+/** Another tensor with the same numbers. In a trace it stays the same node: a parameter does not become a constant. */
+const sameAs = (source: Tensor, options: { requiresGrad?: boolean; origin?: Origin } = {}): Tensor =>
+  new Tensor(context().trace?.nodeOf(source) ?? source.value, source.shape, source.dtype, options);
+
 /** A leaf that requires gradients, with the numbers of `source`. */
-export const variable = (source: Tensor): Tensor =>
-  new Tensor(source.value, source.shape, source.dtype, { requiresGrad: true });
+export const variable = (source: Tensor): Tensor => sameAs(source, { requiresGrad: true });
 
 /** The same numbers without history. */
-export const detach = (source: Tensor): Tensor => new Tensor(source.value, source.shape, source.dtype);
+export const detach = (source: Tensor): Tensor => sameAs(source);
+
+/** A tensor of its own to differentiate by; gradients of gradients still flow through it. */
+const alias = (source: Tensor): Tensor =>
+  sameAs(source, { origin: { label: 'input', inputs: [source], backward: (g) => g } });
 
 type ScalarFunction = (...inputs: Tensor[]) => Tensor;
 
@@ -122,8 +129,8 @@ type ScalarFunction = (...inputs: Tensor[]) => Tensor;
 export const valueAndGrad =
   (f: ScalarFunction) =>
   (...inputs: Tensor[]): [value: Tensor, gradients: Tensor[]] => {
-    // Inputs that already carry history (an outer grad) keep it; others become leaves of this call.
-    const variables = inputs.map((input) => (input.requiresGrad ? input : variable(input)));
+    // An input of an outer grad gets an alias: f may also reach it by other ways, along which nothing is asked here.
+    const variables = inputs.map((input) => (input.requiresGrad ? alias(input) : variable(input)));
     const value = withGrad(() => f(...variables));
     return [value, gradients(value, variables, { createGraph: context().recording })];
   };
@@ -145,7 +152,7 @@ export function customGradient(
 ): (...inputs: Tensor[]) => Tensor {
   return (...inputs) => {
     const result = noGrad(() => forward(...inputs));
-    if (!inputs.some((input) => input.requiresGrad)) return result;
+    if (!context().recording || !inputs.some((input) => input.requiresGrad)) return result;
     let last: { g: Tensor; found: readonly (Tensor | null)[] } | undefined;
     const origin = {
       label: name,
@@ -162,7 +169,7 @@ export function customGradient(
         return found[index] ?? null;
       },
     };
-    const output: Tensor = new Tensor(result.value, result.shape, result.dtype, { origin });
+    const output: Tensor = sameAs(result, { origin });
     return output;
   };
 }

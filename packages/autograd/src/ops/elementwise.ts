@@ -31,7 +31,15 @@ export interface FullAttrs {
 export const fullOp: ElementwiseOp<FullAttrs> = {
   kind: 'elementwise',
   name: 'full',
-  infer: (_, { shape, dtype }) => ({ shape, dtype }),
+  infer: (_, { shape, value, dtype }) => {
+    if (dtype !== 'f32' && !Number.isInteger(value)) {
+      throw new OpError(
+        'full',
+        `got ${value} for ${dtype}, expected an integer; convert with cast(x, 'f32')`,
+      );
+    }
+    return { shape, dtype };
+  },
   steps: (_, { value, dtype }) => [
     { op: 'constant', args: [], ...(dtype === 'f32' ? { imm: value } : { bits: value }) },
   ],
@@ -334,13 +342,11 @@ export const castOp: ElementwiseOp<CastAttrs> = {
       ? [{ op: 'move', args: [0] }]
       : [zero, { op: x!.dtype === 'f32' ? 'ne' : 'neI', args: [0, 1] }];
   },
-  backward: (index) => (index === 0 ? castBackward : null),
+  // The types differ, so one of them is not f32.
+  backward: [null],
 };
 
-const castBackward: BackwardRule<CastAttrs> = (g, { inputs: [x] }) =>
-  x!.dtype === 'f32' ? g : fullOf(x!, 0);
-
-/** Another element type: to i32 truncates and saturates, to bool is x ≠ 0. Gradients flow from f32 to f32 only. */
+/** Another element type: to i32 truncates and saturates, to bool is x ≠ 0. No gradient. */
 export const cast = (x: Tensor, dtype: DType): Tensor =>
   x.dtype === dtype ? x : apply(castOp, [x], { dtype });
 

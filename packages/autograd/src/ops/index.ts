@@ -52,6 +52,7 @@ export const ops = {
   min: reduce.minOp,
   argmax: reduce.argmaxOp,
   argmin: reduce.argminOp,
+  blockSquares: reduce.blockSquaresOp,
   matmul: m.matmulOp,
   random: r.randomOp,
   softmax: soft.softmaxOp,
@@ -112,6 +113,6 @@ export {
 } from './elementwise.ts';
 export { type MatmulOptions, matmul } from './matmul.ts';
 export { rand, randn, uniform } from './random.ts';
-export { argmax, argmin, max, mean, min, type ReduceOptions, sum, sumTo } from './reduce.ts';
+export { argmax, argmin, blockSquares, max, mean, min, type ReduceOptions, sum, sumTo } from './reduce.ts';
 export { expand, flatten, permute, reshape, squeeze, transpose, unsqueeze, withRank } from './shape.ts';
 export { crossEntropyRows, logSoftmax, logSumExp, softmax } from './softmax.ts';

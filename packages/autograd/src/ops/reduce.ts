@@ -126,3 +126,25 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   const axes = [...x.shape.keys()].filter((i) => i < extra || (shape[i - extra] === 1 && x.shape[i] !== 1));
   return reshape(axes.length === 0 ? x : sum(x, axes, { keepDims: true }), shape);
 }
+
+export interface BlockAttrs {
+  readonly block: number;
+}
+
+export const blockSquaresOp: KernelOp<BlockAttrs> = {
+  kind: 'kernel',
+  name: 'blockSquares',
+  infer: ([x], { block }) => {
+    expectDType('blockSquares', 'input', x!, 'f32');
+    if (x!.shape.length !== 1) throw new OpError('blockSquares', `got ${formatSpec(x!)}, expected a vector`);
+    return { shape: [Math.ceil(x!.shape[0]! / block)], dtype: 'f32' };
+  },
+  lower: (emit, output, [input], { block }) => {
+    const x = materialize(emit, input!);
+    emit.call('sumOfSquares', { out: output.address, in: x.address, n: sizeOf(x.shape), block });
+  },
+  backward: [null],
+};
+
+/** Sums of squares of blocks of a vector [n] → [⌈n / block⌉], for norms that do not depend on who sums. No gradient. */
+export const blockSquares = (x: Tensor, block: number): Tensor => apply(blockSquaresOp, [x], { block });

@@ -13,7 +13,7 @@ export const reshapeOp: ViewOp<ShapeAttrs> = {
   kind: 'view',
   name: 'reshape',
   infer: ([x], { shape }) => {
-    if (sizeOf(shape) !== sizeOf(x!.shape)) {
+    if (sizeOf(shape) !== sizeOf(x!.shape) || !shape.every((n) => Number.isInteger(n) && n >= 0)) {
       throw new OpError(
         'reshape',
         `got ${formatSpec(x!)} (${sizeOf(x!.shape)} elements) and shape ${formatShape(shape)} (${sizeOf(shape)} ` +
@@ -32,14 +32,15 @@ export const reshapeOp: ViewOp<ShapeAttrs> = {
 /** The same elements in another shape; one size may be −1 and is then inferred. Throws OpError. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const known = sizeOf(shape.filter((n) => n !== -1));
-  const full = shape.map((n) => (n === -1 ? x.size / known : n));
+  const inferred = x.size / known;
+  const full = Number.isInteger(inferred) ? shape.map((n) => (n === -1 ? inferred : n)) : shape;
   if (full.length === x.rank && full.every((n, i) => n === x.shape[i])) return x;
   return apply(reshapeOp, [x], { shape: full });
 }
 
 /** Merges the axes from `start` (default 1: all but the batch) to the end. */
 export function flatten(x: Tensor, start = 1): Tensor {
-  return reshape(x, [...x.shape.slice(0, start), -1]);
+  return reshape(x, [...x.shape.slice(0, start), sizeOf(x.shape.slice(start))]);
 }
 
 export interface AxesAttrs {

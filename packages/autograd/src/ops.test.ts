@@ -1,0 +1,106 @@
+/** Every op: fast kernels against the float64 reference, bits alike on all variants, first and second gradients. */
+import { availableVariants } from '@lockstep/kernels';
+import { afterAll, describe, expect, it } from 'vitest';
+import { numbers, type OpCase, type OpTest, opTests } from '../test/cases.ts';
+import {
+  checkGradients,
+  grad,
+  gradients,
+  mul,
+  type OpName,
+  ops,
+  setEagerKernels,
+  sum,
+  type Tensor,
+  type TensorData,
+  tensor,
+  variable,
+  withPrecision,
+} from './index.ts';
+
+const variants = availableVariants();
+const entries = Object.entries(opTests) as [OpName, OpTest][];
+afterAll(() => setEagerKernels('auto'));
+
+const inFloat64 = ({ inputs, call }: OpCase): Tensor =>
+  withPrecision('float64', () => call(...inputs.map((x) => tensor(Float64Array.from(x.data()), x))));
+
+const onVariant = (kernels: (typeof variants)[number], { inputs, call }: OpCase): Tensor => {
+  setEagerKernels(kernels);
+  return call(...inputs);
+};
+
+/** Bytes, every NaN alike. */
+const bytes = (data: TensorData): Buffer =>
+  Buffer.from(
+    data instanceof Float32Array ? data.map((x) => (Number.isNaN(x) ? Number.NaN : x)).buffer : data.buffer,
+  );
+
+/** The distance of two neighbouring f32 around x. */
+const ulp = (x: number): number => 2 ** Math.max(Math.floor(Math.log2(Math.abs(x))) - 23, -149);
+
+/** Largest distance of f32 results from float64 ones, in ulps. */
+function distance(found: TensorData, exact: TensorData, ofLargest: boolean): number {
+  const largest = Math.max(0, ...Array.from(exact, Math.abs));
+  let worst = 0;
+  exact.forEach((x: number, i: number) => {
+    const rounded = found instanceof Float32Array ? Math.fround(x) : x;
+    const gap =
+      Object.is(found[i], rounded) || (found[i] === 0 && rounded === 0) ? 0 : Math.abs(found[i]! - rounded);
+    worst = Math.max(worst, gap === 0 ? 0 : gap / ulp(ofLargest ? largest : rounded));
+    if (Number.isNaN(gap)) worst = Infinity;
+  });
+  return worst;
+}
+
+/** A scalar that depends on every element differently. */
+const weighted = (y: Tensor, seed = 9): Tensor => sum(mul(y, numbers(y.shape, -1, 1, seed)));
+
+it('has at least three cases for each op', () => {
+  expect(Object.keys(opTests).sort()).toEqual(Object.keys(ops).sort());
+  for (const [name, { cases }] of entries) expect(cases.length, name).toBeGreaterThanOrEqual(3);
+});
+
+describe.each(entries)('%s', (_, { cases, ulps, ofLargest = false, differentiable = true }) => {
+  it.each(cases.map((c) => [c.title, c] as const))('forward: %s', (_, opCase) => {
+    const exact = inFloat64(opCase);
+    const [first, ...others] = variants.map((variant) => onVariant(variant, opCase));
+    expect(first!.shape).toEqual(exact.shape);
+    expect(first!.dtype).toBe(exact.dtype);
+    expect(distance(first!.data(), exact.data(), ofLargest)).toBeLessThanOrEqual(ulps);
+    others.forEach((other, i) => {
+      expect(bytes(other.data()).equals(bytes(first!.data())), variants[i + 1]).toBe(true);
+    });
+  });
+
+  if (!differentiable) {
+    it('passes no gradient on', () => {
+      for (const { inputs, call } of cases) expect(call(...inputs.map(variable)).requiresGrad).toBe(false);
+    });
+    return;
+  }
+
+  it.each(cases.filter((c) => !c.forwardOnly && c.inputs.length > 0).map((c) => [c.title, c] as const))(
+    'gradients: %s',
+    (_, { inputs, call }) => {
+      const loss = (...xs: Tensor[]): Tensor => weighted(call(...xs));
+      expect(checkGradients(loss, inputs)).toMatchObject({ ok: true });
+      const slope = (...xs: Tensor[]): Tensor =>
+        grad(loss)(...xs)
+          .map((g, i) => weighted(g, 11 + i))
+          .reduce((total, term) => total.add(term));
+      expect(checkGradients(slope, inputs, { tolerance: 1e-5 })).toMatchObject({ ok: true });
+    },
+  );
+
+  it('gives every input a gradient of its shape, in float32', () => {
+    for (const { inputs, call } of cases) {
+      const xs = inputs.map(variable);
+      if (xs.length === 0) continue;
+      gradients(weighted(call(...xs)), xs).forEach((g, i) => {
+        expect(g.shape).toEqual(xs[i]!.shape);
+        expect(g.dtype).toBe('f32');
+      });
+    }
+  });
+});
