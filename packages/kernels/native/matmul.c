@@ -28,7 +28,7 @@
 
 /* Depth of a piece. The scratch (`MATMUL_SCRATCH_BYTES` in instructions.ts) holds a packed block of A, a packed panel of B
    for the widest vectors, and the stack of partial sums; these sizes are the same in all builds. */
-#define MM_KC 1024
+#define MM_KC 256
 #define MM_PACKED_A (128 * 1024)
 #define MM_PACKED_B (MM_KC * 32)
 #define MM_STACK (128 * 1024)
@@ -43,49 +43,79 @@ typedef struct {
   size_t m, n, k, lda, ldb, ldc, transA, transB, segments, segmentA, segmentB;
 } Product;
 
-/** One call of the inner loop: to = merge(from + a·b), a tile with rows × columns of the given strides. */
+/** A tile of C and the pieces of its sum: k < depth from k = `begin` on of the segments [segment, segment + count). */
 typedef struct {
-  size_t k;
   const float *a; /* in place: element (r, k) at a[r · aStride + k]; packed: at a[k · R + r] */
-  size_t aStride;
+  size_t aStride, aSegment;
   const float *b; /* row k at b + k · bStride */
-  size_t bStride;
-  const float *from; /* partial sum to go on with, or NULL for +0 */
-  const float *merge; /* the highest of `merges` finished subtrees; the next lower one is `level` floats before */
-  size_t merges, level, stride;
-  float *to;
-  size_t toStride;
+  size_t bStride, bSegment;
+  size_t segment, count, depth, segments;
+  int resumed, last; /* whether the pieces go on with a partial sum, and whether they end their segments */
+  float *stack;      /* R × NR floats each `level` floats */
+  size_t top, level;
+  float *c; /* of the finished tile, `columns` are stored */
+  size_t ldc, columns;
 } Tile;
 
-LS_INLINE void tile(const Tile *t, const int R, const int V, const int packed) {
-  vf sum[MM_ROWS][2];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) sum[r][v] = t->from ? ls_load(t->from + r * t->stride + v * LS_W) : (vf){0};
+/** How many finished subtrees the sum of this segment is added to. */
+LS_INLINE size_t mergesAfter(size_t segment, size_t segments, size_t top) {
+  return segment + 1 == segments ? top : (size_t)__builtin_ctzll(~(unsigned long long)segment);
+}
 
-  const float *row[MM_ROWS];
+LS_INLINE void storeTile(const Tile *t, vf (*sum)[2], const int R, const int V) {
+  float *c = t->c;
 #pragma GCC unroll 8
-  for (int r = 0; r < R; r++) row[r] = packed ? t->a + r : t->a + r * t->aStride;
-  const float *b = t->b;
-  const size_t depth = t->k, bStride = t->bStride;
-  for (size_t k = 0; k < depth; k++, b += bStride) {
-    const vf b0 = ls_load(b), b1 = V == 2 ? ls_load(b + LS_W) : b0;
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const vf x = ls_splat(packed ? row[0][k * R + r] : row[r][k]);
-      sum[r][0] = LS_MADD(sum[r][0], x, b0);
-      if (V == 2) sum[r][1] = LS_MADD(sum[r][1], x, b1);
+  for (int r = 0; r < R; r++, c += t->ldc)
+    for (int v = 0; v < V; v++) {
+      if (t->columns >= (size_t)(v + 1) * LS_W) ls_store(c + v * LS_W, sum[r][v]);
+      else if (t->columns > (size_t)v * LS_W) ls_store_part(c + v * LS_W, sum[r][v], t->columns - v * LS_W);
     }
-  }
+}
 
-  const float *left = t->merge;
-  for (size_t i = 0; i < t->merges; i++, left -= t->level)
+LS_INLINE void tile(const Tile *t, const int R, const int V, const int packed) {
+  float *partial = t->stack + t->top * t->level;
+  size_t top = t->top;
+  for (size_t s = 0; s < t->count; s++) {
+    vf sum[MM_ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
-      for (int v = 0; v < V; v++) sum[r][v] = ls_load(left + r * t->stride + v * LS_W) + sum[r][v];
+      for (int v = 0; v < V; v++) sum[r][v] = (vf){0};
+    if (t->resumed) {
 #pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) ls_store(t->to + r * t->toStride + v * LS_W, sum[r][v]);
+      for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) sum[r][v] = ls_load(partial + (r * V + v) * LS_W);
+    }
+
+    const float *a = t->a + s * t->aSegment, *b = t->b + s * t->bSegment;
+    const float *row[MM_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) row[r] = a + r * t->aStride;
+    const size_t depth = t->depth, bStride = t->bStride;
+    for (size_t k = 0; k < depth; k++, b += bStride) {
+      const vf b0 = ls_load(b), b1 = V == 2 ? ls_load(b + LS_W) : b0;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) {
+        const vf x = ls_splat(packed ? a[k * R + r] : row[r][k]);
+        sum[r][0] = LS_MADD(sum[r][0], x, b0);
+        if (V == 2) sum[r][1] = LS_MADD(sum[r][1], x, b1);
+      }
+    }
+
+    for (size_t merges = t->last ? mergesAfter(t->segment + s, t->segments, top) : 0; merges > 0; merges--) {
+      partial -= t->level, top--;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) sum[r][v] = ls_load(partial + (r * V + v) * LS_W) + sum[r][v];
+    }
+    if (t->last && t->segment + s + 1 == t->segments) {
+      storeTile(t, sum, R, V);
+    } else {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) ls_store(partial + (r * V + v) * LS_W, sum[r][v]);
+      if (t->last) partial += t->level, top++;
+    }
+  }
 }
 
 #define MM_TILE(R)                                                                                                     \
@@ -167,49 +197,13 @@ static void packA(float *to, const float *a, size_t lda, size_t k, size_t m) {
   }
 }
 
-/** A rectangle of C and the pieces [first, first + count) of the sum: `part` k of segment `segment` on. */
+/** A rectangle of C and the pieces of its sum that are added now (as in Tile). */
 typedef struct {
   size_t i, j, m, n;
   size_t segment, count, begin, depth;
-  int last;          /* these pieces end their segments */
-  size_t top;        /* subtrees on the stack before these pieces */
-  size_t level;      /* floats between levels of a block's stack; 0: every tile has its own */
-  size_t stackWidth; /* row stride of a block's stack */
+  int last;
+  size_t top, level; /* a block's stack; level 0: every tile has its own */
 } Work;
-
-static size_t mergesAfter(const Product *p, size_t segment, size_t top) {
-  if (segment + 1 == p->segments) return top;
-  return (size_t)__builtin_ctzll(~(unsigned long long)segment);
-}
-
-/** All pieces of one tile at row i, column j of the work's rectangle; `b` is the panel, its row k at b + k · bStride. */
-static void pieces(const Product *p, const Work *w, size_t i, size_t j, size_t rows, size_t columns,
-                   const float *a, size_t aSegment, const float *b, size_t bStride, size_t bSegment) {
-  const int wide = columns > LS_W;
-  const size_t stride = w->level ? w->stackWidth : MM_COLUMNS;
-  const size_t level = w->level ? w->level : MM_ROWS * MM_COLUMNS;
-  float *stack = p->stack + (w->level ? i * stride + j : 0);
-  float *c = p->c + (w->i + i) * p->ldc + w->j + j;
-  size_t top = w->top;
-  Tile t = {.k = w->depth, .aStride = p->lda, .bStride = bStride, .level = level, .stride = stride};
-  for (size_t s = 0; s < w->count; s++) {
-    float *current = stack + top * level;
-    t.a = a + s * aSegment, t.b = b + s * bSegment;
-    t.from = w->begin > 0 ? current : NULL;
-    t.merges = w->last ? mergesAfter(p, w->segment + s, top) : 0;
-    t.merge = current - level;
-    top -= t.merges;
-    const int done = w->last && w->segment + s + 1 == p->segments;
-    const int whole = columns == MM_COLUMNS || columns == LS_W;
-    t.to = done && whole ? c : stack + top * level;
-    t.toStride = done && whole ? p->ldc : stride;
-    runTile(&t, rows, wide, p->transA != 0);
-    top += w->last;
-    if (done && !whole)
-      for (size_t r = 0; r < rows; r++)
-        for (size_t v = 0; v < columns; v++) c[r * p->ldc + v] = t.to[r * stride + v];
-  }
-}
 
 /** Adds the work's pieces into its rectangle. */
 static void rectangle(const Product *p, const Work *w) {
@@ -221,20 +215,27 @@ static void rectangle(const Product *p, const Work *w) {
     for (size_t s = 0; s < w->count; s++)
       packA(p->packedA + s * w->m * w->depth, a + s * p->segmentA, p->lda, w->depth, w->m);
 
+  Tile t = {.aStride = p->lda, .aSegment = p->transA ? w->m * w->depth : p->segmentA, .ldc = p->ldc,
+            .segment = w->segment, .count = w->count, .depth = w->depth, .segments = p->segments,
+            .resumed = w->begin > 0, .last = w->last, .top = w->top,
+            .level = w->level ? w->level : MM_ROWS * MM_COLUMNS};
   for (size_t j = 0; j < w->n; j += MM_COLUMNS) {
-    const size_t columns = ls_min(MM_COLUMNS, w->n - j), width = columns > LS_W ? MM_COLUMNS : LS_W;
-    const int inPlace = !p->transB && columns == width && w->m < MM_PACK_ROWS;
+    t.columns = ls_min(MM_COLUMNS, w->n - j);
+    const size_t width = t.columns > LS_W ? MM_COLUMNS : LS_W;
+    const int inPlace = !p->transB && t.columns == width && w->m < MM_PACK_ROWS;
     for (size_t s = 0; s < w->count && !inPlace; s++) {
       float *to = p->packedB + s * w->depth * width;
-      if (p->transB) packTransposed(to, width, b + s * p->segmentB + j * p->ldb, p->ldb, w->depth, columns);
-      else packRows(to, width, b + s * p->segmentB + j, p->ldb, w->depth, columns);
+      if (p->transB) packTransposed(to, width, b + s * p->segmentB + j * p->ldb, p->ldb, w->depth, t.columns);
+      else packRows(to, width, b + s * p->segmentB + j, p->ldb, w->depth, t.columns);
     }
-    const float *panel = inPlace ? b + j : p->packedB;
-    const size_t bStride = inPlace ? p->ldb : width, bSegment = inPlace ? p->segmentB : w->depth * width;
+    t.b = inPlace ? b + j : p->packedB;
+    t.bStride = inPlace ? p->ldb : width, t.bSegment = inPlace ? p->segmentB : w->depth * width;
     for (size_t i = 0, rows; i < w->m; i += rows) {
       rows = panelRows(w->m, i);
-      const float *from = p->transA ? p->packedA + i * w->depth : a + i * p->lda;
-      pieces(p, w, i, j, rows, columns, from, p->transA ? w->m * w->depth : p->segmentA, panel, bStride, bSegment);
+      t.a = p->transA ? p->packedA + i * w->depth : a + i * p->lda;
+      t.c = p->c + (w->i + i) * p->ldc + w->j + j;
+      t.stack = p->stack + (w->level ? j * w->m + i * MM_COLUMNS : 0);
+      runTile(&t, rows, width == MM_COLUMNS, p->transA != 0);
     }
   }
 }
@@ -259,7 +260,7 @@ static void deepProduct(const Product *p) {
   for (size_t i = 0; i < p->m; i += rows)
     for (size_t j = 0; j < p->n; j += width) {
       Work w = {.i = i, .j = j, .m = ls_min(rows, p->m - i), .n = ls_min(width, p->n - j)};
-      w.count = 1, w.level = rows * width, w.stackWidth = width;
+      w.count = 1, w.level = rows * width;
       for (w.segment = 0; w.segment < p->segments; w.segment++) {
         w.begin = 0;
         do {
@@ -268,7 +269,7 @@ static void deepProduct(const Product *p) {
           rectangle(p, &w);
           w.begin += w.depth;
         } while (w.begin < p->k);
-        w.top += 1 - mergesAfter(p, w.segment, w.top);
+        w.top += 1 - mergesAfter(w.segment, p->segments, w.top);
       }
     }
 }

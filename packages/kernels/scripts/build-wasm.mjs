@@ -28,7 +28,8 @@ const version = JSON.parse(
 
 await unlessCurrent('wasm.stamp', [version, args], async () => {
   const { runClang } = await import('@yowasp/clang');
-  const { 'lockstep.wasm': wasm } = await runClang(args, sources, { fetchProgress: () => {} });
+  await runClang(null, {}, { fetchProgress: () => {} }); // loads the compiler without a word
+  const { 'lockstep.wasm': wasm } = await runClang(args, sources);
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: true });
   const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } });
   const end = instance.exports.__heap_base.value;

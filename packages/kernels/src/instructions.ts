@@ -61,7 +61,7 @@ export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
  * Scratch for `matmul`, in bytes, whatever the shape and the build: packed A, a packed panel of B, and the partial sums of
  * the tree over segments (MM_PACKED_A, MM_PACKED_B and MM_STACK in `native/matmul.c`).
  */
-export const MATMUL_SCRATCH_BYTES = ELEMENT_BYTES * (128 * 1024 + 32 * 1024 + 128 * 1024);
+export const MATMUL_SCRATCH_BYTES = ELEMENT_BYTES * (128 * 1024 + 256 * 32 + 128 * 1024);
 export const MAX_SEGMENTS = 65536;
 
 const segmentCount = (got: number): void => {
