@@ -1,0 +1,91 @@
+/**
+ * The one report format of all benchmarks: interleaved rounds, medians, and a table in Markdown below a line that says
+ * on what machine and when. `bench/RESULTS.md` is made of such tables.
+ */
+import { availableParallelism, cpus } from 'node:os';
+
+/**
+ * @typedef {object} Case
+ * @property {string} name
+ * @property {() => number | Promise<number>} measure one round: its figure, for instance samples per second
+ */
+
+/**
+ * @typedef {object} Result
+ * @property {string} name
+ * @property {number} median
+ * @property {number} min
+ * @property {number} max
+ */
+
+/**
+ * Measures all cases round by round, so that a noisy minute hits each of them alike. One round before the first is not
+ * counted: code gets compiled, memory and caches get warm.
+ * @param {readonly Case[]} cases
+ * @param {number} rounds
+ * @returns {Promise<Result[]>} in the order of the cases
+ */
+export async function interleave(cases, rounds) {
+  /** @type {number[][]} */
+  const figures = cases.map(() => []);
+  for (let round = -1; round < rounds; round++) {
+    for (const [i, { measure }] of cases.entries()) {
+      const figure = await measure();
+      if (round >= 0) figures[i]?.push(figure);
+    }
+  }
+  return cases.map(({ name }, i) => summarise(name, figures[i] ?? []));
+}
+
+/**
+ * @param {string} name
+ * @param {readonly number[]} figures at least one
+ * @returns {Result}
+ */
+export function summarise(name, figures) {
+  const sorted = figures.toSorted((a, b) => a - b);
+  return { name, median: median(sorted), min: sorted.at(0) ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN };
+}
+
+/** @param {readonly number[]} sorted */
+function median(sorted) {
+  const middle = sorted.length >> 1;
+  const [low = Number.NaN, high = low] = sorted.slice(sorted.length % 2 ? middle : middle - 1, middle + 1);
+  return (low + high) / 2;
+}
+
+/** One line: processor, cores, Node, date. */
+export function machine() {
+  const model = cpus()[0]?.model.trim() ?? process.arch;
+  const date = new Date().toISOString().slice(0, 10);
+  return `${model}, ${availableParallelism()} cores, ${process.platform}, Node ${process.versions.node}, ${date}`;
+}
+
+/**
+ * A Markdown table. Numbers are written with three significant digits, below the thousands without an exponent.
+ * @param {readonly string[]} header
+ * @param {readonly (readonly (string | number)[])[]} rows
+ */
+export function table(header, rows) {
+  const line = (/** @type {readonly (string | number)[]} */ cells) => `| ${cells.map(cell).join(' | ')} |`;
+  return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** @param {string | number} value */
+function cell(value) {
+  if (typeof value === 'string') return value;
+  return Math.abs(value) >= 1000
+    ? Math.round(value).toLocaleString('en')
+    : String(Number(value.toPrecision(3)));
+}
+
+/**
+ * Prints a whole report: title, machine, table.
+ * @param {string} title
+ * @param {string} unit of all figures
+ * @param {readonly Result[]} results
+ */
+export function print(title, unit, results) {
+  const rows = results.map(({ name, median, min, max }) => [name, median, min, max]);
+  console.log(`## ${title}\n\n${machine()}\n\n${table(['', `median (${unit})`, 'min', 'max'], rows)}\n`);
+}
