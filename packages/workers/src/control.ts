@@ -12,7 +12,7 @@
  * the time limit, after which they look again.
  */
 
-import type { SharedMemory } from './heap.ts';
+import type { SharedMemory } from '@lockstep/kernels';
 
 /** Words between things that different threads write: two cache lines, since CPUs fetch pairs. */
 const LINE = 32;

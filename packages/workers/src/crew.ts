@@ -34,6 +34,8 @@ export interface CrewOptions {
   readonly task: (worker: number) => WorkerTask;
   /** Tick at a worker's position. */
   readonly tickOf: (sequence: number) => number;
+  /** A thread must come up within this time (ms): Piscina can be left with a task that no thread takes. */
+  readonly bootLimit: number;
   /** A worker without progress for so long (ms) is taken to hang. */
   readonly hangLimit: number;
   readonly onLost: (loss: WorkerLoss) => void;
@@ -41,8 +43,6 @@ export interface CrewOptions {
   readonly onFailed: (error: WorkerError) => void;
 }
 
-/** A thread must come up within this time (ms): a pool can be left with a task that no thread takes. */
-const BOOT_LIMIT = 30_000;
 /** A terminated thread must be gone within this time (ms); native code ends with its call. */
 const EXIT_LIMIT = 60_000;
 /** So many losses of one worker at one position, and it is not bad luck. */
@@ -110,17 +110,24 @@ export class Crew {
     else await thread.terminate();
   }
 
+  /** Looks whether replacements have come up. */
+  greet(): void {
+    for (let worker = 0; worker < this.#places.length; worker++) {
+      const place = this.#places[worker]!;
+      if (place.replacing !== undefined && this.#options.control.isReady(worker)) this.#welcome(place);
+    }
+  }
+
   /** To be called regularly, with the time since the last call (ms). `busy`: the workers have something to do. */
   watch(elapsed: number, busy: boolean): void {
+    const { bootLimit, control } = this.#options;
+    this.greet();
     for (const [worker, place] of this.#places.entries()) {
-      if (this.#options.control.isReady(worker)) {
-        this.#welcome(place);
-        continue;
-      }
+      if (control.isReady(worker)) continue;
       place.booting += elapsed;
-      if (place.booting > BOOT_LIMIT) {
+      if (place.booting > bootLimit) {
         place.booting = 0;
-        void this.terminate(worker, `did not come up within ${BOOT_LIMIT / 1000} s`);
+        void this.terminate(worker, `did not come up within ${bootLimit / 1000} s`);
       }
     }
     this.#watchProgress(elapsed, busy);
@@ -129,8 +136,11 @@ export class Crew {
   /** Ends all threads; settles when they are gone (or cannot be ended, after a minute). */
   async close(): Promise<void> {
     this.#closing = true;
-    await this.#piscina.destroy();
-    await within(EXIT_LIMIT, Promise.all(this.#alive.values()));
+    // Again, because the late exit of a thread that it had given up makes Piscina start new ones.
+    do {
+      await this.#piscina.destroy();
+      await within(EXIT_LIMIT, Promise.all(this.#alive.values()));
+    } while (this.#piscina.threads.length > 0);
   }
 
   #welcome(place: Place): void {
@@ -161,6 +171,7 @@ export class Crew {
       }
       this.#notice();
       if (this.#closing) return;
+      if (control.isReady(worker)) this.#welcome(place); // It came up, unnoticed, before it died.
       loss = this.#count(worker, reason);
       onLost(loss);
       // Another thread may take over when nobody writes to this one's memory any more.

@@ -1,7 +1,4 @@
-import { ALIGNMENT, createMemory, HEAP_BASE } from '@lockstep/kernels';
-
-/** The one memory of a run. */
-export type SharedMemory = ReturnType<typeof createMemory>;
+import { ALIGNMENT, createMemory, HEAP_BASE, type SharedMemory } from '@lockstep/kernels';
 
 const PAGE = 65_536;
 const LIMIT = 2 ** 32;
@@ -81,6 +78,6 @@ export class SharedHeap {
   }
 
   get #buffer(): SharedArrayBuffer {
-    return this.memory.buffer as unknown as SharedArrayBuffer;
+    return this.memory.buffer;
   }
 }

@@ -29,7 +29,9 @@ export interface PoolTask {
 /**
  * What the workers do in a tick: `phases[phase][worker]` are tasks in order. A barrier stands between phases and
  * between ticks. Within a phase no task may read what another worker writes, and every task may be cut off and run
- * again from its start (it rewrites all its outputs from unchanged inputs, or is journaled by the tick).
+ * again from the start of the phase: it rewrites all its outputs from inputs that the phase leaves alone, or it is
+ * journaled by the tick. (A journaled chain keeps a tile in its scratch: no other call before it may write there.)
+ * Programs must be valid (`validateProgram`); the pool checks that their regions lie in memory.
  */
 export interface Plan {
   readonly name: string;

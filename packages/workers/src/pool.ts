@@ -29,6 +29,8 @@ export interface PoolOptions {
   readonly signal?: AbortSignal;
   /** Seconds without progress after which a worker is taken to hang (longer where steps take longer). Default 30. */
   readonly hangSeconds?: number;
+  /** Seconds in which a thread must come up, else it is replaced. Default 30. */
+  readonly bootSeconds?: number;
   /** Spin at barriers; default: if there is a core for every worker. */
   readonly spin?: boolean;
   /** URL of a module to take `loadKernels` from, for tests of faults. */
@@ -140,7 +142,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   /** Brings up the threads; settles when all have loaded their kernels. Ticks may be submitted before. */
   async start(): Promise<void> {
     if (this.#crew !== undefined) throw new Error('WorkerPool: start() was called before');
-    const { signal, hangSeconds = 30 } = this.#options;
+    const { signal, hangSeconds = 30, bootSeconds = 30 } = this.#options;
     signal?.throwIfAborted();
     this.#throwIfEnded();
     signal?.addEventListener('abort', this.#onAbort, { once: true });
@@ -151,6 +153,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       task: this.#crewTask,
       // Positions are at most `ring` ticks away from the last completed one.
       tickOf: (sequence) => this.#completed + ((sequence - sequenceOf(this.#completed, 0)) >> 3),
+      bootLimit: bootSeconds * 1000,
       hangLimit: hangSeconds * 1000,
       onLost: (loss) => {
         this.#losses++;
@@ -312,6 +315,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   #settle(): void {
+    this.#crew?.greet();
     for (let i = 0; i < this.#waiters.length; ) {
       const waiter = this.#waiters[i]!;
       if (waiter.done()) {

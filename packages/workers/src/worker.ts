@@ -3,9 +3,8 @@
  * control block holds, so a thread that takes over from a dead one repeats the phase in which that one died.
  */
 import { threadId } from 'node:worker_threads';
-import type { KernelChoice, Kernels } from '@lockstep/kernels';
+import type { KernelChoice, Kernels, SharedMemory } from '@lockstep/kernels';
 import { Control, type ControlLayout, nextTick, phaseOf } from './control.ts';
-import type { SharedMemory } from './heap.ts';
 import type { WorkerCalls } from './plan.ts';
 
 /** Everything that a thread needs to know; plain data and the shared memory. */
