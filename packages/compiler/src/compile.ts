@@ -7,7 +7,7 @@ import { type Program, validateProgram } from '@lockstep/kernels';
 import { Lowering } from './emit.ts';
 import { fuse, sourceOf, type Unit } from './fuse.ts';
 import type { CompileOptions, InputBinding } from './options.ts';
-import { collectValues, type Value, type Values } from './values.ts';
+import { collectValues, type OpValue, type Value, type Values } from './values.ts';
 
 /** An input of the batch whose values index something. */
 export interface IndexLimit {
@@ -47,23 +47,44 @@ export function compile(options: CompileOptions): CompiledProgram {
     (node) => bindingOf(node).kind === 'field',
   );
   const units = fuse(values.order, options.fuse ?? true);
-  if (journal) expectOneChain(units);
+  const journaled = journal && journaledUnit(values, units, options, bindingOf);
 
   const lowering = new Lowering(segments, bindingOf, outputs, journal);
   lowering.pin(outputs, values);
   const usedOutside = usersOutside(values, units, options);
-  for (const unit of units) lowering.lower(unit, usedOutside);
+  for (const unit of units) lowering.lower(unit, usedOutside, unit === journaled);
   const { program, constants } = lowering.finish(outputs, values);
   validateProgram(program);
   return { program, constants, indexLimits: indexLimitsOf(values) };
 }
 
-function expectOneChain(units: readonly Unit[]): void {
-  if (units.length === 1 && units[0]!.members[0]!.op.kind === 'elementwise') return;
+/**
+ * The unit that writes all outputs of a program that may be run again: one elementwise chain, which commits tile by
+ * tile. What comes before it may only read what it does not write.
+ */
+function journaledUnit(
+  values: Values,
+  units: readonly Unit[],
+  { outputs }: CompileOptions,
+  bindingOf: (node: InputNode) => InputBinding,
+): Unit {
+  const results = outputs.map((output) => values.of.get(output.node)!);
+  const last = units.find((unit) => unit.members.some((member) => member === results[0]));
+  const written = new Set(outputs.map((output) => output.place.region));
+  const readsWritten = (value: Value): boolean => {
+    const source = sourceOf(value);
+    const binding = source.kind === 'input' ? bindingOf(source.node) : undefined;
+    return binding?.kind === 'memory' && written.has(binding.region);
+  };
+  const others = units.filter((unit) => unit !== last).flatMap((unit) => unit.members);
+  const isChain =
+    last?.members[0]?.op.kind === 'elementwise' &&
+    results.every((result) => last.members.includes(result as OpValue));
+  if (last && isChain && !others.some((member) => member.inputs.some(readsWritten))) return last;
   const calls = units.map((unit) => unit.members.map((member) => member.op.name).join('+'));
   throw new CompileError(
-    `compile: got ${units.length} calls (${calls.join(', ')}), expected an update to be one chain of elementwise ops; ` +
-      'use element-wise ops on tensors of the shape of the weight only',
+    `compile: got the calls ${calls.join(', ')}, expected an update to be one chain of elementwise ops; use element-wise ` +
+      'ops only, on tensors of the shape of the weight',
   );
 }
 

@@ -138,10 +138,10 @@ export class Lowering implements Emitter {
     }
   }
 
-  lower(unit: Unit, usedOutside: (value: Value) => boolean): void {
+  lower(unit: Unit, usedOutside: (value: Value) => boolean, journaled: boolean): void {
     const [first] = unit.members as [OpValue];
     this.#label = unit.members.map((member) => member.label).join(' + ');
-    if (first.op.kind === 'elementwise') this.#lowerChain(unit, usedOutside);
+    if (first.op.kind === 'elementwise') this.#lowerChain(unit, usedOutside, journaled);
     else this.#lowerKernel(first);
   }
 
@@ -159,7 +159,7 @@ export class Lowering implements Emitter {
     op.lower(this, output, inputs, attrs);
   }
 
-  #lowerChain({ members }: Unit, usedOutside: (value: Value) => boolean): void {
+  #lowerChain({ members }: Unit, usedOutside: (value: Value) => boolean, journaled: boolean): void {
     const shape = members[0]!.shape;
     const inside = new Set<Value>(members);
     const external = [...new Set(members.flatMap((member) => member.inputs))].filter(
@@ -191,11 +191,12 @@ export class Lowering implements Emitter {
       address: this.#allocate(member).address,
       value: ids.get(member)!,
     }));
-    const journal = this.#journal && {
-      journal: this.#place(this.#journal.state),
-      tick: this.#place(this.#journal.tick),
-    };
-    this.elementwise({ dims: shape, inputs, steps, outputs, ...journal });
+    const journal = journaled &&
+      this.#journal && {
+        journal: this.#place(this.#journal.state),
+        tick: this.#place(this.#journal.tick),
+      };
+    this.elementwise({ dims: shape, inputs, steps, outputs, ...(journal || {}) });
   }
 
   /** After all units: brings outputs to their places where they are not there yet, and places the buffers. */

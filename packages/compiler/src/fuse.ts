@@ -4,15 +4,13 @@
  * a third (that would be a cycle).
  */
 import { sameShape } from '@lockstep/autograd';
+import { MAX_SLOTS } from '@lockstep/kernels';
 import type { OpValue, Value } from './values.ts';
 
 /** One call, or one elementwise chain. Members are in order of computation. */
 export interface Unit {
   readonly members: OpValue[];
 }
-
-/** Inputs, steps and outputs of a chain together stay below the slots of the tile machine. */
-const MAX_CHAIN = 48;
 
 const isElementwise = (value: Value): value is OpValue =>
   value.kind === 'op' && value.op.kind === 'elementwise';
@@ -55,19 +53,24 @@ class Units {
   }
 
   merge(a: Unit, b: Unit): void {
-    if (a === b || this.#slots(a) + this.#slots(b) > MAX_CHAIN) return;
+    if (a === b || this.#slots(a, b) > MAX_SLOTS) return;
     if (this.#needsIndirectly(a, b) || this.#needsIndirectly(b, a)) return;
     const members = [...a.members, ...b.members].sort((x, y) => x.id - y.id);
     const merged: Unit = { members };
     for (const member of members) this.of.set(member, merged);
   }
 
-  /** An upper bound: every member may need inputs, constants and an output of its own. */
-  #slots(unit: Unit): number {
-    const inputs = new Set(unit.members.flatMap((member) => member.inputs));
-    return inputs.size + unit.members.length * 2;
+  /** An upper bound: one slot for each input from outside and for each step. */
+  #slots(...units: readonly Unit[]): number {
+    const members = units.flatMap((unit) => unit.members);
+    const inside = new Set<Value>(members);
+    const outside = new Set(members.flatMap((member) => member.inputs).filter((input) => !inside.has(input)));
+    return outside.size + members.reduce((sum, member) => sum + stepsOf(member), 0);
   }
 }
+
+const stepsOf = ({ op, node }: OpValue): number =>
+  op.kind === 'elementwise' ? op.steps(node.inputs, node.attrs as never).length : 1;
 
 /** Units in an order in which they can run. */
 export function fuse(values: readonly Value[], enabled: boolean): Unit[] {

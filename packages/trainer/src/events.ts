@@ -1,0 +1,91 @@
+/** What a run tells while it trains. The same objects are the lines of `--json` and of `metrics.jsonl`. */
+import type { SummaryRow } from '@lockstep/nn';
+
+export type Metrics = Readonly<Record<string, number>>;
+
+export interface StartEvent {
+  readonly type: 'start';
+  readonly name: string;
+  readonly model: readonly SummaryRow[];
+  readonly parameters: number;
+  readonly trainRows: number;
+  readonly validationRows: number;
+  readonly batch: number;
+  readonly shards: number;
+  readonly seed: number;
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  readonly totalSteps: number;
+  readonly workers: number;
+  readonly kernels: string;
+  readonly dataHash: string;
+}
+
+/** After each optimizer step. Loss and metrics are means over the rows that went into it. */
+export interface StepEvent {
+  readonly type: 'step';
+  /** Optimizer steps so far, from 1. */
+  readonly step: number;
+  /** From 1. */
+  readonly epoch: number;
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly learningRate: number;
+  /** Since the run began, validation left out. */
+  readonly samplesPerSecond: number;
+}
+
+export interface EpochEvent {
+  readonly type: 'epoch';
+  readonly epoch: number;
+  readonly step: number;
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly validation?: { readonly loss: number; readonly metrics: Metrics };
+  readonly seconds: number;
+  /** Better than all before, by the early stopping's measure. */
+  readonly best?: boolean;
+}
+
+export interface WorkerEvent {
+  readonly type: 'workerLost' | 'workerReplaced';
+  readonly worker: number;
+  readonly step: number;
+}
+
+export interface EarlyStopEvent {
+  readonly type: 'earlyStop';
+  readonly epoch: number;
+  /** The epoch whose weights are kept. */
+  readonly bestEpoch: number;
+  readonly metric: string;
+  readonly value: number;
+}
+
+export interface DoneEvent {
+  readonly type: 'done';
+  readonly step: number;
+  readonly epoch: number;
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly validation?: { readonly loss: number; readonly metrics: Metrics };
+  readonly samplesPerSecond: number;
+  readonly seconds: number;
+  readonly weightsDigest: string;
+  readonly workers: number;
+  readonly nodes: number;
+  readonly shards: number;
+  readonly kernels: string;
+  readonly exact: boolean;
+  /** Threads that died and were replaced. */
+  readonly lostWorkers: number;
+  /** Stopped by a signal before its end. */
+  readonly interrupted: boolean;
+}
+
+export type TrainingEvent = StartEvent | StepEvent | EpochEvent | WorkerEvent | EarlyStopEvent | DoneEvent;
+
+/** Called as things happen; what they return is not awaited. */
+export type Callbacks = { readonly [K in TrainingEvent['type']]?: (event: Extract<TrainingEvent, { type: K }>) => void } & {
+  readonly event?: (event: TrainingEvent) => void;
+};

@@ -1,0 +1,41 @@
+/** What runs steps. Training is the same on each executor, to the bit; they differ in speed and in what can die. */
+
+/** The place of one batch, and the numbers that its step needs. */
+export interface BatchJob {
+  /** Counts batches over the whole run: keys the random numbers. */
+  readonly index: number;
+  readonly epoch: number;
+  /** Position of the first row in the epoch's order. */
+  readonly start: number;
+  readonly rows: number;
+  /** What becomes of the gradient: added to what was accumulated, and applied by the optimizer where `update` is set. */
+  readonly accumulate: 'first' | 'next';
+  readonly update?: {
+    /** Rows whose gradients have been added up. */
+    readonly rows: number;
+    /** The optimizer's scalars of this step. */
+    readonly scalars: readonly number[];
+  };
+}
+
+/** Loss, then metrics: sums over the rows of the batch. */
+export type Sums = Float32Array;
+
+export interface Executor {
+  /** Name of the kernels in use, and threads. */
+  readonly kernels: string;
+  readonly workers: number;
+  /** Batches that may be submitted before the first of them is awaited. */
+  readonly ahead: number;
+  /** The order of the rows in an epoch; set before its first batch, at most one epoch ahead. */
+  setOrder(epoch: number, order: Int32Array): void;
+  /** Starts a training batch; batches run in the order of submission. Settles when it is done. */
+  train(job: BatchJob): Promise<Sums>;
+  /** Sums over the rows of the validation part. Only while no training batch is under way. */
+  validate(): Promise<Sums>;
+  /** The weights now, as one vector. Only while no batch is under way. */
+  weights(): Float32Array;
+  /** Replaces the weights (to go back to the best ones). */
+  setWeights(weights: Float32Array): void;
+  close(): Promise<void>;
+}

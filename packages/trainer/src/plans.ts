@@ -1,0 +1,335 @@
+/** Lays out a run's memory, compiles its programs and says which worker runs what: the pool's plans. */
+import type { Column, Dataset } from '@lockstep/data';
+import { ELEMENT_BYTES, type Program } from '@lockstep/kernels';
+import { assign, batchShards, type ShardRange, units } from '@lockstep/sync';
+import {
+  type Plan,
+  type PoolProgram,
+  type PoolTask,
+  RECORD,
+  RESULT,
+  type SharedHeap,
+  tickOffset,
+} from '@lockstep/workers';
+import type { ResolvedDefinition } from './definition.ts';
+import type { BatchJob } from './executor.ts';
+import { type FlatLayout, gather, NORM_BLOCK, slices } from './flat.ts';
+import {
+  compileNorm,
+  compileResult,
+  compileTotal,
+  compileUnit,
+  compileUpdate,
+  type DataRegions,
+  type GradientSource,
+} from './programs.ts';
+import { type StepGraph, traceStep } from './step.ts';
+
+/** What becomes of a batch. */
+type Purpose = 'update' | 'accumulate' | 'validate';
+
+export const planKey = (rows: number, purpose: Purpose, accumulate: BatchJob['accumulate']): string =>
+  `${rows} ${purpose} ${accumulate}`;
+
+interface BookOptions<M, F extends string> {
+  readonly definition: ResolvedDefinition<M, F>;
+  readonly model: M;
+  readonly layout: FlatLayout;
+  readonly data: Dataset<F>;
+  readonly workers: number;
+  readonly coalesce: boolean;
+}
+
+/** Shards that one program runs: a node of the shard tree, all of the same number of rows. */
+interface Unit extends ShardRange {
+  readonly worker: number;
+  readonly rows: number;
+}
+
+/** Addresses of a unit's own memory. */
+interface UnitSlot {
+  readonly gradient: number;
+  readonly sums: number;
+}
+
+/** A program before memory is placed: region names still have to be bound. */
+interface PendingTask {
+  readonly program: number;
+  readonly bind: Readonly<Record<string, number>>;
+  readonly worker: number;
+}
+
+export class PlanBook<M, F extends string> {
+  readonly programs: PoolProgram[] = [];
+  readonly plans: Plan[] = [];
+  /** Loss and metrics. */
+  readonly values: number;
+  readonly trainRows: number;
+  /** Two orders of the training rows, then the validation rows. */
+  readonly index: Int32Array;
+  readonly weights: Float32Array;
+  readonly #options: BookOptions<M, F>;
+  readonly #heap: SharedHeap;
+  readonly #tickOffset: number;
+  readonly #planIndex = new Map<string, number>();
+  readonly #programIndex = new Map<string, number>();
+  readonly #traces = new Map<string, StepGraph>();
+  readonly #common: Record<string, number>;
+  readonly #slices: { from: number; to: number }[];
+  readonly #unitSlots: UnitSlot[] = [];
+  readonly #journals: { total: number; update: number }[];
+  readonly #constants = new Map<number, number>();
+  readonly #data: DataRegions;
+
+  constructor(options: BookOptions<M, F>, heap: SharedHeap, recordWords: number) {
+    const { definition, layout, data, workers } = options;
+    this.#options = options;
+    this.#heap = heap;
+    this.#tickOffset = tickOffset(recordWords);
+    this.values = 1 + Object.keys(definition.metrics).length;
+    this.trainRows = data.length;
+    this.#slices = slices(layout.size, workers);
+
+    const validationRows = data.validation?.length ?? 0;
+    const indexes = 2 * data.length + validationRows;
+    this.#data = { rows: data.length + validationRows, indexes };
+    const vector = (): number => heap.allocate(layout.size * ELEMENT_BYTES);
+    const { optimizer } = definition;
+    this.#common = {
+      record: RECORD,
+      result: RESULT,
+      weights: vector(),
+      index: heap.allocate(indexes * ELEMENT_BYTES),
+      squares: heap.allocate(Math.ceil(layout.size / NORM_BLOCK) * ELEMENT_BYTES),
+      ...Object.fromEntries(optimizer.slots.map((slot) => [`slot ${slot}`, vector()])),
+      ...this.#placeData(data),
+      ...(this.#needsTotal ? { total: vector() } : {}),
+    };
+    this.#journals = Array.from({ length: workers }, () => ({
+      total: heap.allocate(12),
+      update: heap.allocate(12),
+    }));
+    this.weights = heap.f32(this.#common.weights!, layout.size);
+    gather(layout, this.weights);
+    this.index = heap.i32(this.#common.index!, indexes);
+    for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = data.length + row;
+    this.#write();
+  }
+
+  planOf(key: string): number {
+    const index = this.#planIndex.get(key);
+    if (index === undefined) throw new Error(`no plan for ${key}`);
+    return index;
+  }
+
+  get #needsTotal(): boolean {
+    const { accumulate, optimizer } = this.#options.definition;
+    return accumulate > 1 || optimizer.clipNorm !== undefined;
+  }
+
+  #placeData(data: Dataset<F>): Record<string, number> {
+    const regions: Record<string, number> = {};
+    for (const [name, column] of Object.entries<Column>(data.columns)) {
+      const held: Column | undefined = data.validation?.columns[name as F];
+      const address = this.#heap.allocate(column.data.byteLength + (held?.data.byteLength ?? 0));
+      regions[`data ${name}`] = address;
+      const bytes = ({ data: { buffer, byteOffset, byteLength } }: Column) =>
+        new Uint8Array(buffer, byteOffset, byteLength);
+      this.#heap.u8(address, column.data.byteLength).set(bytes(column));
+      if (held) this.#heap.u8(address + column.data.byteLength, held.data.byteLength).set(bytes(held));
+    }
+    return regions;
+  }
+
+  /** Every kind of batch that the run can meet. */
+  #write(): void {
+    const { definition, data } = this.#options;
+    const { batch, accumulate, dropLast } = definition;
+    const sizes = (length: number, keepLast: boolean): number[] => {
+      const last = length % batch;
+      return [...(length >= batch ? [batch] : []), ...(keepLast && last > 0 ? [last] : [])];
+    };
+    const pending: { name: string; phases: PendingTask[][] }[] = [];
+    const add = (rows: number, purpose: Purpose, mode: BatchJob['accumulate']): void => {
+      const key = planKey(rows, purpose, mode);
+      this.#planIndex.set(key, pending.length);
+      pending.push({ name: `${purpose} ${rows} rows`, phases: this.#phases(rows, purpose, mode) });
+    };
+    for (const rows of sizes(data.length, !dropLast)) {
+      add(rows, 'update', 'first');
+      if (accumulate > 1) {
+        add(rows, 'update', 'next');
+        add(rows, 'accumulate', 'first');
+        add(rows, 'accumulate', 'next');
+      }
+    }
+    for (const rows of sizes(data.validation?.length ?? 0, true)) add(rows, 'validate', 'first');
+    this.#place(pending);
+  }
+
+  /** The units of a batch, in order of shards. */
+  #units(rows: number): Unit[] {
+    const { definition, workers, coalesce } = this.#options;
+    const { rowsPerShard, used, lastRows } = batchShards(rows, definition.shards);
+    // A short last shard has a program of its own.
+    const even = lastRows === rowsPerShard ? used : used - 1;
+    return assign(used, workers).flatMap(({ lo, hi }, worker) => {
+      const full = coalesce
+        ? units(Math.min(lo, even), Math.min(hi, even), used)
+        : Array.from({ length: Math.max(0, Math.min(hi, even) - lo) }, (_, i) => ({
+            lo: lo + i,
+            hi: lo + i + 1,
+          }));
+      const short = hi > even && lo < hi ? [{ lo: even, hi: even + 1, worker, rows: lastRows }] : [];
+      return [...full.map((range) => ({ ...range, worker, rows: rowsPerShard })), ...short];
+    });
+  }
+
+  #phases(rows: number, purpose: Purpose, mode: BatchJob['accumulate']): PendingTask[][] {
+    const { definition, layout } = this.#options;
+    const parts = this.#units(rows);
+    const training = purpose !== 'validate';
+    const bySlot = (name: keyof UnitSlot, offset = 0): Record<string, number> =>
+      Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, this.#slot(i)[name] + offset]));
+    const rowsPerShard = batchShards(rows, definition.shards).rowsPerShard;
+    const compute = parts.map((unit, i): PendingTask => {
+      const block = this.#heap.allocate(8);
+      this.#heap.u32(block, 2).set([unit.lo, unit.lo * rowsPerShard]);
+      return {
+        program: this.#unitProgram(unit.rows, unit.hi - unit.lo, training),
+        worker: unit.worker,
+        bind: { unit: block, gradient: this.#slot(i).gradient, sums: this.#slot(i).sums },
+      };
+    });
+    const ranges = parts.map(({ lo, hi }) => ({ lo, hi }));
+    const tree = ranges.map(({ lo, hi }) => `${lo}-${hi}`).join(' ');
+    const result: PendingTask = {
+      program: this.#program(`result ${tree}`, () => compileResult(this.values, ranges)),
+      worker: 0,
+      bind: bySlot('sums'),
+    };
+    if (!training) return [compute, [result]];
+
+    const { optimizer } = definition;
+    const clips = optimizer.clipNorm !== undefined;
+    const viaTotal = purpose === 'accumulate' || mode === 'next' || clips;
+    const scaled = purpose === 'update';
+    const onSlices = (
+      make: (size: number, bind: Record<string, number>, worker: number) => PendingTask[],
+    ): PendingTask[] =>
+      this.#slices.flatMap(({ from, to }, worker) => {
+        if (to === from) return [];
+        const bytes = from * ELEMENT_BYTES;
+        const vectors = ['weights', 'total', ...optimizer.slots.map((slot) => `slot ${slot}`)];
+        const shifted = vectors.flatMap((name) =>
+          name in this.#common ? [[name, this.#common[name]! + bytes]] : [],
+        );
+        return make(to - from, { ...Object.fromEntries(shifted), ...bySlot('gradient', bytes) }, worker);
+      });
+
+    const reduce = onSlices((size, bind, worker) => {
+      const total: PendingTask = {
+        program: this.#program(`total ${mode} ${size} ${scaled} ${tree}`, () =>
+          compileTotal(mode, size, ranges, scaled, this.#tickOffset),
+        ),
+        worker,
+        bind: { ...bind, journal: this.#journals[worker]!.total },
+      };
+      if (!clips || purpose !== 'update') return [total];
+      const squares = this.#common.squares! + (this.#slices[worker]!.from / NORM_BLOCK) * ELEMENT_BYTES;
+      const norm = this.#program(`norm ${size}`, () => compileNorm(size));
+      return [total, { program: norm, worker, bind: { ...bind, squares } }];
+    });
+    const source: GradientSource = viaTotal ? { kind: 'total' } : { kind: 'units', parts: ranges };
+    const blocks = Math.ceil(layout.size / NORM_BLOCK);
+    const update = onSlices((size, bind, worker) => [
+      {
+        program: this.#program(`update ${size} ${viaTotal ? 'total' : tree}`, () =>
+          compileUpdate(optimizer, size, source, this.#tickOffset, blocks),
+        ),
+        worker,
+        bind: { ...bind, journal: this.#journals[worker]!.update },
+      },
+    ]);
+    if (purpose === 'accumulate') return [compute, [result, ...reduce]];
+    return viaTotal ? [compute, [result, ...reduce], update] : [compute, [result, ...update]];
+  }
+
+  #slot(index: number): UnitSlot {
+    this.#unitSlots[index] ??= {
+      gradient: this.#heap.allocate(this.#options.layout.size * ELEMENT_BYTES),
+      sums: this.#heap.allocate(this.values * ELEMENT_BYTES),
+    };
+    return this.#unitSlots[index];
+  }
+
+  #trace(rows: number, training: boolean): StepGraph {
+    const { definition, model, layout, data } = this.#options;
+    const key = `${rows} ${training}`;
+    const known = this.#traces.get(key);
+    if (known) return known;
+    const traced = traceStep(definition, model, layout, data, rows, training);
+    this.#traces.set(key, traced);
+    return traced;
+  }
+
+  #unitProgram(rows: number, segments: number, training: boolean): number {
+    const name = `${training ? 'train' : 'validate'} ${segments} × ${rows} rows`;
+    return this.#program(name, () => {
+      const step = this.#trace(rows, training);
+      const compiled = compileUnit(step, this.#options.layout, this.#data, rows, segments);
+      const address = this.#heap.allocate(compiled.constants.byteLength);
+      this.#heap.u8(address, compiled.constants.byteLength).set(compiled.constants);
+      this.#constants.set(this.programs.length, address);
+      return compiled.program;
+    });
+  }
+
+  #program(name: string, make: () => Program): number {
+    const known = this.#programIndex.get(name);
+    if (known !== undefined) return known;
+    const program = make();
+    this.#programIndex.set(name, this.programs.length);
+    return this.programs.push({ name, program }) - 1;
+  }
+
+  /** Gives every worker its own arena and scratch, and binds all regions. */
+  #place(pending: readonly { name: string; phases: readonly (readonly PendingTask[])[] }[]): void {
+    const { workers } = this.#options;
+    const largest = (name: string): number =>
+      Math.max(
+        0,
+        ...this.programs.map(
+          ({ program }) => program.regions.find((region) => region.name === name)?.bytes ?? 0,
+        ),
+      );
+    const own = Array.from({ length: workers }, () => ({
+      arena: this.#heap.allocate(largest('arena')),
+      scratch: this.#heap.allocate(largest('scratch')),
+    }));
+    const task = ({ program, bind, worker }: PendingTask): PoolTask => {
+      const constants = this.#constants.get(program);
+      const addresses: Record<string, number> = {
+        ...this.#common,
+        ...own[worker],
+        ...(constants === undefined ? {} : { constants }),
+        ...bind,
+      };
+      const { name, program: found } = this.programs[program]!;
+      const bases = found.regions.map((region) => {
+        const address = addresses[region.name];
+        // A region that is declared but never touched may lie anywhere.
+        if (address === undefined && region.bytes > 0)
+          throw new Error(`${name}: no memory for region ${region.name}`);
+        return address ?? this.#common.weights!;
+      });
+      return { program, bases };
+    };
+    for (const { name, phases } of pending) {
+      const byWorker = phases.map((tasks) =>
+        Array.from({ length: workers }, (_, worker) => tasks.filter((t) => t.worker === worker).map(task)),
+      );
+      this.plans.push({ name, phases: byWorker });
+    }
+  }
+}

@@ -1,0 +1,127 @@
+/** Training on all cores: turns batches into ticks of a worker pool. */
+import { seedWords } from '@lockstep/autograd';
+import type { Dataset } from '@lockstep/data';
+import type { KernelChoice } from '@lockstep/kernels';
+import { SharedHeap, type WorkerLoss, WorkerPool } from '@lockstep/workers';
+import type { ResolvedDefinition } from './definition.ts';
+import type { BatchJob, Executor, Sums } from './executor.ts';
+import type { FlatLayout } from './flat.ts';
+import { PlanBook, planKey } from './plans.ts';
+import { RECORD_WORDS } from './programs.ts';
+
+export interface PoolExecutorOptions<M, F extends string> {
+  readonly definition: ResolvedDefinition<M, F>;
+  readonly model: M;
+  readonly layout: FlatLayout;
+  readonly data: Dataset<F>;
+  readonly workers: number;
+  readonly kernels: KernelChoice;
+  /** Run neighbouring shards as one (default), or each on its own: the same bits, slower. */
+  readonly coalesce: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onWorkerLost?: ((loss: WorkerLoss) => void) | undefined;
+  readonly onWorkerReplaced?: ((loss: WorkerLoss) => void) | undefined;
+}
+
+/** Batches that may be under way; half of them are waited for at a time, so that main thread and workers overlap. */
+const RING = 64;
+
+export class PoolExecutor<M, F extends string> implements Executor {
+  readonly kernels: string;
+  readonly workers: number;
+  readonly ahead = RING;
+  /** The pool itself, for drills. */
+  readonly pool: WorkerPool;
+  readonly #definition: ResolvedDefinition<M, F>;
+  readonly #book: PlanBook<M, F>;
+  readonly #validationRows: number;
+
+  static async start<M, F extends string>(options: PoolExecutorOptions<M, F>): Promise<PoolExecutor<M, F>> {
+    const executor = new PoolExecutor(options);
+    await executor.pool.start();
+    return executor;
+  }
+
+  private constructor(options: PoolExecutorOptions<M, F>) {
+    const { definition, data, workers, kernels, signal } = options;
+    this.#definition = definition;
+    this.#validationRows = data.validation?.length ?? 0;
+    this.workers = workers;
+    const heap = new SharedHeap();
+    const recordWords = RECORD_WORDS.scalars + definition.optimizer.scalars.length;
+    this.#book = new PlanBook(options, heap, recordWords);
+    this.pool = new WorkerPool({
+      heap,
+      workers,
+      kernels,
+      programs: this.#book.programs,
+      plans: this.#book.plans,
+      recordWords,
+      resultWords: this.#book.values,
+      ring: RING,
+      ...(signal && { signal }),
+    });
+    this.kernels = kernels;
+    if (options.onWorkerLost) this.pool.on('workerLost', options.onWorkerLost);
+    if (options.onWorkerReplaced) this.pool.on('workerReplaced', options.onWorkerReplaced);
+  }
+
+  setOrder(epoch: number, order: Int32Array): void {
+    this.#book.index.set(order, this.#orderStart(epoch));
+  }
+
+  /** Two orders take turns, so that the next epoch can begin while the last batches of this one are under way. */
+  #orderStart(epoch: number): number {
+    return (epoch % 2) * this.#book.trainRows;
+  }
+
+  async train(job: BatchJob): Promise<Sums> {
+    const { definition } = { definition: this.#definition };
+    const plan = this.#book.planOf(planKey(job.rows, job.update ? 'update' : 'accumulate', job.accumulate));
+    const tick = this.pool.submit(plan, ({ u32, f32 }) => {
+      [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = seedWords(definition.seed);
+      u32[RECORD_WORDS.index] = job.index;
+      u32[RECORD_WORDS.start] = this.#orderStart(job.epoch) + job.start;
+      f32[RECORD_WORDS.scale] = job.update ? 1 / job.update.rows : 0;
+      f32.set(job.update?.scalars ?? [], RECORD_WORDS.scalars);
+    });
+    await this.pool.wait(tick);
+    return this.pool.result(tick).slice();
+  }
+
+  async validate(): Promise<Sums> {
+    const total = new Float64Array(this.#book.values);
+    const { batch } = this.#definition;
+    for (let start = 0; start < this.#validationRows; ) {
+      const ticks: number[] = [];
+      for (; start < this.#validationRows && ticks.length < RING / 2; start += batch) {
+        const rows = Math.min(batch, this.#validationRows - start);
+        const position = 2 * this.#book.trainRows + start;
+        ticks.push(
+          this.pool.submit(this.#book.planOf(planKey(rows, 'validate', 'first')), ({ u32 }) => {
+            u32[RECORD_WORDS.start] = position;
+          }),
+        );
+      }
+      await this.pool.wait(ticks.at(-1)!);
+      for (const tick of ticks) {
+        this.pool.result(tick).forEach((sum, i) => {
+          total[i]! += sum;
+        });
+      }
+    }
+    return Float32Array.from(total);
+  }
+
+  weights(): Float32Array {
+    return this.#book.weights.slice();
+  }
+
+  setWeights(weights: Float32Array): void {
+    this.#book.weights.set(weights);
+  }
+
+  close(): Promise<void> {
+    return this.pool.close();
+  }
+}

@@ -1,0 +1,161 @@
+/** The user's functions as graphs: one shard's forward and backward pass, and the optimizer's update. */
+import {
+  add,
+  blockSquares,
+  div,
+  formatSpec,
+  type GraphNode,
+  gradients,
+  type InputNode,
+  minimum,
+  mul,
+  OpError,
+  type Parameter,
+  reshape,
+  sqrt,
+  sum,
+  type Tensor,
+  Trace,
+  withTrace,
+  withTraining,
+} from '@lockstep/autograd';
+import type { Column, Dataset } from '@lockstep/data';
+import { ConfigError, type Optimizer } from '@lockstep/nn';
+import { type Addition, reductionPlan, type ShardRange } from '@lockstep/sync';
+import type { Batch, ResolvedDefinition } from './definition.ts';
+import type { FlatLayout } from './flat.ts';
+import { NORM_BLOCK } from './flat.ts';
+
+/** What a step computes for one shard: sums over its rows, so that shards can be added. */
+export interface ShardValues<T> {
+  /** Loss, then the metrics in order of definition: means over the rows times the number of rows. */
+  readonly sums: readonly T[];
+  /** Of the loss sum, by parameter in the order of the layout; none in evaluation. */
+  readonly gradients: readonly T[];
+}
+
+/** Runs the user's loss and metrics on a batch, traced or eagerly. Throws ConfigError on a loss that is no scalar. */
+export function shardStep<M, F extends string>(
+  definition: ResolvedDefinition<M, F>,
+  model: M,
+  layout: FlatLayout,
+  batch: Batch<F>,
+  rows: number,
+  training: boolean,
+): ShardValues<Tensor> {
+  return withTraining(training, () => {
+    const total = (name: string, value: Tensor): Tensor => {
+      if (!(value?.dtype === 'f32' && value.size === 1)) {
+        const got = value?.shape ? formatSpec(value) : String(value);
+        throw new ConfigError(name, `got ${got}, expected an f32 scalar; reduce it with mean()`);
+      }
+      return mul(reshape(value, []), rows);
+    };
+    const loss = total('loss', definition.loss(model, batch));
+    const metrics = Object.entries(definition.metrics).map(([name, metric]) =>
+      total(`metric ${name}`, metric(model, batch)),
+    );
+    if (training && !loss.requiresGrad) {
+      throw new ConfigError(
+        'loss',
+        'it does not depend on any parameter of the model, so there is nothing to train',
+      );
+    }
+    const parameters = layout.entries.map((entry) => entry.parameter);
+    return { sums: [loss, ...metrics], gradients: training ? gradients(loss, parameters) : [] };
+  });
+}
+
+/** A shard's step as a graph. */
+export interface StepGraph extends ShardValues<GraphNode> {
+  readonly parameters: ReadonlyMap<InputNode, Parameter>;
+  readonly fields: ReadonlyMap<InputNode, Column>;
+}
+
+export function traceStep<M, F extends string>(
+  definition: ResolvedDefinition<M, F>,
+  model: M,
+  layout: FlatLayout,
+  data: Dataset<F>,
+  rows: number,
+  training: boolean,
+): StepGraph {
+  const trace = new Trace();
+  const fields = new Map<InputNode, Column>();
+  const batch: Record<string, Tensor> = {};
+  for (const [name, column] of Object.entries<Column>(data.columns)) {
+    const tensor = trace.input('field', name, { shape: [rows, ...column.shape], dtype: column.as });
+    fields.set(trace.nodeOf(tensor) as InputNode, column);
+    batch[name] = tensor;
+  }
+  const fieldsOnly = new Proxy(batch, {
+    get(target, name) {
+      if (typeof name === 'string' && !(name in target)) {
+        throw new ConfigError(
+          `batch.${name}`,
+          `the data set ${data.name} has no such column, only ${Object.keys(target).join(', ')}`,
+        );
+      }
+      return target[name as string];
+    },
+  });
+  const values = withTrace(trace, () =>
+    shardStep(definition, model, layout, fieldsOnly as Batch<F>, rows, training),
+  );
+  for (const parameter of trace.parameters.keys()) {
+    if (!layout.entries.some((entry) => entry.parameter === parameter)) {
+      throw new ConfigError(
+        'model',
+        `the step uses a parameter of shape [${parameter.shape.join(', ')}] that is not part of the model; make it a ` +
+          'property of the object that model() returns',
+      );
+    }
+  }
+  const nodes = (tensors: readonly Tensor[]) => tensors.map((tensor) => trace.nodeOf(tensor));
+  return {
+    sums: nodes(values.sums),
+    gradients: nodes(values.gradients),
+    parameters: new Map([...trace.parameters].map(([parameter, node]) => [node, parameter])),
+    fields,
+  };
+}
+
+/** Adds the units' values by the shard tree. */
+export function combineUnits(units: readonly Tensor[], parts: readonly ShardRange[]): Tensor {
+  const all = [...units];
+  for (const [left, right] of reductionPlan(parts) as readonly Addition[])
+    all.push(add(all[left]!, all[right]!));
+  return all.at(-1)!;
+}
+
+/**
+ * The factor that keeps the global norm of a gradient at most `limit`, from the sums of squares of its blocks:
+ * min(1, limit / (‖g‖ + 1e-6)), as PyTorch's clip_grad_norm_.
+ */
+export const clipFactor = (squares: Tensor, limit: number): Tensor =>
+  minimum(div(limit, add(sqrt(sum(squares, 0, { keepDims: true })), 1e-6)), 1);
+
+/** Sums of squares of the blocks of a vector. */
+export const normBlocks = (vector: Tensor): Tensor => blockSquares(vector, NORM_BLOCK);
+
+export interface UpdateInputs {
+  readonly weight: Tensor;
+  /** Mean over the batch, not yet clipped. */
+  readonly gradient: Tensor;
+  readonly slots: Readonly<Record<string, Tensor>>;
+  readonly scalars: Readonly<Record<string, Tensor>>;
+  /** Where the norm is clipped: the blocks' sums of squares. */
+  readonly squares?: Tensor | undefined;
+}
+
+export function updateStep(optimizer: Optimizer, inputs: UpdateInputs) {
+  const { squares, weight, slots, scalars } = inputs;
+  const clip = optimizer.clipNorm;
+  const gradient =
+    squares && clip !== undefined ? mul(inputs.gradient, clipFactor(squares, clip)) : inputs.gradient;
+  const updated = optimizer.update({ weight, gradient, slots, scalars });
+  if (!updated?.weight || updated.weight.size !== weight.size) {
+    throw new OpError(`optimizer ${optimizer.name}`, `update gave no weight of shape ${formatSpec(weight)}`);
+  }
+  return updated;
+}
