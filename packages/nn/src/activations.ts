@@ -1,10 +1,10 @@
 /** Activations, and other modules without parameters. */
 import * as ops from '@lockstep/autograd';
 import { customGradient, isTraining, type Tensor } from '@lockstep/autograd';
-import { expectNumber, expectOptions } from './errors.ts';
+import { ConfigError, expectNumber, expectOptions, formatValue } from './errors.ts';
 import { type Module, module } from './module.ts';
 
-const { add, abs, div, erf, exp, expm1, log1p, maximum, minimum, mul, neg, rand, tanh: tanhOf, where } = ops;
+const { add, abs, div, erf, exp, expm1, log1p, maximum, mul, neg, rand, tanh: tanhOf, where } = ops;
 
 /** log(1 + eˣ) without overflow. Its gradient is exactly sigmoid(x), also at 0, where the formula's parts have kinks. */
 export const softplusOf = customGradient(
@@ -38,8 +38,13 @@ export function leakyRelu(slope = 0.01): Module {
 /** x for x > 0, else alpha · (eˣ − 1) (Clevert et al., 2016). Throws ConfigError. */
 export function elu(alpha = 1): Module {
   expectNumber('nn.elu', 'alpha', alpha);
-  // The minimum keeps eˣ of the branch not taken finite.
-  return activation(`elu(${alpha})`, (x) => where(ops.gt(x, 0), x, mul(expm1(minimum(x, 0)), alpha)));
+  const f = (x: Tensor): Tensor => {
+    const positive = ops.gt(x, 0);
+    // Keeps eˣ of the branch not taken finite.
+    const exponent = where(positive, 0, x);
+    return where(positive, x, mul(expm1(exponent), alpha));
+  };
+  return activation(`elu(${alpha})`, f);
 }
 
 export interface GeluOptions {
@@ -50,8 +55,15 @@ export interface GeluOptions {
 /** x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel, 2016). */
 export function gelu(options: GeluOptions = {}): Module {
   expectOptions('nn.gelu', options, ['approximate']);
+  const { approximate = 'none' } = options;
+  if (approximate !== 'none' && approximate !== 'tanh') {
+    throw new ConfigError(
+      'nn.gelu',
+      `got approximate = ${formatValue(approximate)}, expected 'none' or 'tanh'`,
+    );
+  }
   const half = (x: Tensor, odd: Tensor): Tensor => mul(mul(x, 0.5), add(odd, 1));
-  if (options.approximate === 'tanh') {
+  if (approximate === 'tanh') {
     const inner = (x: Tensor): Tensor =>
       mul(add(x, mul(mul(mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
     return activation("gelu({ approximate: 'tanh' })", (x) => half(x, tanhOf(inner(x))));

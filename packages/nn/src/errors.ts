@@ -1,5 +1,7 @@
 /** Wrong options, models or weights: found where they are given, before anything runs. */
 
+import { formatSpec, OpError, type Spec, sameShape } from '@lockstep/autograd';
+
 /** The message says who complains, what it got, what it expected, and the way out. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
@@ -66,4 +68,14 @@ export function formatValue(value: unknown): string {
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
   if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object';
   return String(value);
+}
+
+/** Broadcasting [n, 1] with [n] would silently compare all pairs. Throws OpError. */
+export function expectSameShape(who: string, prediction: Spec, target: Spec): void {
+  if (!sameShape(prediction.shape, target.shape)) {
+    throw new OpError(
+      who,
+      `got prediction ${formatSpec(prediction)} and target ${formatSpec(target)}, expected equal shapes; reshape one of them`,
+    );
+  }
 }

@@ -2,32 +2,9 @@
  * Losses. Each is a mean over the rows of its batch (and over the features, where a row has several), a scalar. While
  * training, a batch is one shard; the trainer weights the shards by their rows.
  */
-import {
-  abs,
-  crossEntropyRows,
-  formatSpec,
-  le,
-  mean,
-  mul,
-  OpError,
-  sameShape,
-  square,
-  sub,
-  type Tensor,
-  where,
-} from '@lockstep/autograd';
+import { abs, crossEntropyRows, le, mean, mul, square, sub, type Tensor, where } from '@lockstep/autograd';
 import { softplusOf } from './activations.ts';
-import { expectNumber, expectOptions } from './errors.ts';
-
-/** Broadcasting [n, 1] with [n] would silently compare all pairs. */
-export function expectSameShape(who: string, a: Tensor, b: Tensor): void {
-  if (!sameShape(a.shape, b.shape)) {
-    throw new OpError(
-      who,
-      `got prediction ${formatSpec(a)} and target ${formatSpec(b)}, expected equal shapes; reshape one of them`,
-    );
-  }
-}
+import { expectNumber, expectOptions, expectSameShape } from './errors.ts';
 
 /**
  * Mean of log Σ e^logits − logits[label]: softmax and negative log-likelihood in one. Logits [..., classes], labels i32

@@ -15,8 +15,8 @@ import {
   type Tensor,
   where,
 } from '@lockstep/autograd';
-import { expectNumber } from './errors.ts';
-import { expectSameShape, l1, mse as meanSquaredError } from './loss.ts';
+import { expectNumber, expectSameShape } from './errors.ts';
+import { l1, mse as meanSquaredError } from './loss.ts';
 
 const share = (hits: Tensor): Tensor => mean(cast(hits, 'f32'));
 

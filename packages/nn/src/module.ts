@@ -1,5 +1,5 @@
 /** What a module is: anything callable, or with a `forward`, that holds its parameters in fields. No base class. */
-import { OpError, Parameter, type Tensor, withScope } from '@lockstep/autograd';
+import { context, OpError, Parameter, Tensor, withScope } from '@lockstep/autograd';
 import { ConfigError, formatValue } from './errors.ts';
 
 /** A function from input to output; its own enumerable fields hold parameters and further modules. */
@@ -57,6 +57,15 @@ export function sequential<L extends readonly Layer[]>(...layers: L): Sequential
   const steps = layers.map((layer, i) => toModule(`nn.sequential, layer ${i}`, layer));
   const fields = Object.assign({}, layers) as unknown as Numbered<L>;
   return module(`sequential(${layers.length})`, fields, (input: Tensor) =>
-    steps.reduce((x, step, i) => withScope(String(i), () => step(x)), input),
+    steps.reduce((x, step, i) => withScope(String(i), () => expectTensor(step(x))), input),
+  );
+}
+
+/** Plain functions may forget their `return`. */
+function expectTensor(output: unknown): Tensor {
+  if (output instanceof Tensor) return output;
+  throw new OpError(
+    `nn.sequential, layer ${context().scope}`,
+    `gave ${formatValue(output)}, expected a Tensor; return the layer's output`,
   );
 }

@@ -31,7 +31,7 @@ export function summary(model: unknown): SummaryRow[] {
     if (parameters.length === 0 && typeof value !== 'function' && !('forward' in value)) return [];
     return {
       name: path,
-      kind: (typeof value === 'function' && value.name) || value.constructor.name,
+      kind: typeof value === 'function' ? value.name || 'function' : value.constructor.name,
       shape: parameters.map(({ shape }) => formatShape(shape)).join(', '),
       parameters: parameters.reduce((total, { size }) => total + size, 0),
     };
