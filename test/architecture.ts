@@ -34,11 +34,15 @@ export function forbiddenEdges(
   });
 }
 
-/** What a file imports is declared by its package; only tests and tools may use what is there for development. */
+/**
+ * What a file imports is declared by its package. Tests and tools may also use what is there for development, and
+ * their own package by its name.
+ */
 export function undeclaredImports(packages: readonly Package[], rootTools: readonly string[]): string[] {
-  return packages.flatMap(({ folder, dependencies, devDependencies, files }) =>
+  return packages.flatMap(({ name, folder, dependencies, devDependencies, files }) =>
     files.flatMap(({ path, role, imports }) => {
-      const usable = role === 'source' ? dependencies : [...dependencies, ...devDependencies, ...rootTools];
+      const usable =
+        role === 'source' ? dependencies : [name, ...dependencies, ...devDependencies, ...rootTools];
       return imports
         .filter((specifier) => !isRelative(specifier) && !specifier.startsWith('node:'))
         .filter((specifier) => !usable.includes(packageOf(specifier)))
