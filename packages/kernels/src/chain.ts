@@ -68,7 +68,10 @@ const collapse = (dims: readonly number[], inputs: readonly ChainInput[]): [numb
       if (strides) outStrides[i]![outDims.length - 1] = strides[d]!;
     });
   });
-  if (outDims.length === 0) outDims.push(1);
+  if (outDims.length === 0) {
+    outDims.push(1);
+    for (const strides of outStrides) strides.push(1);
+  }
   const dense = outDims.map((_, d) => outDims.slice(d + 1).reduce((product, size) => product * size, 1));
   const zeros = outDims.map(() => 0);
   const layouts = inputs.map(({ scalar, strides }, i): Layout => {

@@ -96,8 +96,9 @@ export const decodeChain = (words: Int32Array, at: number): DecodedChain => {
   const u32 = (i: number): number => words[at + i]! >>> 0;
   const rank = count('rank', u32(3), 1, MAX_RANK);
   const nIn = count('number of inputs', u32(4), 0, MAX_SLOTS);
-  const nReg = count('number of registers', u32(5), 0, MAX_SLOTS - nIn);
-  const nOut = count('number of outputs', u32(6), 1, MAX_SLOTS - nIn - nReg);
+  const nReg = count('number of registers', u32(5), 0, MAX_SLOTS);
+  const nOut = count('number of outputs', u32(6), 1, MAX_SLOTS);
+  count('number of slots', nIn + nReg + nOut, 1, MAX_SLOTS);
   const nOps = u32(7);
   const expected = ELEMENTWISE_HEADER + rank + nIn * (3 + rank) + nOps * 6 + nOut * 2;
   if (expected !== length) throw new Error(`${length} words, expected ${expected} by its counts`);
@@ -138,10 +139,11 @@ const checkSteps = ({ inputs, nReg, outputs, steps }: DecodedChain): void => {
     const fail = (reason: string): never => {
       throw new Error(`step ${s} (${known.name}): ${reason}`);
     };
-    for (const arg of args.slice(0, known.arity)) {
+    args.forEach((arg, i) => {
+      // Kernels look up all three slots, whatever the arity.
       if (arg >= slots) fail(`reads slot ${arg}, expected one of ${slots}`);
-      if (!written[arg]) fail(`reads slot ${arg} before it is written`);
-    }
+      if (i < known.arity && !written[arg]) fail(`reads slot ${arg} before it is written`);
+    });
     if (dst < inputs.length || dst >= slots)
       fail(`writes slot ${dst}, expected ${inputs.length} to ${slots - 1}`);
     const isConstant = known.name === 'constant';

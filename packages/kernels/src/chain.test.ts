@@ -1,0 +1,184 @@
+import { describe, expect, it } from 'vitest';
+import { chainCall, floats, region, run, sameBits, twin } from '../test/rig.ts';
+import { type Chain, encodeChain } from './chain.ts';
+import { decodeChain } from './extents.ts';
+import { inputKinds } from './instructions.ts';
+import { availableVariants } from './load.ts';
+
+const N = 700; // more than a tile, and no multiple of a vector
+const [x, y, out, other] = [region(0), region(1), region(2), region(3)];
+const scratch = region(4);
+type Parts = Omit<Chain, 'scratch'>;
+
+const decoded = (chain: Parts) => decodeChain(Int32Array.from(encodeChain({ ...chain, scratch }).words), 0);
+
+/** Runs the chain on all variants and the twin over four regions of N floats; gives what the regions hold. */
+const runAll = (chain: Parts): readonly (readonly number[])[] => {
+  const asked = chainCall(
+    chain,
+    [1, 2, 3, 4].map((seed) => floats(N, seed)),
+  );
+  const expected = twin(asked);
+  for (const variant of availableVariants()) {
+    const got = run(variant, asked);
+    for (let i = 0; i < 4; i++) expect(sameBits(got[i]!, expected[i]!), `${variant}, region ${i}`).toBe(true);
+  }
+  return expected.map((data) => [...data]);
+};
+const [X, Y] = [floats(N, 1), floats(N, 2)];
+const each = (f: (x: number, y: number) => number): number[] =>
+  [...X].map((value, i) => Math.fround(f(value, Y[i]!)));
+
+describe('planning', () => {
+  it('reuses registers after the last read and computes outputs in place', () => {
+    const { nReg, steps } = decoded({
+      dims: [N],
+      inputs: [{ address: x }],
+      steps: [
+        { op: 'neg', args: [0] },
+        { op: 'abs', args: [1] },
+        { op: 'sqrt', args: [2] },
+        { op: 'exp', args: [3] },
+      ],
+      outputs: [{ address: out, value: 4 }],
+    });
+    expect(nReg).toBe(1);
+    expect(steps.map(({ dst }) => dst)).toEqual([1, 1, 1, 2]);
+  });
+
+  it('drops steps that no output needs and merges equal constants, but keeps −0 and 0 apart', () => {
+    const { nReg, steps } = decoded({
+      dims: [N],
+      inputs: [{ address: x }],
+      steps: [
+        { op: 'constant', args: [], imm: 2 },
+        { op: 'constant', args: [], imm: 2 },
+        { op: 'constant', args: [], imm: 0 },
+        { op: 'constant', args: [], imm: -0 },
+        { op: 'exp', args: [0] },
+        { op: 'mul', args: [0, 2] },
+        { op: 'mul', args: [6, 1] },
+        { op: 'add', args: [7, 3] },
+        { op: 'add', args: [8, 4] },
+      ],
+      outputs: [{ address: out, value: 9 }],
+    });
+    expect(steps).toHaveLength(7);
+    expect(nReg).toBe(4); // three constants and one running value
+  });
+
+  it.each([
+    { dims: [2, 3, 4], strides: [12, 4, 1], became: [[24], inputKinds.contiguous] },
+    { dims: [2, 1, 4], strides: [0, 9, 0], became: [[8], inputKinds.scalar] },
+    { dims: [2, 3, 4], strides: [0, 4, 1], became: [[2, 12], inputKinds.strided] },
+    { dims: [2, 3, 4], strides: [0, 0, 1], became: [[6, 4], inputKinds.strided] },
+    { dims: [2, 3, 4], strides: [1, 2, 6], became: [[2, 3, 4], inputKinds.strided] },
+    { dims: [1, 1], strides: [5, 5], became: [[1], inputKinds.contiguous] },
+    { dims: [], strides: [], became: [[1], inputKinds.contiguous] },
+  ])('collapses dims $dims with strides $strides to $became', ({ dims, strides, became }) => {
+    const { dims: got, inputs } = decoded({
+      dims,
+      inputs: [{ address: x, strides }],
+      steps: [{ op: 'neg', args: [0] }],
+      outputs: [{ address: out, value: 1 }],
+    });
+    expect([got, inputs[0]!.kind]).toEqual(became);
+  });
+});
+
+describe('in place', () => {
+  it('does not overwrite an input that is read later', () => {
+    const regions = runAll({
+      dims: [N],
+      inputs: [{ address: x }, { address: y }],
+      steps: [
+        { op: 'add', args: [0, 1] }, // would lie on x
+        { op: 'mul', args: [0, 1] },
+      ],
+      outputs: [
+        { address: x, value: 2 },
+        { address: out, value: 3 },
+      ],
+    });
+    expect(regions[0]).toEqual(each((a, b) => a + b));
+    expect(regions[2]).toEqual(each((a, b) => a * b));
+  });
+
+  it('swaps two inputs', () => {
+    const regions = runAll({
+      dims: [N],
+      inputs: [{ address: x }, { address: y }],
+      steps: [],
+      outputs: [
+        { address: x, value: 1 },
+        { address: y, value: 0 },
+      ],
+    });
+    expect(regions[0]).toEqual([...Y]);
+    expect(regions[1]).toEqual([...X]);
+  });
+
+  it('gives one value to two outputs, an input and a constant to others', () => {
+    const regions = runAll({
+      dims: [N],
+      inputs: [{ address: x }],
+      steps: [
+        { op: 'neg', args: [0] },
+        { op: 'constant', args: [], imm: 1.5 },
+      ],
+      outputs: [
+        { address: x, value: 1 },
+        { address: y, value: 1 },
+        { address: out, value: 0 },
+        { address: other, value: 2 },
+      ],
+    });
+    const negated = each((a) => -a);
+    expect(regions.slice(0, 4)).toEqual([negated, negated, [...X], new Array(N).fill(1.5)]);
+  });
+});
+
+describe('refusals', () => {
+  const good: Parts = {
+    dims: [4, 8],
+    inputs: [{ address: x }],
+    steps: [{ op: 'neg', args: [0] }],
+    outputs: [{ address: out, value: 1 }],
+  };
+  it.each<[string, Partial<Parts>, RegExp]>([
+    ['too many dims', { dims: new Array(9).fill(1) }, /rank 9, expected at most 8/],
+    ['strides of another rank', { inputs: [{ address: x, strides: [1] }] }, /1 strides for 2 dims/],
+    ['a later value', { steps: [{ op: 'neg', args: [1] }] }, /step 0 \(neg\) has args \[1\]/],
+    ['too few args', { steps: [{ op: 'add', args: [0] }] }, /expected 2 earlier values/],
+    ['an unknown output value', { outputs: [{ address: out, value: 2 }] }, /output 0 is value 2/],
+    ['no outputs', { outputs: [] }, /without outputs/],
+    ['a journal without tick', { journal: y }, /needs a tick/],
+    ['a negative stride', { inputs: [{ address: x, strides: [-8, 1] }] }, /stride is -8/],
+    ['a shifted overlap', { outputs: [{ address: { region: 0, offset: 4 }, value: 1 }] }, /overlaps input 0/],
+    [
+      'a strided input overwritten',
+      { inputs: [{ address: x, strides: [0, 1] }], outputs: [{ address: x, value: 1 }] },
+      /overlaps input 0/,
+    ],
+    [
+      'overlapping outputs',
+      {
+        outputs: [
+          { address: out, value: 1 },
+          { address: { region: 2, offset: 64 }, value: 1 },
+        ],
+      },
+      /overlaps another output/,
+    ],
+    [
+      'too many slots',
+      {
+        inputs: Array.from({ length: 63 }, (_, i) => ({ address: region(i + 10) })),
+        outputs: [0, 1].map((value) => ({ address: region(value + 80), value })),
+      },
+      /65 slots, expected at most 64/,
+    ],
+  ])('%s', (_, change, message) => {
+    expect(() => encodeChain({ ...good, ...change, scratch })).toThrow(message);
+  });
+});
