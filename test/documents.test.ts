@@ -22,6 +22,15 @@ test('the architecture page lists every package', () => {
   expect(packages.filter((name) => !text.includes(`| \`${name}\` |`))).toEqual([]);
 });
 
+test('the files that the architecture page points to exist', () => {
+  const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').matchAll(/^\| `(\w+)` \|.*\|([^|]*)\|$/gm);
+  const files = [...rows].flatMap(([, name = '', places = '']) =>
+    [...places.matchAll(/`([^`]+)`/g)].map(([, place = '']) => join('packages', name, place)),
+  );
+  expect(files.length).toBeGreaterThan(9);
+  expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([]);
+});
+
 test('the command npm runs for a script exists', () => {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>;
