@@ -67,7 +67,7 @@ function journaledUnit(
   units: readonly Unit[],
   { outputs }: CompileOptions,
   bindingOf: (node: InputNode) => InputBinding,
-): Unit {
+): Unit | undefined {
   const results = outputs.map((output) => values.of.get(output.node)!);
   const last = units.find((unit) => unit.members.some((member) => member === results[0]));
   const written = new Set(outputs.map((output) => output.place.region));
@@ -80,6 +80,8 @@ function journaledUnit(
   const isChain =
     last?.members[0]?.op.kind === 'elementwise' &&
     results.every((result) => last.members.includes(result as OpValue));
+  // Plain copies of what is not written may be repeated.
+  if (units.length === 0 && !results.some(readsWritten)) return undefined;
   if (last && isChain && !others.some((member) => member.inputs.some(readsWritten))) return last;
   const calls = units.map((unit) => unit.members.map((member) => member.op.name).join('+'));
   throw new CompileError(

@@ -1,1 +1,34 @@
-export {};
+/** Lockstep: data-parallel training on every core, the same bits whatever the number of workers. */
+export * from '@lockstep/autograd';
+export * as data from '@lockstep/data';
+export type { Layer, Module, Optimizer, StateEntry } from '@lockstep/nn';
+export {
+  ConfigError,
+  countParameters,
+  init,
+  loadState,
+  loss,
+  metrics,
+  namedParameters,
+  nn,
+  optim,
+  stateOf,
+} from '@lockstep/nn';
+export {
+  type Batch,
+  type Callbacks,
+  type DoneEvent,
+  defineTraining,
+  type EarlyStopping,
+  type EpochEvent,
+  type Run,
+  type StartEvent,
+  type StepEvent,
+  type TrainingDefinition,
+  TrainingError,
+  type TrainingEvent,
+  type TrainOptions,
+  type TrainResult,
+  train,
+  weightsDigest,
+} from '@lockstep/trainer';

@@ -25,6 +25,7 @@ export class EagerExecutor<M, F extends string> implements Executor {
   readonly #orders: Int32Array[] = [];
   #slots: Record<string, Tensor>;
   #total: Tensor | undefined;
+  readonly #done: Sums[] = [];
 
   constructor(options: EagerExecutorOptions<M, F>) {
     this.#options = options;
@@ -36,7 +37,15 @@ export class EagerExecutor<M, F extends string> implements Executor {
     this.#orders[epoch % 2] = order.slice();
   }
 
-  async train(job: BatchJob): Promise<Sums> {
+  submit(job: BatchJob): void {
+    this.#done.push(this.#train(job));
+  }
+
+  async drain(): Promise<Sums[]> {
+    return this.#done.splice(0);
+  }
+
+  #train(job: BatchJob): Sums {
     const { definition, layout, data } = this.#options;
     const order = this.#orders[job.epoch % 2]!;
     const { sums, gradient } = this.#batch(data, order, job.start, job.rows, job.index);
@@ -119,7 +128,8 @@ export class EagerExecutor<M, F extends string> implements Executor {
 function batchOf<F extends string>(data: Dataset<F>, rows: Int32Array): Batch<F> {
   const fields = Object.entries<Column>(data.columns).map(([name, column]) => {
     const width = rowSize(column.shape);
-    const values = column.as === 'f32' ? new Float32Array(rows.length * width) : new Int32Array(rows.length * width);
+    const values =
+      column.as === 'f32' ? new Float32Array(rows.length * width) : new Int32Array(rows.length * width);
     rows.forEach((row, r) => {
       for (let i = 0; i < width; i++) {
         const x = column.data[row * width + i]!;

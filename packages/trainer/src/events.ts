@@ -8,6 +8,8 @@ export interface StartEvent {
   readonly name: string;
   readonly model: readonly SummaryRow[];
   readonly parameters: number;
+  /** Name of the data set. */
+  readonly data: string;
   readonly trainRows: number;
   readonly validationRows: number;
   readonly batch: number;
@@ -18,7 +20,6 @@ export interface StartEvent {
   readonly totalSteps: number;
   readonly workers: number;
   readonly kernels: string;
-  readonly dataHash: string;
 }
 
 /** After each optimizer step. Loss and metrics are means over the rows that went into it. */
@@ -86,6 +87,8 @@ export interface DoneEvent {
 export type TrainingEvent = StartEvent | StepEvent | EpochEvent | WorkerEvent | EarlyStopEvent | DoneEvent;
 
 /** Called as things happen; what they return is not awaited. */
-export type Callbacks = { readonly [K in TrainingEvent['type']]?: (event: Extract<TrainingEvent, { type: K }>) => void } & {
+export type Callbacks = {
+  readonly [K in TrainingEvent['type']]?: (event: Extract<TrainingEvent, { type: K }>) => void;
+} & {
   readonly event?: (event: TrainingEvent) => void;
 };

@@ -25,12 +25,14 @@ export interface Executor {
   /** Name of the kernels in use, and threads. */
   readonly kernels: string;
   readonly workers: number;
-  /** Batches that may be submitted before the first of them is awaited. */
+  /** Batches that can be under way at once. */
   readonly ahead: number;
-  /** The order of the rows in an epoch; set before its first batch, at most one epoch ahead. */
+  /** The order of the rows in an epoch; set before its first batch, and not before the last epoch but one is done. */
   setOrder(epoch: number, order: Int32Array): void;
-  /** Starts a training batch; batches run in the order of submission. Settles when it is done. */
-  train(job: BatchJob): Promise<Sums>;
+  /** Starts a training batch. Batches run in the order of submission. */
+  submit(job: BatchJob): void;
+  /** Waits until at most `keep` batches are under way; gives the sums of all that are done and not yet given, in order. */
+  drain(keep: number): Promise<Sums[]>;
   /** Sums over the rows of the validation part. Only while no training batch is under way. */
   validate(): Promise<Sums>;
   /** The weights now, as one vector. Only while no batch is under way. */

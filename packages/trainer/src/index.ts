@@ -1,4 +1,22 @@
-export * from './definition.ts';
+export {
+  type Batch,
+  defineTraining,
+  type EarlyStopping,
+  type ResolvedDefinition,
+  resolveDefinition,
+  type StepFunction,
+  type TrainingDefinition,
+} from './definition.ts';
 export { weightsDigest } from './digest.ts';
-export * from './flat.ts';
+export { TrainingError } from './errors.ts';
+export type * from './events.ts';
 export { PoolExecutor } from './pool.ts';
+export { type Prepared, prepare } from './prepare.ts';
+export {
+  type Run,
+  resolveWorkers,
+  startExecutor,
+  type TrainOptions,
+  type TrainResult,
+  train,
+} from './train.ts';

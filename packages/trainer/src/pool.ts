@@ -23,7 +23,7 @@ export interface PoolExecutorOptions<M, F extends string> {
   readonly onWorkerReplaced?: ((loss: WorkerLoss) => void) | undefined;
 }
 
-/** Batches that may be under way; half of them are waited for at a time, so that main thread and workers overlap. */
+/** Ticks that can be under way. */
 const RING = 64;
 
 export class PoolExecutor<M, F extends string> implements Executor {
@@ -35,6 +35,8 @@ export class PoolExecutor<M, F extends string> implements Executor {
   readonly #definition: ResolvedDefinition<M, F>;
   readonly #book: PlanBook<M, F>;
   readonly #validationRows: number;
+  readonly #seed: readonly [number, number];
+  readonly #underWay: number[] = [];
 
   static async start<M, F extends string>(options: PoolExecutorOptions<M, F>): Promise<PoolExecutor<M, F>> {
     const executor = new PoolExecutor(options);
@@ -47,6 +49,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
     this.#definition = definition;
     this.#validationRows = data.validation?.length ?? 0;
     this.workers = workers;
+    this.#seed = seedWords(definition.seed);
     const heap = new SharedHeap();
     const recordWords = RECORD_WORDS.scalars + definition.optimizer.scalars.length;
     this.#book = new PlanBook(options, heap, recordWords);
@@ -75,18 +78,24 @@ export class PoolExecutor<M, F extends string> implements Executor {
     return (epoch % 2) * this.#book.trainRows;
   }
 
-  async train(job: BatchJob): Promise<Sums> {
-    const { definition } = { definition: this.#definition };
+  submit(job: BatchJob): void {
     const plan = this.#book.planOf(planKey(job.rows, job.update ? 'update' : 'accumulate', job.accumulate));
     const tick = this.pool.submit(plan, ({ u32, f32 }) => {
-      [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = seedWords(definition.seed);
+      [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
       u32[RECORD_WORDS.index] = job.index;
       u32[RECORD_WORDS.start] = this.#orderStart(job.epoch) + job.start;
       f32[RECORD_WORDS.scale] = job.update ? 1 / job.update.rows : 0;
       f32.set(job.update?.scalars ?? [], RECORD_WORDS.scalars);
     });
-    await this.pool.wait(tick);
-    return this.pool.result(tick).slice();
+    this.#underWay.push(tick);
+  }
+
+  async drain(keep: number): Promise<Sums[]> {
+    const last = this.#underWay.at(-1 - keep);
+    if (last !== undefined) await this.pool.wait(last);
+    const done = this.#underWay.findIndex((tick) => tick > this.pool.completed);
+    const ticks = this.#underWay.splice(0, done === -1 ? this.#underWay.length : done);
+    return ticks.map((tick) => this.pool.result(tick).slice());
   }
 
   async validate(): Promise<Sums> {

@@ -113,7 +113,7 @@ const journalAt = (tickOffset: number): Journal => ({
 export type GradientSource =
   /** The units' gradients, added by the tree. */
   | { readonly kind: 'units'; readonly parts: readonly ShardRange[] }
-  /** The region `total`: reduced before. */
+  /** The region `total`: added up and scaled before. */
   | { readonly kind: 'total' };
 
 /** The optimizer on a slice of `size` elements: regions `weights`, `slot NAME`, and the gradient's. Journaled. */
@@ -138,9 +138,7 @@ export function compileUpdate(
   const scale = scalar(RECORD_WORDS.scale);
   const squares = optimizer.clipNorm === undefined ? undefined : program.input(at('squares'), blocks);
   return program.compile(() => {
-    const sum = total ?? combineUnits(units, source.kind === 'units' ? source.parts : []);
-    // A clipped gradient has been scaled before its norm was taken.
-    const gradient = squares ? sum : mul(sum, scale);
+    const gradient = source.kind === 'units' ? mul(combineUnits(units, source.parts), scale) : total!;
     const updated = updateStep(optimizer, { weight, gradient, slots, scalars, squares });
     return [
       [updated.weight, at('weights')],

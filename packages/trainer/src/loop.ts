@@ -1,0 +1,276 @@
+/** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
+import { Sampler } from '@lockstep/data';
+import { TrainingError } from './errors.ts';
+import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
+import type { BatchJob, Executor, Sums } from './executor.ts';
+import type { Prepared } from './prepare.ts';
+
+/** Results are picked up about this often (ms), so that short steps do not wake the main thread each time. */
+const PICK_UP = 20;
+
+/** A batch under way, and whether an optimizer step ends with it. */
+interface Pending {
+  readonly job: BatchJob;
+  readonly step: number;
+}
+
+export interface LoopOutcome {
+  readonly step: number;
+  readonly epoch: number;
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly validation?: NonNullable<EpochEvent['validation']>;
+  readonly samplesPerSecond: number;
+  readonly interrupted: boolean;
+}
+
+export interface LoopOptions {
+  readonly emit: (event: TrainingEvent) => void;
+  readonly signal?: AbortSignal | undefined;
+  /** Called on sums that are not finite: finds out why, and throws. */
+  readonly explain: (job: BatchJob, step: number) => Promise<never>;
+}
+
+/** Sums over rows, and their means. */
+class Mean {
+  rows = 0;
+  readonly #sums: Float64Array;
+  readonly #names: readonly string[];
+
+  constructor(names: readonly string[]) {
+    this.#names = names;
+    this.#sums = new Float64Array(names.length + 1);
+  }
+
+  add(sums: Sums, rows: number): void {
+    this.rows += rows;
+    for (let i = 0; i < sums.length; i++) this.#sums[i]! += sums[i]!;
+  }
+
+  get loss(): number {
+    return this.#sums[0]! / this.rows;
+  }
+
+  get metrics(): Metrics {
+    return Object.fromEntries(this.#names.map((name, i) => [name, this.#sums[i + 1]! / this.rows]));
+  }
+}
+
+export class Loop<M, F extends string> {
+  readonly sampler: Sampler;
+  readonly stepsPerEpoch: number;
+  readonly totalSteps: number;
+  readonly #prepared: Prepared<M, F>;
+  readonly #executor: Executor;
+  readonly #options: LoopOptions;
+  readonly #metricNames: readonly string[];
+  readonly #pending: Pending[] = [];
+  #trained = 0;
+  #trainingMs = 0;
+  #best: { value: number; epoch: number; weights: Float32Array } | undefined;
+
+  constructor(prepared: Prepared<M, F>, executor: Executor, options: LoopOptions) {
+    const { definition, data } = prepared;
+    const { batch, seed, shuffle, dropLast, accumulate, epochs, steps } = definition;
+    this.#prepared = prepared;
+    this.#executor = executor;
+    this.#options = options;
+    this.#metricNames = Object.keys(definition.metrics);
+    this.sampler = new Sampler({ length: data.length, batch, seed, shuffle, dropLast });
+    this.stepsPerEpoch = Math.ceil(this.sampler.stepsPerEpoch / accumulate);
+    this.totalSteps = Math.min(epochs * this.stepsPerEpoch, steps ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Runs to the end. With `oneByOne` the next step begins only when the consumer asks for it. */
+  async *run(oneByOne: boolean): AsyncGenerator<StepEvent, LoopOutcome> {
+    const { signal, emit } = this.#options;
+    const stopped = (): boolean => signal?.aborted ?? false;
+    let last: EpochEvent | undefined;
+    let step = 0;
+    let epoch = 0;
+    for (; step < this.totalSteps && !stopped(); epoch++) {
+      const result = yield* this.#epoch(epoch, step, oneByOne);
+      step = result.step;
+      last = await this.#endOfEpoch(epoch, step, result);
+      emit(last);
+      if (this.#shouldStop(last)) break;
+    }
+    if (this.#best) this.#executor.setWeights(this.#best.weights);
+    return {
+      step,
+      epoch: last?.epoch ?? 0,
+      loss: last?.loss ?? Number.NaN,
+      metrics: last?.metrics ?? {},
+      ...(last?.validation && { validation: last.validation }),
+      samplesPerSecond: this.#samplesPerSecond,
+      interrupted: stopped(),
+    };
+  }
+
+  get #samplesPerSecond(): number {
+    return this.#trainingMs === 0 ? 0 : (this.#trained / this.#trainingMs) * 1000;
+  }
+
+  async *#epoch(epoch: number, firstStep: number, oneByOne: boolean) {
+    const { signal } = this.#options;
+    const began = performance.now();
+    const before = this.#trainingMs;
+    const mean = new Mean(this.#metricNames);
+    const group = { mean: new Mean(this.#metricNames) };
+    this.#prepareOrder(epoch);
+    let step = firstStep;
+    let ordered = false;
+    for (const pending of this.#batches(epoch, firstStep)) {
+      if (signal?.aborted) break;
+      this.#executor.submit(pending.job);
+      this.#pending.push(pending);
+      if (pending.job.update) step = pending.step;
+      const ahead = oneByOne ? 1 : this.#ahead(performance.now() - began, mean.rows);
+      if (this.#pending.length < ahead) continue;
+      if (!ordered) {
+        ordered = true;
+        this.#prepareOrder(epoch + 1);
+      }
+      const events = await this.#pickUp(
+        Math.floor(ahead / 2),
+        epoch,
+        mean,
+        group,
+        () => before + performance.now() - began,
+      );
+      if (oneByOne) yield* events;
+    }
+    const events = await this.#pickUp(0, epoch, mean, group, () => before + performance.now() - began);
+    if (oneByOne) yield* events;
+    this.#trainingMs = before + performance.now() - began;
+    return { step, mean, seconds: (performance.now() - began) / 1000 };
+  }
+
+  /** Batches under way: as many as take about two pick-ups. */
+  #ahead(elapsed: number, rows: number): number {
+    const batches = rows / this.#prepared.definition.batch;
+    const wanted = batches === 0 ? 4 : Math.ceil((2 * PICK_UP * batches) / elapsed);
+    return Math.max(2, Math.min(this.#executor.ahead, wanted));
+  }
+
+  #orderOf = -1;
+
+  #prepareOrder(epoch: number): void {
+    if (epoch <= this.#orderOf) return;
+    this.#executor.setOrder(epoch, this.sampler.permutation(epoch));
+    this.#orderOf = epoch;
+  }
+
+  /** The batches of an epoch in groups that end with an optimizer step. */
+  *#batches(epoch: number, firstStep: number): Generator<Pending> {
+    const { accumulate, optimizer } = this.#prepared.definition;
+    const perEpoch = this.sampler.stepsPerEpoch;
+    let step = firstStep;
+    for (let first = 0; first < perEpoch && step < this.totalSteps; first += accumulate) {
+      const places = Array.from({ length: Math.min(accumulate, perEpoch - first) }, (_, i) =>
+        this.sampler.place(epoch * perEpoch + first + i),
+      );
+      const rows = places.reduce((sum, place) => sum + place.rows, 0);
+      const scalars = optimizer.scalarsAt(step, this.totalSteps);
+      step++;
+      for (const [i, { start, rows: own }] of places.entries()) {
+        const job: BatchJob = {
+          index: epoch * perEpoch + first + i,
+          epoch,
+          start,
+          rows: own,
+          accumulate: i === 0 ? 'first' : 'next',
+          ...(i === places.length - 1 && { update: { rows, scalars } }),
+        };
+        yield { job, step };
+      }
+    }
+  }
+
+  async #pickUp(
+    keep: number,
+    epoch: number,
+    epochMean: Mean,
+    group: { mean: Mean },
+    trainingMs: () => number,
+  ) {
+    const events: StepEvent[] = [];
+    const { optimizer } = this.#prepared.definition;
+    for (const sums of await this.#executor.drain(keep)) {
+      const { job, step } = this.#pending.shift()!;
+      if (!Number.isFinite(sums[0])) await this.#options.explain(job, step);
+      epochMean.add(sums, job.rows);
+      group.mean.add(sums, job.rows);
+      this.#trained += job.rows;
+      if (!job.update) continue;
+      this.#trainingMs = trainingMs();
+      const event: StepEvent = {
+        type: 'step',
+        step,
+        epoch: epoch + 1,
+        loss: group.mean.loss,
+        metrics: group.mean.metrics,
+        learningRate: optimizer.learningRate(step - 1, this.totalSteps),
+        samplesPerSecond: this.#samplesPerSecond,
+      };
+      group.mean = new Mean(this.#metricNames);
+      this.#options.emit(event);
+      events.push(event);
+    }
+    return events;
+  }
+
+  async #endOfEpoch(
+    epoch: number,
+    step: number,
+    { mean, seconds }: { mean: Mean; seconds: number },
+  ): Promise<EpochEvent> {
+    const held = this.#prepared.data.validation;
+    const event: EpochEvent = {
+      type: 'epoch',
+      epoch: epoch + 1,
+      step,
+      loss: mean.loss,
+      metrics: mean.metrics,
+      seconds,
+    };
+    if (!held) return event;
+    const validation = new Mean(this.#metricNames);
+    validation.add(await this.#executor.validate(), held.length);
+    const found = { loss: validation.loss, metrics: validation.metrics };
+    const { earlyStopping } = this.#prepared.definition;
+    if (!earlyStopping) return { ...event, validation: found };
+    return { ...event, validation: found, best: this.#isBest(epoch, this.#watched(found)) };
+  }
+
+  #watched(found: { loss: number; metrics: Metrics }): number {
+    const metric = this.#prepared.definition.earlyStopping?.metric ?? 'loss';
+    return metric === 'loss' ? found.loss : found.metrics[metric]!;
+  }
+
+  /** Keeps the weights when they are the best so far. */
+  #isBest(epoch: number, value: number): boolean {
+    const { metric = 'loss', mode, minDelta = 0 } = this.#prepared.definition.earlyStopping!;
+    const sign = (mode ?? (metric === 'loss' ? 'min' : 'max')) === 'min' ? 1 : -1;
+    if (this.#best && !(sign * value < sign * this.#best.value - minDelta)) return false;
+    this.#best = { value, epoch, weights: this.#executor.weights() };
+    return true;
+  }
+
+  #shouldStop({ epoch }: EpochEvent): boolean {
+    const { earlyStopping } = this.#prepared.definition;
+    if (!earlyStopping || !this.#best || epoch - 1 - this.#best.epoch < earlyStopping.patience) return false;
+    this.#options.emit({
+      type: 'earlyStop',
+      epoch,
+      bestEpoch: this.#best.epoch + 1,
+      metric: earlyStopping.metric ?? 'loss',
+      value: this.#best.value,
+    });
+    return true;
+  }
+}
+
+export const failOnNonFinite = async (job: BatchJob, step: number): Promise<never> => {
+  throw new TrainingError(`step ${step} (epoch ${job.epoch + 1}): the loss is not finite`);
+};

@@ -1,0 +1,175 @@
+/** train(): from a definition to trained weights. */
+import { setEagerKernels } from '@lockstep/autograd';
+import { availableVariants, type KernelChoice } from '@lockstep/kernels';
+import { ConfigError, type StateEntry, stateOf, summary } from '@lockstep/nn';
+import { cores } from '@lockstep/workers';
+import type { TrainingDefinition } from './definition.ts';
+import { weightsDigest } from './digest.ts';
+import { EagerExecutor } from './eager.ts';
+import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './events.ts';
+import type { Executor } from './executor.ts';
+import { scatter } from './flat.ts';
+import { failOnNonFinite, Loop, type LoopOutcome } from './loop.ts';
+import { PoolExecutor } from './pool.ts';
+import { type Prepared, prepare } from './prepare.ts';
+
+export interface TrainOptions {
+  /** Threads; `auto` (default): one per core. The weights do not depend on it. */
+  readonly workers?: number | 'auto';
+  /** Default `auto`. The weights do not depend on it. */
+  readonly kernels?: KernelChoice;
+  /**
+   * `coalesced` (default): a worker's shards run as one; `separate`: one shard at a time; `eager`: no graph and no
+   * threads. The weights do not depend on it, the speed does.
+   */
+  readonly execution?: 'coalesced' | 'separate' | 'eager';
+  /** Weights to begin with, by name, instead of random ones. */
+  readonly initialWeights?: ReadonlyMap<string, StateEntry>;
+  /** Two steps and one batch of validation, to see whether everything fits together. */
+  readonly fastDevRun?: boolean;
+  /** Ends the run after the batches under way; its result says `interrupted`. */
+  readonly signal?: AbortSignal;
+  readonly on?: Callbacks;
+}
+
+export interface TrainResult<M> extends Omit<DoneEvent, 'type'> {
+  /** The model with the trained weights (the best ones with early stopping). */
+  readonly model: M;
+  readonly weights: ReadonlyMap<string, StateEntry>;
+}
+
+/** A run: await it for its result, or iterate over its steps (one at a time; leave the loop to end the run). */
+export interface Run<M> extends PromiseLike<TrainResult<M>>, AsyncIterable<StepEvent> {}
+
+/**
+ * Trains. The weights are a function of the definition alone. Throws ConfigError, DataError or OpError on a definition
+ * that cannot be, TrainingError when the loss leaves the range of f32.
+ */
+export function train<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  options: TrainOptions = {},
+): Run<M> {
+  let result: Promise<TrainResult<M>> | undefined;
+  const runThrough = async (): Promise<TrainResult<M>> => {
+    const steps = runSteps(definition, options, false);
+    for (;;) {
+      const next = await steps.next();
+      if (next.done) return next.value;
+    }
+  };
+  return {
+    // biome-ignore lint/suspicious/noThenProperty: a run is awaited like a promise, and only then begins
+    then: (resolve, reject) => {
+      result ??= runThrough();
+      return result.then(resolve, reject);
+    },
+    [Symbol.asyncIterator]: () => runSteps(definition, options, true),
+  };
+}
+
+/** Number of threads to use. Throws ConfigError. */
+export function resolveWorkers(workers: TrainOptions['workers'] = 'auto'): number {
+  if (workers === 'auto') return cores();
+  if (Number.isInteger(workers) && workers >= 1 && workers <= MAX_WORKERS) return workers;
+  throw new ConfigError('workers', `got ${workers}, expected auto or an integer from 1 to ${MAX_WORKERS}`);
+}
+
+const MAX_WORKERS = 1024;
+
+export async function startExecutor<M, F extends string>(
+  prepared: Prepared<M, F>,
+  options: TrainOptions,
+  emit: (event: TrainingEvent) => void = () => {},
+): Promise<Executor> {
+  const { kernels = 'auto', execution = 'coalesced' } = options;
+  if (execution === 'eager') {
+    setEagerKernels(kernels);
+    return new EagerExecutor(prepared);
+  }
+  const tell = (type: 'workerLost' | 'workerReplaced') => (loss: { worker: number; tick: number }) =>
+    emit({ type, worker: loss.worker, step: loss.tick });
+  return PoolExecutor.start({
+    ...prepared,
+    workers: resolveWorkers(options.workers),
+    kernels: kernels === 'auto' ? availableVariants()[0]! : kernels,
+    coalesce: execution === 'coalesced',
+    onWorkerLost: tell('workerLost'),
+    onWorkerReplaced: tell('workerReplaced'),
+  });
+}
+
+async function* runSteps<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  options: TrainOptions,
+  oneByOne: boolean,
+): AsyncGenerator<StepEvent, TrainResult<M>> {
+  const began = performance.now();
+  let lostWorkers = 0;
+  const emit = (event: TrainingEvent): void => {
+    if (event.type === 'workerLost') lostWorkers++;
+    const { on = {} } = options;
+    (on[event.type] as ((event: TrainingEvent) => void) | undefined)?.(event);
+    on.event?.(event);
+  };
+  resolveWorkers(options.workers);
+  const prepared = await prepare(definition, options);
+  const executor = await startExecutor(prepared, options, emit);
+  try {
+    const loop = new Loop(prepared, executor, { emit, signal: options.signal, explain: failOnNonFinite });
+    emit(startEvent(prepared, executor, loop));
+    const outcome = yield* loop.run(oneByOne);
+    scatter(prepared.layout, executor.weights());
+    const done = doneEvent(prepared, executor, outcome, lostWorkers, performance.now() - began);
+    emit(done);
+    const { type: _, ...result } = done;
+    return { ...result, model: prepared.model, weights: stateOf(prepared.model) };
+  } finally {
+    await executor.close();
+  }
+}
+
+function startEvent<M, F extends string>(
+  { definition, data, model, layout }: Prepared<M, F>,
+  executor: Executor,
+  loop: Loop<M, F>,
+) {
+  const { name, batch, shards, seed, epochs } = definition;
+  return {
+    type: 'start' as const,
+    name,
+    model: summary(model),
+    parameters: layout.entries.reduce((sum, { size }) => sum + size, 0),
+    data: data.name,
+    trainRows: data.length,
+    validationRows: data.validation?.length ?? 0,
+    batch,
+    shards,
+    seed,
+    epochs: Math.min(epochs, Math.ceil(loop.totalSteps / loop.stepsPerEpoch)),
+    stepsPerEpoch: loop.stepsPerEpoch,
+    totalSteps: loop.totalSteps,
+    workers: executor.workers,
+    kernels: executor.kernels,
+  };
+}
+
+function doneEvent<M, F extends string>(
+  { definition, model }: Prepared<M, F>,
+  executor: Executor,
+  outcome: LoopOutcome,
+  lostWorkers: number,
+  milliseconds: number,
+): DoneEvent {
+  return {
+    type: 'done',
+    ...outcome,
+    seconds: milliseconds / 1000,
+    weightsDigest: weightsDigest(stateOf(model) as ReadonlyMap<string, { data: Float32Array }>),
+    workers: executor.workers,
+    nodes: 1,
+    shards: definition.shards,
+    kernels: executor.kernels,
+    exact: true,
+    lostWorkers,
+  };
+}
