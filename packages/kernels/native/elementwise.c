@@ -55,9 +55,19 @@ static int any_huge(const float *a, size_t n) {
 }
 
 /* One step over n lanes (a multiple of LS_W). x, y, z are the operands, X, Y, Z the same as i32, U, V as u32. */
-#define EACH(body) \
+#if defined(__wasm__)
+#define UNROLL _Pragma("clang loop unroll_count(4)") /* engines check for interrupts in every round of a loop */
+#else
+#define UNROLL
+#endif
+#define LOOP(body) \
   { \
     for (size_t i = 0; i < n; i += LS_W) { body; } \
+    return; \
+  }
+#define EACH(body) \
+  { \
+    UNROLL for (size_t i = 0; i < n; i += LS_W) { body; } \
     return; \
   }
 #define LOAD(x, p) const vf x = ls_load(p + i)
@@ -65,6 +75,10 @@ static int any_huge(const float *a, size_t n) {
   case code: EACH(LOAD(x, a); ls_store(d + i, value))
 #define F2(code, value) \
   case code: EACH(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
+#define M1(code, value) \
+  case code: LOOP(LOAD(x, a); ls_store(d + i, value))
+#define M2(code, value) \
+  case code: LOOP(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
 #define I1(code, value) \
   case code: EACH(const vi X = (vi)ls_load(a + i); ls_store(d + i, (vf)(value)))
 #define I2(code, value) \
@@ -83,26 +97,26 @@ static __attribute__((noinline)) void run_step(uint32_t op, float *d, const floa
     F1(6, ls_ceil(x))
     F1(7, ls_round(x))
     F1(8, ls_sqrt(x))
-    F1(9, ls_exp(x))
-    F1(10, ls_expm1(x))
-    F1(11, ls_log(x))
-    F1(12, ls_log1p(x))
+    M1(9, ls_exp(x))
+    M1(10, ls_expm1(x))
+    M1(11, ls_log(x))
+    M1(12, ls_log1p(x))
     case 13:
-      if (any_huge(a, n)) EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 1)))
-      EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 0)))
+      if (any_huge(a, n)) LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 1)))
+      LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 0)))
     case 14:
-      if (any_huge(a, n)) EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 1)))
-      EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 0)))
-    F1(15, ls_tanh(x))
-    F1(16, ls_erf(x))
-    F1(17, ls_sigmoid(x))
+      if (any_huge(a, n)) LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 1)))
+      LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 0)))
+    M1(15, ls_tanh(x))
+    M1(16, ls_erf(x))
+    M1(17, ls_sigmoid(x))
     F2(32, x + y)
     F2(33, x - y)
     F2(34, x * y)
     F2(35, x / y)
     F2(36, ls_min_v(x, y))
     F2(37, ls_max_v(x, y))
-    F2(38, ls_pow(x, y))
+    M2(38, ls_pow(x, y))
     F2(48, (vf)((x < y) & 1))
     F2(49, (vf)((x <= y) & 1))
     F2(50, (vf)((x == y) & 1))
@@ -186,12 +200,13 @@ static const float *gather(const Chain *chain, const float *source, const uint32
 }
 
 /** Points the input slots at lanes [start, start + n); the steps will read whole vectors. */
-static void load_inputs(const Ctx *ctx, const Chain *chain, float **slots, size_t start, size_t n) {
+static void load_inputs(const Ctx *ctx, const Chain *chain, float **slots, size_t start, size_t n, int first) {
   for (uint32_t i = 0; i < chain->inputs; i++) {
     const uint32_t *in = input_words(chain, i);
     const float *source = ls_at(ctx, in);
     if (in[2] == SCALAR) continue;
     if (in[2] == STRIDED) {
+      if (!first && LS_TILE % period_of(chain->dims, in + 3, chain->rank) == 0) continue; /* the same lanes again */
       slots[i] = (float *)gather(chain, source, in + 3, slot_tile(chain, i), start, n);
     } else if (n % LS_W == 0) {
       slots[i] = (float *)source + start;
@@ -214,10 +229,43 @@ static void load_constants(const Ctx *ctx, const Chain *chain, size_t lanes) {
   }
 }
 
-static void run_steps(const Chain *chain, float *const *slots, size_t n) {
+/** The arrays that are walked through tile by tile, and the position of the tile after this one. */
+typedef struct {
+  const float *array[MAX_SLOTS];
+  size_t count, ahead;
+} Streams;
+
+/** Contiguous inputs and outputs, each array once. */
+static void find_streams(const Ctx *ctx, const Chain *chain, Streams *streams) {
+  streams->count = 0;
+  if (chain->total <= LS_TILE) return;
+  for (uint32_t i = 0; i < chain->inputs + chain->outputs; i++) {
+    const int is_input = i < chain->inputs;
+    const uint32_t *words = is_input ? input_words(chain, i) : chain->output + 2 * (i - chain->inputs);
+    if (is_input && words[2] != CONTIGUOUS) continue;
+    const float *array = ls_at(ctx, words);
+    size_t known = 0;
+    while (known < streams->count && streams->array[known] != array) known++;
+    if (known == streams->count) streams->array[streams->count++] = array;
+  }
+}
+
+#define PIECE (LS_TILE / 4)
+/** Asks for a quarter of a stream's next tile (WASM has no such instruction). */
+LS_INLINE void prefetch(const Streams *streams, size_t piece) {
+  const float *p = streams->array[piece / 4] + streams->ahead + piece % 4 * PIECE;
+  for (int i = 0; i < PIECE; i += 16) __builtin_prefetch(p + i);
+}
+
+/** All steps over n lanes. They work in L1 and leave the memory idle: meanwhile the next tile is fetched. */
+static void run_steps(const Chain *chain, float *const *slots, size_t n, const Streams *streams) {
   const size_t lanes = (n + LS_W - 1) / LS_W * LS_W;
-  for (const Step *s = chain->step, *end = s + chain->steps; s < end; s++) {
-    if (s->op != 0) run_step(s->op, slots[s->dst], slots[s->a], slots[s->b], slots[s->c], lanes);
+  const size_t pieces = streams->ahead < chain->total ? 4 * streams->count : 0;
+  size_t piece = 0;
+  for (uint32_t s = 0; s < chain->steps; s++) {
+    const Step *step = chain->step + s;
+    for (; piece * chain->steps < pieces * (s + 1); piece++) prefetch(streams, piece);
+    if (step->op != 0) run_step(step->op, slots[step->dst], slots[step->a], slots[step->b], slots[step->c], lanes);
   }
 }
 
@@ -291,23 +339,26 @@ static Chain decode(const Ctx *ctx, const uint32_t *w) {
 LS_KERNEL(elementwise) {
   const Chain chain = decode(ctx, w);
   Journal *journal = ls_absent(w + 10) ? 0 : ls_at(ctx, w + 10);
-  size_t start = journal ? resume(ctx, &chain, journal, *(const uint32_t *)ls_at(ctx, w + 12)) * LS_TILE : 0;
-  if (start >= chain.total) return;
+  const size_t first = journal ? resume(ctx, &chain, journal, *(const uint32_t *)ls_at(ctx, w + 12)) * LS_TILE : 0;
+  if (first >= chain.total) return;
 
   const uint32_t first_output = chain.inputs + chain.registers;
   float *slots[MAX_SLOTS];
   for (uint32_t s = 0; s < first_output + chain.outputs; s++) slots[s] = slot_tile(&chain, s);
+  Streams streams;
+  find_streams(ctx, &chain, &streams);
   load_constants(ctx, &chain, ls_min(LS_TILE, (chain.total + LS_W - 1) / LS_W * LS_W));
 
-  for (; start < chain.total; start += LS_TILE) {
+  for (size_t start = first; start < chain.total; start += LS_TILE) {
     const size_t n = ls_min(LS_TILE, chain.total - start);
     const int direct = !journal && n % LS_W == 0;
-    load_inputs(ctx, &chain, slots, start, n);
+    load_inputs(ctx, &chain, slots, start, n, start == first);
     for (uint32_t o = 0; o < chain.outputs; o++) {
       float *target = ls_at(ctx, chain.output + 2 * o);
       slots[first_output + o] = direct ? target + start : slot_tile(&chain, first_output + o);
     }
-    run_steps(&chain, slots, n);
+    streams.ahead = start + LS_TILE;
+    run_steps(&chain, slots, n, &streams);
     if (journal) commit(ctx, &chain, journal, start, n);
     else if (!direct) copy_outputs(ctx, &chain, start, n);
   }

@@ -12,6 +12,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if !defined(LS_W) || !defined(LS_VARIANT)
 #error "compile with -DLS_W=<floats per vector> -DLS_VARIANT=<name>"
@@ -42,14 +45,27 @@ LS_INLINE vf ls_splat(float x) { return x - (vf){0}; } /* keeps -0, which x + 0 
 LS_INLINE vi ls_splat_i(int32_t x) { return (vi){0} + x; }
 
 /** The first n < LS_W lanes from p, the others +0; and back. Touch nothing beyond p + n. */
+#if defined(__AVX512F__)
 LS_INLINE vf ls_load_part(const float *p, size_t n) {
-  vf v = {0};
-  for (size_t i = 0; i < n; i++) v[i] = p[i];
-  return v;
+  return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
 LS_INLINE void ls_store_part(float *p, vf v, size_t n) {
-  for (size_t i = 0; i < n; i++) p[i] = v[i];
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
 }
+#elif defined(__AVX2__)
+LS_INLINE __m256i ls_mask_(size_t n) { return (__m256i)((vi){0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n); }
+LS_INLINE vf ls_load_part(const float *p, size_t n) { return (vf)_mm256_maskload_ps(p, ls_mask_(n)); }
+LS_INLINE void ls_store_part(float *p, vf v, size_t n) { _mm256_maskstore_ps(p, ls_mask_(n), (__m256)v); }
+#else
+LS_INLINE vf ls_load_part(const float *p, size_t n) {
+  return (vf){n > 0 ? p[0] : 0, n > 1 ? p[1] : 0, n > 2 ? p[2] : 0};
+}
+LS_INLINE void ls_store_part(float *p, vf v, size_t n) {
+  if (n > 0) p[0] = v[0];
+  if (n > 1) p[1] = v[1];
+  if (n > 2) p[2] = v[2];
+}
+#endif
 
 LS_INLINE size_t ls_min(size_t a, size_t b) { return a < b ? a : b; }
 

@@ -288,20 +288,26 @@ LS_KERNEL(softmax) {
   }
 }
 
-/** out[r] = −ln softmax(logits[r, :])[label[r]], as ln Σ e^(x − max) − (x[label] − max): exact near 0 for any shift. */
+/**
+ * out[r] = −ln softmax(logits[r, :])[label[r]], as ln Σ e^(x − max) − (x[label] − max): exact near 0 for any shift. The
+ * logarithms of LS_W rows are taken together. A label out of range gives NaN.
+ */
 LS_KERNEL(crossEntropy) {
   float *out = ls_at(ctx, w + 2);
   const float *logits = ls_at(ctx, w + 4);
   const uint32_t *labels = ls_at(ctx, w + 6);
   const size_t rows = w[8], n = w[9];
   const float *end = logits + rows * n;
-  for (size_t r = 0; r < rows; r++, logits += n) {
-    if (labels[r] >= n) {
-      out[r] = __builtin_nanf("");
-      continue;
+  for (size_t r = 0; r < rows; r += LS_W) {
+    const size_t count = ls_min(LS_W, rows - r);
+    vf sums = ls_splat(1), shifted = ls_splat(0);
+    for (size_t i = 0; i < count; i++, logits += n) {
+      const uint32_t label = labels[r + i];
+      const float max = reduce_row(MAX, 0, logits, n, end);
+      sums[i] = sum_exp(0, logits, n, max, end);
+      shifted[i] = label < n ? logits[label] - max : __builtin_nanf("");
     }
-    const float max = reduce_row(MAX, 0, logits, n, end);
-    out[r] = log_scalar(sum_exp(0, logits, n, max, end)) - (logits[labels[r]] - max);
+    store_some(out + r, ls_log(sums) - shifted, count);
   }
 }
 
