@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Control, phaseOf } from './control.ts';
@@ -195,9 +194,10 @@ export class Crew {
     for (const thread of this.#piscina.threads as Worker[]) {
       const { threadId } = thread;
       if (threadId < 0 || this.#alive.has(threadId)) continue;
-      const exit = once(thread, 'exit')
-        .catch(() => new Promise((resolve) => thread.once('exit', resolve)))
-        .then(() => this.#alive.delete(threadId));
+      // Not events.once: an error before the exit would reject it.
+      const exit = new Promise((resolve) => thread.once('exit', resolve)).then(() =>
+        this.#alive.delete(threadId),
+      );
       this.#alive.set(threadId, exit);
     }
   }

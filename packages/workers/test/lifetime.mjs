@@ -1,5 +1,5 @@
 /** A process that uses a pool, for tests of how it ends. Argument: `close`, `fail`, or `exit`. Prints a line before. */
-import { SharedHeap, WorkerPool } from '@lockstep/workers';
+import { SharedHeap, WorkerPool } from '../dist/index.js';
 
 const how = process.argv[2];
 const heap = new SharedHeap();
