@@ -21,18 +21,31 @@ typedef double vd __attribute__((vector_size(4 * LS_W)));
 typedef int64_t vl __attribute__((vector_size(4 * LS_W)));
 typedef uint64_t vul __attribute__((vector_size(4 * LS_W)));
 
+/* Lane numbers for __builtin_shufflevector. */
 #if LS_W == 4
 #define LS_LOW 0, 1
 #define LS_HIGH 2, 3
 #define LS_ALL 0, 1, 2, 3
+#define LS_EVEN 0, 2, 4, 6
+#define LS_ODD 1, 3, 5, 7
+#define LS_ZIP_LOW 0, 4, 1, 5
+#define LS_ZIP_HIGH 2, 6, 3, 7
 #elif LS_W == 8
 #define LS_LOW 0, 1, 2, 3
 #define LS_HIGH 4, 5, 6, 7
 #define LS_ALL 0, 1, 2, 3, 4, 5, 6, 7
+#define LS_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define LS_ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define LS_ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define LS_ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #else
 #define LS_LOW 0, 1, 2, 3, 4, 5, 6, 7
 #define LS_HIGH 8, 9, 10, 11, 12, 13, 14, 15
 #define LS_ALL 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#define LS_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define LS_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define LS_ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define LS_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
 
 LS_INLINE vd ls_low(vf x) { return __builtin_convertvector(__builtin_shufflevector(x, x, LS_LOW), vd); }

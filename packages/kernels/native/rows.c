@@ -8,20 +8,6 @@
 #define LANES 16
 #define VECTORS (LANES / LS_W)
 
-#if LS_W == 4
-#define EVEN 0, 2, 4, 6
-#define ODD 1, 3, 5, 7
-#define IOTA 0, 1, 2, 3
-#elif LS_W == 8
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
-#define IOTA 0, 1, 2, 3, 4, 5, 6, 7
-#else
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#define IOTA 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-#endif
-
 enum { SUM, MAX, MIN, PROD, ARGMAX, ARGMIN };
 enum { SOFTMAX, LOG_SOFTMAX, LOG_SUM_EXP };
 
@@ -50,7 +36,7 @@ LS_INLINE Lanes splat_lanes(float x) {
 }
 
 LS_INLINE vf neighbours(int kind, vf a, vf b) {
-  return combine(kind, __builtin_shufflevector(a, b, EVEN), __builtin_shufflevector(a, b, ODD));
+  return combine(kind, __builtin_shufflevector(a, b, LS_EVEN), __builtin_shufflevector(a, b, LS_ODD));
 }
 
 LS_INLINE float lane_tree(int kind, Lanes lanes) {
@@ -62,7 +48,7 @@ LS_INLINE float lane_tree(int kind, Lanes lanes) {
 }
 
 /** −1 in lanes below n. */
-LS_INLINE vi below(size_t n) { return (vi){IOTA} < (int32_t)ls_min(n, LS_W); }
+LS_INLINE vi below(size_t n) { return (vi){LS_ALL} < (int32_t)ls_min(n, LS_W); }
 
 /** The first n lanes (or more) from p; the others are arbitrary. Reads whole vectors as long as they end before `end`. */
 LS_INLINE vf load_some(const float *p, size_t n, const float *end) {
