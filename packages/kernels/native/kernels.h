@@ -44,7 +44,7 @@ LS_INLINE void ls_store_i(int32_t *p, vi v) { *(vi_u *)p = v; }
 LS_INLINE vf ls_splat(float x) { return x - (vf){0}; } /* keeps -0, which x + 0 would not */
 LS_INLINE vi ls_splat_i(int32_t x) { return (vi){0} + x; }
 
-/** The first n < LS_W lanes from p, the others +0; and back. Touch nothing beyond p + n. */
+/** The first n <= LS_W lanes from p, the others +0; and back. Touch nothing beyond p + n. */
 #if defined(__AVX512F__)
 LS_INLINE vf ls_load_part(const float *p, size_t n) {
   return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
@@ -58,12 +58,13 @@ LS_INLINE vf ls_load_part(const float *p, size_t n) { return (vf)_mm256_maskload
 LS_INLINE void ls_store_part(float *p, vf v, size_t n) { _mm256_maskstore_ps(p, ls_mask_(n), (__m256)v); }
 #else
 LS_INLINE vf ls_load_part(const float *p, size_t n) {
-  return (vf){n > 0 ? p[0] : 0, n > 1 ? p[1] : 0, n > 2 ? p[2] : 0};
+  return (vf){n > 0 ? p[0] : 0, n > 1 ? p[1] : 0, n > 2 ? p[2] : 0, n > 3 ? p[3] : 0};
 }
 LS_INLINE void ls_store_part(float *p, vf v, size_t n) {
   if (n > 0) p[0] = v[0];
   if (n > 1) p[1] = v[1];
   if (n > 2) p[2] = v[2];
+  if (n > 3) p[3] = v[3];
 }
 #endif
 
