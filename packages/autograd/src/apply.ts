@@ -7,7 +7,7 @@ import { type Origin, Tensor } from './tensor.ts';
 
 export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor {
   const spec = op.infer(inputs, attrs);
-  const { trace, scope, recording } = context();
+  const { trace, scope, recording, observer } = context();
   const label = scope ? `${scope}/${op.name}` : op.name;
   const value = trace
     ? trace.op(op as AnyOp, inputs, attrs, spec, label)
@@ -18,6 +18,7 @@ export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor
       : undefined;
   const output = new Tensor(value, spec.shape, spec.dtype, { origin });
   if (origin) origin.output = output;
+  observer?.(label, inputs, output);
   return output;
 }
 

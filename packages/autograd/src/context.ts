@@ -1,5 +1,6 @@
 /** What surrounds a call: are we tracing, recording, training; where in the model; which random stream. */
 import type { Trace } from './graph.ts';
+import type { Tensor } from './tensor.ts';
 
 /** Keys of the counter-based generator (see the `random` instruction). */
 export interface Generator {
@@ -19,7 +20,11 @@ interface Context {
   readonly scope: string;
   readonly generator: Generator;
   readonly precision: Precision;
+  /** Sees every result of eager execution: the label of its op, its inputs and itself. */
+  readonly observer: Observer | undefined;
 }
+
+export type Observer = (label: string, inputs: readonly Tensor[], output: Tensor) => void;
 
 /** Splits a seed, an integer from 0 to 2⁵³ − 1, into the two words of a generator's key. */
 export function seedWords(seed: number): [number, number] {
@@ -36,6 +41,7 @@ let current: Context = {
   scope: '',
   generator: { seed: [0, 0], step: 0, shard: 0, nextStream: 0 },
   precision: 'float32',
+  observer: undefined,
 };
 
 function within<T>(change: Partial<Context>, body: () => T): T {
@@ -75,3 +81,6 @@ export const withSeed = <T>(seed: number, body: () => T, step = 0, shard = 0): T
   within({ generator: { seed: seedWords(seed), step, shard, nextStream: 0 } }, body);
 
 export const withPrecision = <T>(precision: Precision, body: () => T): T => within({ precision }, body);
+
+/** Runs `body` while `observer` sees what every op gives, in order. For eager execution. */
+export const withObserver = <T>(observer: Observer, body: () => T): T => within({ observer }, body);

@@ -49,7 +49,7 @@ export function compile(options: CompileOptions): CompiledProgram {
   const units = fuse(values.order, options.fuse ?? true);
   const journaled = journal && journaledUnit(values, units, options, bindingOf);
 
-  const lowering = new Lowering(segments, bindingOf, outputs, journal);
+  const lowering = new Lowering(segments, bindingOf, options);
   lowering.pin(outputs, values);
   const usedOutside = usersOutside(values, units, options);
   for (const unit of units) lowering.lower(unit, usedOutside, unit === journaled);

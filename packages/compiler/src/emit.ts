@@ -19,13 +19,14 @@ import {
   type Chain,
   type ChainStep,
   ELEMENT_BYTES,
+  guardKinds,
   type InstructionName,
   type InstructionValues,
   type Program,
   ProgramBuilder,
 } from '@lockstep/kernels';
 import { sourceOf, type Unit } from './fuse.ts';
-import type { InputBinding, Journal, Output, Place } from './options.ts';
+import type { CompileOptions, Guard, InputBinding, Journal, Output, Place } from './options.ts';
 import { type Life, place } from './place.ts';
 import type { OpValue, Value, Values } from './values.ts';
 
@@ -64,16 +65,32 @@ export class Lowering implements Emitter {
   constructor(
     segments: number,
     bindingOf: (node: InputNode) => InputBinding,
-    outputs: readonly Output[],
-    journal: Journal | undefined,
+    { outputs, journal, guard }: Pick<CompileOptions, 'outputs' | 'journal' | 'guard'>,
   ) {
     this.#segments = segments;
     this.#bindingOf = bindingOf;
     this.#journal = journal;
-    const results = outputs.map((output) => output.place.region);
-    this.#written = new Set(['arena', 'scratch', ...results, ...(journal ? [journal.state.region] : [])]);
+    const written = [
+      ...outputs.map((output) => output.place),
+      ...(journal ? [journal.state] : []),
+      ...(guard ? [guard.halt] : []),
+    ];
+    this.#written = new Set(['arena', 'scratch', 'journal scratch', ...written.map((place) => place.region)]);
     this.record = { region: this.#region('record'), offset: 0 };
     this.unit = { region: this.#region('unit'), offset: 0 };
+    if (guard) this.#guard(guard);
+  }
+
+  #guard({ kind, halt, tick, values, count, stride }: Guard): void {
+    this.#label = 'guard';
+    this.call('guard', {
+      halt: this.#place(halt),
+      tick: this.#place(tick),
+      values: this.#place(values),
+      count,
+      stride,
+      kind: guardKinds[kind],
+    });
   }
 
   // ─── what ops call ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,7 +109,8 @@ export class Lowering implements Emitter {
 
   elementwise(chain: Omit<Chain, 'scratch'>): void {
     for (const { address } of [...chain.inputs, ...chain.outputs]) this.#touch(address);
-    const scratch = { region: this.#region('scratch'), offset: 0 };
+    // A journaled chain that was cut off copies a tile from its scratch when it runs again: nothing else may write there.
+    const scratch = { region: this.#region(chain.journal ? 'journal scratch' : 'scratch'), offset: 0 };
     this.#push((resolve) =>
       this.#builder.elementwise({
         ...chain,

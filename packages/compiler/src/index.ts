@@ -1,2 +1,2 @@
 export { type CompiledProgram, CompileError, compile, type IndexLimit } from './compile.ts';
-export type { CompileOptions, InputBinding, Journal, Output, Place } from './options.ts';
+export type { CompileOptions, Guard, InputBinding, Journal, Output, Place } from './options.ts';

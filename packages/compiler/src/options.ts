@@ -37,6 +37,17 @@ export interface Journal {
   readonly tick: Place;
 }
 
+/** Words to look at before anything else runs: see the `guard` instruction. */
+export interface Guard {
+  readonly kind: 'finite' | 'zero';
+  readonly halt: Place;
+  readonly tick: Place;
+  readonly values: Place;
+  readonly count: number;
+  /** In words. */
+  readonly stride: number;
+}
+
 export interface CompileOptions {
   /** Adjacent shards that the program runs at once; at least 1. */
   readonly segments: number;
@@ -46,4 +57,5 @@ export interface CompileOptions {
   readonly fuse?: boolean;
   /** Makes the program one chain that may be cut off and run again (see the elementwise instruction). */
   readonly journal?: Journal;
+  readonly guard?: Guard;
 }

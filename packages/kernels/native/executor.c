@@ -1,6 +1,23 @@
 /** The executor: walks a program's call list. Programs are validated before they come here (`src/validate.ts`). */
 #include "kernels.h"
 
+/** Whether the program may go on (`guard` in instructions.ts). Another thread may set halt to the same value meanwhile. */
+static int guard(const Ctx *ctx, const uint32_t *w) {
+  volatile uint32_t *halt = ls_at(ctx, w + 2);
+  const uint32_t *tick = ls_at(ctx, w + 4), *values = ls_at(ctx, w + 6);
+  const size_t count = w[8], stride = w[9], zero = w[10];
+  if (*halt) return 0;
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t word = values[i * stride];
+    /* All exponent bits: infinite or NaN. */
+    if (zero ? word != 0 : (word & 0x7f800000) == 0x7f800000) {
+      *halt = *tick - (uint32_t)zero;
+      return 0;
+    }
+  }
+  return 1;
+}
+
 int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases) {
   const Ctx ctx = {mem, (const uint32_t *)(mem + bases)};
   const uint32_t *words = (const uint32_t *)(mem + code);
@@ -17,6 +34,9 @@ int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, ui
       case 8: LS_NAME(crossEntropy)(&ctx, w); break;
       case 9: LS_NAME(crossEntropyGrad)(&ctx, w); break;
       case 10: LS_NAME(sumOfSquares)(&ctx, w); break;
+      case 11:
+        if (!guard(&ctx, w)) return 0;
+        break;
       default: return -1 - (int32_t)at;
     }
     if (w[1] < 2) return -1 - (int32_t)at; /* never advances: a program that was not validated */

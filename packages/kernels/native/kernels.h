@@ -109,6 +109,7 @@ LS_KERNEL(softmax);           /* 7 */
 LS_KERNEL(crossEntropy);      /* 8 */
 LS_KERNEL(crossEntropyGrad);  /* 9 */
 LS_KERNEL(sumOfSquares);      /* 10 */
+/* 11, guard, is the executor's own. */
 
 /** Runs the instructions in words [from, to) of the code; 0, or −1 − (the position of an unknown opcode). */
 int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases);

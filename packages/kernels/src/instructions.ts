@@ -53,6 +53,7 @@ const span = (...walks: readonly (readonly [count: number, stride: number])[]): 
     : walks.reduce((sum, [count, stride]) => sum + (count - 1) * stride, 1);
 
 export const reduceKinds = { sum: 0, max: 1, min: 2, prod: 3, argmax: 4, argmin: 5 } as const;
+export const guardKinds = { finite: 0, zero: 1 } as const;
 export const softmaxKinds = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as const;
 /** How `gatherRows` reads its source. u8 and i32 sources may also be converted to f32. */
 export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
@@ -244,6 +245,25 @@ export const instructions = {
     extents: (v) => {
       if (v.block < 1) throw new Error(`block is ${v.block}, expected at least 1`);
       return [elements('out', v.out, Math.ceil(v.n / v.block), 'write'), elements('in', v.in, v.n)];
+    },
+  }),
+  /**
+   * Lets the program go on only as long as nothing has gone wrong: returns from it when halt[0] is not 0, or when one
+   * of values[0], values[stride], … (`count` words) is bad, which sets halt[0]. Kind `finite`: a bad one is an f32 that
+   * is NaN or infinite, and halt[0] = tick[0]. Kind `zero`: a bad one is a word other than 0 (the mark of a journal that
+   * refused a tile in the tick before), and halt[0] = tick[0] − 1. Every program after it starts with a guard, too, so
+   * the state stays as it was before the tick in `halt`.
+   */
+  guard: define({
+    code: 11,
+    fields: { halt: 'addr', tick: 'addr', values: 'addr', count: 'u32', stride: 'u32', kind: 'u32' },
+    extents: (v) => {
+      oneOf('kind', v.kind, 2);
+      return [
+        elements('halt', v.halt, 1, 'write'),
+        elements('tick', v.tick, 1),
+        elements('values', v.values, span([v.count, v.stride])),
+      ];
     },
   }),
 } as const;

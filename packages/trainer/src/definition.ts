@@ -21,6 +21,12 @@ export interface EarlyStopping {
   readonly minDelta?: number;
 }
 
+/** What `data()` may want to know. */
+export interface DataOptions {
+  /** The folder that the run was told to take its files from (`--data`), if any. */
+  readonly dir?: string | undefined;
+}
+
 export interface TrainingDefinition<M = unknown, F extends string = string> {
   /** For reports. */
   readonly name?: string;
@@ -43,7 +49,7 @@ export interface TrainingDefinition<M = unknown, F extends string = string> {
   /** Rows held back for validation where the data set has no validation part: a fraction or a count; 0: none. Default 0. */
   readonly validation?: number;
   readonly earlyStopping?: EarlyStopping;
-  readonly data: () => Dataset<F> | Promise<Dataset<F>>;
+  readonly data: (options: DataOptions) => Dataset<F> | Promise<Dataset<F>>;
   readonly model: () => M;
   /** The mean loss of a batch, a scalar. Runs once per batch size, to be traced. */
   readonly loss: StepFunction<M, F>;

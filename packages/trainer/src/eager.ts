@@ -26,6 +26,7 @@ export class EagerExecutor<M, F extends string> implements Executor {
   #slots: Record<string, Tensor>;
   #total: Tensor | undefined;
   readonly #done: Sums[] = [];
+  #refused: BatchJob | undefined;
 
   constructor(options: EagerExecutorOptions<M, F>) {
     this.#options = options;
@@ -49,9 +50,12 @@ export class EagerExecutor<M, F extends string> implements Executor {
     const { definition, layout, data } = this.#options;
     const order = this.#orders[job.epoch % 2]!;
     const { sums, gradient } = this.#batch(data, order, job.start, job.rows, job.index);
+    const finite = Number.isFinite(sums[0]) && gradient.data().every((x) => Number.isFinite(x));
+    if (!finite) this.#refused ??= job;
+    if (this.#refused) return sums;
     noGrad(() => {
       const before = job.accumulate === 'next' ? this.#total : undefined;
-      this.#total = before ? add(before, gradient!) : gradient!;
+      this.#total = before ? add(before, gradient) : gradient;
       if (!job.update) return;
       const { optimizer } = definition;
       const scaled = mul(this.#total, tensor([1 / job.update.rows]));
@@ -97,6 +101,10 @@ export class EagerExecutor<M, F extends string> implements Executor {
     });
   }
 
+  refused(): BatchJob | undefined {
+    return this.#refused;
+  }
+
   async validate(): Promise<Sums> {
     const { definition, data } = this.#options;
     const held = data.validation as Dataset<F> | undefined;
@@ -125,7 +133,7 @@ export class EagerExecutor<M, F extends string> implements Executor {
 }
 
 /** The given rows of a data set as tensors: what the `gatherRows` instruction does. */
-function batchOf<F extends string>(data: Dataset<F>, rows: Int32Array): Batch<F> {
+export function batchOf<F extends string>(data: Dataset<F>, rows: Int32Array): Batch<F> {
   const fields = Object.entries<Column>(data.columns).map(([name, column]) => {
     const width = rowSize(column.shape);
     const values =

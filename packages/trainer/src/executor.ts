@@ -33,6 +33,8 @@ export interface Executor {
   submit(job: BatchJob): void;
   /** Waits until at most `keep` batches are under way; gives the sums of all that are done and not yet given, in order. */
   drain(keep: number): Promise<Sums[]>;
+  /** The batch whose update did not go through because a number was not finite; nothing after it changed a weight. */
+  refused(): BatchJob | undefined;
   /** Sums over the rows of the validation part. Only while no training batch is under way. */
   validate(): Promise<Sums>;
   /** The weights now, as one vector. Only while no batch is under way. */

@@ -1,5 +1,6 @@
 export {
   type Batch,
+  type DataOptions,
   defineTraining,
   type EarlyStopping,
   type ResolvedDefinition,

@@ -1,6 +1,5 @@
 /** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
 import { Sampler } from '@lockstep/data';
-import { TrainingError } from './errors.ts';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
 import type { BatchJob, Executor, Sums } from './executor.ts';
 import type { Prepared } from './prepare.ts';
@@ -27,8 +26,8 @@ export interface LoopOutcome {
 export interface LoopOptions {
   readonly emit: (event: TrainingEvent) => void;
   readonly signal?: AbortSignal | undefined;
-  /** Called on sums that are not finite: finds out why, and throws. */
-  readonly explain: (job: BatchJob, step: number) => Promise<never>;
+  /** Called on the batch whose update was refused because a number is not finite: finds out where, and throws. */
+  readonly explain: (job: BatchJob, step: number) => never;
 }
 
 /** Sums over rows, and their means. */
@@ -196,9 +195,11 @@ export class Loop<M, F extends string> {
   ) {
     const events: StepEvent[] = [];
     const { optimizer } = this.#prepared.definition;
-    for (const sums of await this.#executor.drain(keep)) {
+    const done = await this.#executor.drain(keep);
+    const refused = this.#executor.refused();
+    for (const sums of done) {
       const { job, step } = this.#pending.shift()!;
-      if (!Number.isFinite(sums[0])) await this.#options.explain(job, step);
+      if (job === refused) this.#options.explain(job, step);
       epochMean.add(sums, job.rows);
       group.mean.add(sums, job.rows);
       this.#trained += job.rows;
@@ -270,7 +271,3 @@ export class Loop<M, F extends string> {
     return true;
   }
 }
-
-export const failOnNonFinite = async (job: BatchJob, step: number): Promise<never> => {
-  throw new TrainingError(`step ${step} (epoch ${job.epoch + 1}): the loss is not finite`);
-};

@@ -1,6 +1,9 @@
 /** Lays out a run's memory, compiles its programs and says which worker runs what: the pool's plans. */
+
+import type { IndexLimit } from '@lockstep/compiler';
 import type { Column, Dataset } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program } from '@lockstep/kernels';
+import { ConfigError } from '@lockstep/nn';
 import { assign, batchShards, type ShardRange, units } from '@lockstep/sync';
 import {
   type Plan,
@@ -21,7 +24,8 @@ import {
   compileUnit,
   compileUpdate,
   type DataRegions,
-  type GradientSource,
+  LINE_WORDS,
+  refusalGuard,
 } from './programs.ts';
 import { type StepGraph, traceStep } from './step.ts';
 
@@ -59,6 +63,23 @@ interface PendingTask {
   readonly worker: number;
 }
 
+/** Refuses a data set in which a column that indexes something is out of range. Throws ConfigError. */
+function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void {
+  for (const part of data.validation ? [data, data.validation] : [data]) {
+    for (const { field, op, limit } of limits) {
+      const { data: values, shape } = part.columns[field]!;
+      const width = shape.reduce((product, n) => product * n, 1);
+      const bad = values.findIndex((value) => !(value >= 0 && value < limit));
+      if (bad === -1) continue;
+      throw new ConfigError(
+        `data set ${part.name}`,
+        `column ${field} has ${values[bad]} in row ${Math.floor(bad / width)}, expected 0 to ${limit - 1}, because ${op} has ` +
+          `${limit} classes; give the model ${Math.max(limit, values[bad]! + 1)} outputs or mend the data`,
+      );
+    }
+  }
+}
+
 export class PlanBook<M, F extends string> {
   readonly programs: PoolProgram[] = [];
   readonly plans: Plan[] = [];
@@ -77,7 +98,11 @@ export class PlanBook<M, F extends string> {
   readonly #common: Record<string, number>;
   readonly #slices: { from: number; to: number }[];
   readonly #unitSlots: UnitSlot[] = [];
-  readonly #journals: { total: number; update: number }[];
+  /** Per worker: the journal of the total, then that of the update. */
+  readonly #journals: Int32Array;
+  /** Words from one unit's sums to the next. */
+  readonly #sumsStride: number;
+  readonly #halt: Int32Array;
   readonly #constants = new Map<number, number>();
   readonly #data: DataRegions;
 
@@ -93,11 +118,16 @@ export class PlanBook<M, F extends string> {
     const validationRows = data.validation?.length ?? 0;
     const indexes = 2 * data.length + validationRows;
     this.#data = { rows: data.length + validationRows, indexes };
+    const journals = 2 * workers;
+    this.#sumsStride = Math.ceil(this.values / LINE_WORDS) * LINE_WORDS;
     const vector = (): number => heap.allocate(layout.size * ELEMENT_BYTES);
     const { optimizer } = definition;
     this.#common = {
       record: RECORD,
       result: RESULT,
+      halt: heap.allocate(ELEMENT_BYTES),
+      journals: heap.allocate(journals * LINE_WORDS * ELEMENT_BYTES),
+      'all sums': heap.allocate(definition.shards * this.#sumsStride * ELEMENT_BYTES),
       weights: vector(),
       index: heap.allocate(indexes * ELEMENT_BYTES),
       squares: heap.allocate(Math.ceil(layout.size / NORM_BLOCK) * ELEMENT_BYTES),
@@ -105,10 +135,8 @@ export class PlanBook<M, F extends string> {
       ...this.#placeData(data),
       ...(this.#needsTotal ? { total: vector() } : {}),
     };
-    this.#journals = Array.from({ length: workers }, () => ({
-      total: heap.allocate(12),
-      update: heap.allocate(12),
-    }));
+    this.#journals = heap.i32(this.#common.journals!, journals * LINE_WORDS);
+    this.#halt = heap.i32(this.#common.halt!, 1);
     this.weights = heap.f32(this.#common.weights!, layout.size);
     gather(layout, this.weights);
     this.index = heap.i32(this.#common.index!, indexes);
@@ -202,6 +230,7 @@ export class PlanBook<M, F extends string> {
       };
     });
     const ranges = parts.map(({ lo, hi }) => ({ lo, hi }));
+    const batch = { parts: ranges, stride: this.#sumsStride, tickOffset: this.#tickOffset };
     const tree = ranges.map(({ lo, hi }) => `${lo}-${hi}`).join(' ');
     const result: PendingTask = {
       program: this.#program(`result ${tree}`, () => compileResult(this.values, ranges)),
@@ -230,35 +259,47 @@ export class PlanBook<M, F extends string> {
     const reduce = onSlices((size, bind, worker) => {
       const total: PendingTask = {
         program: this.#program(`total ${mode} ${size} ${scaled} ${tree}`, () =>
-          compileTotal(mode, size, ranges, scaled, this.#tickOffset),
+          compileTotal(mode, size, batch, scaled),
         ),
         worker,
-        bind: { ...bind, journal: this.#journals[worker]!.total },
+        bind: { ...bind, journal: this.#journal(worker, 0) },
       };
       if (!clips || purpose !== 'update') return [total];
       const squares = this.#common.squares! + (this.#slices[worker]!.from / NORM_BLOCK) * ELEMENT_BYTES;
       const norm = this.#program(`norm ${size}`, () => compileNorm(size));
       return [total, { program: norm, worker, bind: { ...bind, squares } }];
     });
-    const source: GradientSource = viaTotal ? { kind: 'total' } : { kind: 'units', parts: ranges };
     const blocks = Math.ceil(layout.size / NORM_BLOCK);
     const update = onSlices((size, bind, worker) => [
       {
-        program: this.#program(`update ${size} ${viaTotal ? 'total' : tree}`, () =>
-          compileUpdate(optimizer, size, source, this.#tickOffset, blocks),
+        program: this.#program(`update ${size} ${viaTotal} ${tree}`, () =>
+          compileUpdate(optimizer, size, viaTotal ? 'total' : 'units', batch, blocks),
         ),
         worker,
-        bind: { ...bind, journal: this.#journals[worker]!.update },
+        bind: { ...bind, journal: this.#journal(worker, 1) },
       },
     ]);
     if (purpose === 'accumulate') return [compute, [result, ...reduce]];
     return viaTotal ? [compute, [result, ...reduce], update] : [compute, [result, ...update]];
   }
 
+  #journal(worker: number, which: 0 | 1): number {
+    return this.#common.journals! + (2 * worker + which) * LINE_WORDS * ELEMENT_BYTES;
+  }
+
+  /** The tick whose update did not go through, because a number was not finite; 0: none. Later ticks did nothing. */
+  refusedTick(lastTick: number): number {
+    const halt = Atomics.load(this.#halt, 0);
+    if (halt !== 0) return halt;
+    // Not yet seen by a guard: the last tick.
+    for (let i = 2; i < this.#journals.length; i += LINE_WORDS) if (this.#journals[i] !== 0) return lastTick;
+    return 0;
+  }
+
   #slot(index: number): UnitSlot {
     this.#unitSlots[index] ??= {
       gradient: this.#heap.allocate(this.#options.layout.size * ELEMENT_BYTES),
-      sums: this.#heap.allocate(this.values * ELEMENT_BYTES),
+      sums: this.#common['all sums']! + index * this.#sumsStride * ELEMENT_BYTES,
     };
     return this.#unitSlots[index];
   }
@@ -277,7 +318,9 @@ export class PlanBook<M, F extends string> {
     const name = `${training ? 'train' : 'validate'} ${segments} × ${rows} rows`;
     return this.#program(name, () => {
       const step = this.#trace(rows, training);
-      const compiled = compileUnit(step, this.#options.layout, this.#data, rows, segments);
+      const guard = training ? refusalGuard(this.#tickOffset, 2 * this.#options.workers) : undefined;
+      const compiled = compileUnit(step, this.#options.layout, this.#data, rows, segments, guard);
+      checkIndexes(compiled.indexLimits, this.#options.data);
       const address = this.#heap.allocate(compiled.constants.byteLength);
       this.#heap.u8(address, compiled.constants.byteLength).set(compiled.constants);
       this.#constants.set(this.programs.length, address);
@@ -306,6 +349,7 @@ export class PlanBook<M, F extends string> {
     const own = Array.from({ length: workers }, () => ({
       arena: this.#heap.allocate(largest('arena')),
       scratch: this.#heap.allocate(largest('scratch')),
+      'journal scratch': this.#heap.allocate(largest('journal scratch')),
     }));
     const task = ({ program, bind, worker }: PendingTask): PoolTask => {
       const constants = this.#constants.get(program);

@@ -37,6 +37,8 @@ export class PoolExecutor<M, F extends string> implements Executor {
   readonly #validationRows: number;
   readonly #seed: readonly [number, number];
   readonly #underWay: number[] = [];
+  /** By tick, modulo RING. */
+  readonly #jobs: BatchJob[] = [];
 
   static async start<M, F extends string>(options: PoolExecutorOptions<M, F>): Promise<PoolExecutor<M, F>> {
     const executor = new PoolExecutor(options);
@@ -88,6 +90,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
       f32.set(job.update?.scalars ?? [], RECORD_WORDS.scalars);
     });
     this.#underWay.push(tick);
+    this.#jobs[tick % RING] = job;
   }
 
   async drain(keep: number): Promise<Sums[]> {
@@ -96,6 +99,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
     const done = this.#underWay.findIndex((tick) => tick > this.pool.completed);
     const ticks = this.#underWay.splice(0, done === -1 ? this.#underWay.length : done);
     return ticks.map((tick) => this.pool.result(tick).slice());
+  }
+
+  refused(): BatchJob | undefined {
+    const tick = this.#book.refusedTick(this.pool.completed);
+    return tick === 0 ? undefined : this.#jobs[tick % RING];
   }
 
   async validate(): Promise<Sums> {

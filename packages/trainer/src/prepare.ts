@@ -17,16 +17,17 @@ const INITIAL_WEIGHTS = 0xffffffff;
 
 export interface PrepareOptions {
   readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined;
+  readonly dataDir?: string | undefined;
   readonly fastDevRun?: boolean | undefined;
 }
 
 /** Throws ConfigError or DataError. */
 export async function prepare<M, F extends string>(
   given: TrainingDefinition<M, F>,
-  { initialWeights, fastDevRun = false }: PrepareOptions,
+  { initialWeights, dataDir, fastDevRun = false }: PrepareOptions,
 ): Promise<Prepared<M, F>> {
   let definition = resolveDefinition(given);
-  let data = await definition.data();
+  let data = await loadData(definition, dataDir);
   if (!(typeof data === 'object' && data !== null && 'columns' in data)) {
     throw new ConfigError(
       'training definition',
@@ -62,4 +63,23 @@ export async function prepare<M, F extends string>(
   }
   if (initialWeights) loadState(model, initialWeights);
   return { definition, data, model, layout: flatLayout(parameters) };
+}
+
+/** A folder that the definition never looks at would silently do nothing. */
+async function loadData<M, F extends string>(
+  definition: ResolvedDefinition<M, F>,
+  dir: string | undefined,
+): Promise<Dataset<F>> {
+  let used = false;
+  const data = await definition.data({
+    get dir() {
+      used = true;
+      return dir;
+    },
+  });
+  if (dir === undefined || used) return data;
+  throw new ConfigError(
+    'training definition',
+    `got the data folder ${dir}, and data() takes none; write data: ({ dir }) => data.mnist({ dir }), or leave it out`,
+  );
 }

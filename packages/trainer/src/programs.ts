@@ -2,9 +2,10 @@
 import { add, type GraphNode, type InputNode, mul, type Tensor, Trace, withTrace } from '@lockstep/autograd';
 import {
   type CompiledProgram,
+  type CompileOptions,
   compile,
+  type Guard,
   type InputBinding,
-  type Journal,
   type Place,
 } from '@lockstep/compiler';
 import { type Column, rowSize } from '@lockstep/data';
@@ -59,7 +60,7 @@ export function compileUnit(
   data: DataRegions,
   rows: number,
   segments: number,
-  fuse = true,
+  guard: Guard | undefined,
 ): CompiledProgram {
   const offsets = new Map(layout.entries.map((entry) => [entry.parameter, entry.offset]));
   const bind = (node: InputNode): InputBinding => {
@@ -74,8 +75,8 @@ export function compileUnit(
   return compile({
     segments,
     bind,
-    fuse,
     outputs: outputs.map((output) => ({ ...output, reduce: 'tree' as const })),
+    ...(guard && { guard }),
   });
 }
 
@@ -90,38 +91,70 @@ class MemoryProgram {
     return tensor;
   }
 
-  compile(body: () => readonly (readonly [Tensor, Place])[], journal?: Journal): Program {
+  compile(
+    body: () => readonly (readonly [Tensor, Place])[],
+    options: Partial<Pick<CompileOptions, 'journal' | 'guard'>> = {},
+  ): Program {
     const outputs = withTrace(this.#trace, body).map(([tensor, place]) => ({
       node: this.#trace.nodeOf(tensor),
       place,
       reduce: 'none' as const,
     }));
     const bind = (node: InputNode): InputBinding => ({ kind: 'memory', ...this.#places.get(node)! });
-    return compile({ segments: 1, outputs, bind, ...(journal && { journal }) }).program;
+    return compile({ segments: 1, outputs, bind, ...options }).program;
   }
 }
 
 const unitGradients = (program: MemoryProgram, parts: readonly ShardRange[], size: number): Tensor[] =>
   parts.map((_, unit) => program.input(at(`gradient ${unit}`), size));
 
-const journalAt = (tickOffset: number): Journal => ({
-  state: at('journal'),
-  tick: { region: 'record', offset: tickOffset },
+/** Words from one journal, or one unit's sums, to the next: a cache line, as different threads write them. */
+export const LINE_WORDS = 16;
+
+const tickAt = (tickOffset: number): Place => ({ region: 'record', offset: tickOffset });
+
+/** Journaled, and only while all units' losses are finite. */
+const guarded = (tickOffset: number, units: number, stride: number) => ({
+  journal: { state: at('journal'), tick: tickAt(tickOffset) },
+  guard: {
+    kind: 'finite',
+    halt: at('halt'),
+    tick: tickAt(tickOffset),
+    values: at('all sums'),
+    count: units,
+    stride,
+  } as const,
 });
 
-/** What an update reads as the gradient of a slice. */
-export type GradientSource =
-  /** The units' gradients, added by the tree. */
-  | { readonly kind: 'units'; readonly parts: readonly ShardRange[] }
-  /** The region `total`: added up and scaled before. */
-  | { readonly kind: 'total' };
+/** Lets a tick begin only if no journal has refused a tile in the one before. */
+export const refusalGuard = (tickOffset: number, journals: number): Guard => ({
+  kind: 'zero',
+  halt: at('halt'),
+  tick: tickAt(tickOffset),
+  // The third word of a journal.
+  values: at('journals', 2),
+  count: journals,
+  stride: LINE_WORDS,
+});
 
-/** The optimizer on a slice of `size` elements: regions `weights`, `slot NAME`, and the gradient's. Journaled. */
+/** What the guard of an update needs to know of a batch. */
+export interface BatchUnits {
+  readonly parts: readonly ShardRange[];
+  /** Words from one unit's sums to the next. */
+  readonly stride: number;
+  /** Of the tick in a record, in bytes. */
+  readonly tickOffset: number;
+}
+
+/**
+ * The optimizer on a slice of `size` elements: regions `weights`, `slot NAME`, and the gradient: that of the units,
+ * added by the tree and scaled here, or the region `total`, where that has been done.
+ */
 export function compileUpdate(
   optimizer: Optimizer,
   size: number,
-  source: GradientSource,
-  tickOffset: number,
+  source: 'units' | 'total',
+  { parts, stride, tickOffset }: BatchUnits,
   blocks: number,
 ): Program {
   const program = new MemoryProgram();
@@ -133,37 +166,42 @@ export function compileUpdate(
   const scalars = Object.fromEntries(
     optimizer.scalars.map((name, i) => [name, scalar(RECORD_WORDS.scalars + i)]),
   );
-  const total = source.kind === 'total' ? program.input(at('total'), size) : undefined;
-  const units = source.kind === 'units' ? unitGradients(program, source.parts, size) : [];
+  const total = source === 'total' ? program.input(at('total'), size) : undefined;
+  const units = source === 'units' ? unitGradients(program, parts, size) : [];
   const scale = scalar(RECORD_WORDS.scale);
   const squares = optimizer.clipNorm === undefined ? undefined : program.input(at('squares'), blocks);
-  return program.compile(() => {
-    const gradient = source.kind === 'units' ? mul(combineUnits(units, source.parts), scale) : total!;
-    const updated = updateStep(optimizer, { weight, gradient, slots, scalars, squares });
-    return [
-      [updated.weight, at('weights')],
-      ...optimizer.slots.map((slot) => [updated.slots[slot]!, at(`slot ${slot}`)] as const),
-    ];
-  }, journalAt(tickOffset));
+  return program.compile(
+    () => {
+      const gradient = total ?? mul(combineUnits(units, parts), scale);
+      const updated = updateStep(optimizer, { weight, gradient, slots, scalars, squares });
+      return [
+        [updated.weight, at('weights')],
+        ...optimizer.slots.map((slot) => [updated.slots[slot]!, at(`slot ${slot}`)] as const),
+      ];
+    },
+    guarded(tickOffset, parts.length, stride),
+  );
 }
 
 /** Adds up the units' gradients of a slice into the region `total`: `first` replaces it, `next` adds to it (journaled). */
 export function compileTotal(
   mode: 'first' | 'next',
   size: number,
-  parts: readonly ShardRange[],
+  { parts, stride, tickOffset }: BatchUnits,
   scaled: boolean,
-  tickOffset: number,
 ): Program {
   const program = new MemoryProgram();
   const units = unitGradients(program, parts, size);
   const before = mode === 'next' ? program.input(at('total'), size) : undefined;
   const scale = program.input(at('record', RECORD_WORDS.scale), 1);
-  return program.compile(() => {
-    const sum = combineUnits(units, parts);
-    const total = before ? add(before, sum) : sum;
-    return [[scaled ? mul(total, scale) : total, at('total')]];
-  }, journalAt(tickOffset));
+  return program.compile(
+    () => {
+      const sum = combineUnits(units, parts);
+      const total = before ? add(before, sum) : sum;
+      return [[scaled ? mul(total, scale) : total, at('total')]];
+    },
+    guarded(tickOffset, parts.length, stride),
+  );
 }
 
 /** Sums of squares of the blocks of the region `total` → `squares`. */

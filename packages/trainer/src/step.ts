@@ -43,6 +43,7 @@ export function shardStep<M, F extends string>(
   rows: number,
   training: boolean,
 ): ShardValues<Tensor> {
+  const fields = fieldsOf(batch);
   return withTraining(training, () => {
     const total = (name: string, value: Tensor): Tensor => {
       if (!(value?.dtype === 'f32' && value.size === 1)) {
@@ -51,9 +52,9 @@ export function shardStep<M, F extends string>(
       }
       return mul(reshape(value, []), rows);
     };
-    const loss = total('loss', definition.loss(model, batch));
+    const loss = total('loss', definition.loss(model, fields));
     const metrics = Object.entries(definition.metrics).map(([name, metric]) =>
-      total(`metric ${name}`, metric(model, batch)),
+      total(`metric ${name}`, metric(model, fields)),
     );
     if (training && !loss.requiresGrad) {
       throw new ConfigError(
@@ -65,6 +66,19 @@ export function shardStep<M, F extends string>(
     return { sums: [loss, ...metrics], gradients: training ? gradients(loss, parameters) : [] };
   });
 }
+
+/** The batch, with a reason for who asks for a field that is not there. */
+const fieldsOf = <F extends string>(batch: Batch<F>): Batch<F> =>
+  new Proxy(batch, {
+    get(target, name) {
+      const tensor = (target as Record<PropertyKey, Tensor>)[name];
+      if (tensor || typeof name !== 'string') return tensor;
+      throw new ConfigError(
+        `batch.${name}`,
+        `the data set has no such column, only ${Object.keys(target).join(', ')}`,
+      );
+    },
+  });
 
 /** A shard's step as a graph. */
 export interface StepGraph extends ShardValues<GraphNode> {
@@ -88,19 +102,8 @@ export function traceStep<M, F extends string>(
     fields.set(trace.nodeOf(tensor) as InputNode, column);
     batch[name] = tensor;
   }
-  const fieldsOnly = new Proxy(batch, {
-    get(target, name) {
-      if (typeof name === 'string' && !(name in target)) {
-        throw new ConfigError(
-          `batch.${name}`,
-          `the data set ${data.name} has no such column, only ${Object.keys(target).join(', ')}`,
-        );
-      }
-      return target[name as string];
-    },
-  });
   const values = withTrace(trace, () =>
-    shardStep(definition, model, layout, fieldsOnly as Batch<F>, rows, training),
+    shardStep(definition, model, layout, batch as Batch<F>, rows, training),
   );
   for (const parameter of trace.parameters.keys()) {
     if (!layout.entries.some((entry) => entry.parameter === parameter)) {

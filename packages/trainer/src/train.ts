@@ -4,12 +4,13 @@ import { availableVariants, type KernelChoice } from '@lockstep/kernels';
 import { ConfigError, type StateEntry, stateOf, summary } from '@lockstep/nn';
 import { cores } from '@lockstep/workers';
 import type { TrainingDefinition } from './definition.ts';
+import { explainNonFinite } from './diagnosis.ts';
 import { weightsDigest } from './digest.ts';
 import { EagerExecutor } from './eager.ts';
 import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './events.ts';
 import type { Executor } from './executor.ts';
 import { scatter } from './flat.ts';
-import { failOnNonFinite, Loop, type LoopOutcome } from './loop.ts';
+import { Loop, type LoopOutcome } from './loop.ts';
 import { PoolExecutor } from './pool.ts';
 import { type Prepared, prepare } from './prepare.ts';
 
@@ -115,7 +116,11 @@ async function* runSteps<M, F extends string>(
   const prepared = await prepare(definition, options);
   const executor = await startExecutor(prepared, options, emit);
   try {
-    const loop = new Loop(prepared, executor, { emit, signal: options.signal, explain: failOnNonFinite });
+    const loop: Loop<M, F> = new Loop(prepared, executor, {
+      emit,
+      signal: options.signal,
+      explain: (job, step) => explainNonFinite(prepared, executor.weights(), loop.sampler, job, step),
+    });
     emit(startEvent(prepared, executor, loop));
     const outcome = yield* loop.run(oneByOne);
     scatter(prepared.layout, executor.weights());

@@ -1,0 +1,70 @@
+/** Finds out where a number left the range of f32: runs the step again, shard by shard and op by op. */
+import { type Tensor, withObserver, withSeed } from '@lockstep/autograd';
+import type { Sampler } from '@lockstep/data';
+import { batchShards } from '@lockstep/sync';
+import { batchOf } from './eager.ts';
+import { TrainingError } from './errors.ts';
+import type { BatchJob } from './executor.ts';
+import { scatter } from './flat.ts';
+import type { Prepared } from './prepare.ts';
+import { shardStep } from './step.ts';
+
+const isFiniteTensor = (tensor: Tensor): boolean => tensor.data().every((x) => Number.isFinite(x));
+
+/** The first op that made something infinite or NaN of finite numbers. */
+class Culprit extends Error {
+  readonly op: string;
+  readonly what: string;
+
+  constructor(op: string, output: Tensor) {
+    const values = output.data();
+    const at = values.findIndex((x) => !Number.isFinite(x));
+    super(op);
+    this.op = op;
+    this.what = `${values[at]} at element ${at} of [${output.shape.join(', ')}]`;
+  }
+}
+
+/**
+ * Throws a TrainingError that names step, op and shard. `weights`: as they were before the batch whose update was
+ * refused.
+ */
+export function explainNonFinite<M, F extends string>(
+  { definition, data, model, layout }: Prepared<M, F>,
+  weights: Float32Array,
+  sampler: Sampler,
+  job: BatchJob,
+  step: number,
+): never {
+  scatter(layout, weights);
+  const order = sampler.permutation(job.epoch);
+  const { rowsPerShard, used } = batchShards(job.rows, definition.shards);
+  const wayOut =
+    'Lower the learning rate, clip the gradient (clipNorm), scale the data, or use a form that cannot overflow ' +
+    '(crossEntropy or logSoftmax instead of log(softmax(x)))';
+  for (let shard = 0; shard < used; shard++) {
+    const from = job.start + shard * rowsPerShard;
+    const size = Math.min(rowsPerShard, job.rows - shard * rowsPerShard);
+    const batch = batchOf(data, order.subarray(from, from + size));
+    const watch = (label: string, inputs: readonly Tensor[], output: Tensor): void => {
+      if (!isFiniteTensor(output) && inputs.every(isFiniteTensor)) throw new Culprit(label, output);
+    };
+    try {
+      withSeed(
+        definition.seed,
+        () => withObserver(watch, () => shardStep(definition, model, layout, batch, size, true)),
+        job.index,
+        shard,
+      );
+    } catch (error) {
+      if (!(error instanceof Culprit)) throw error;
+      throw new TrainingError(
+        `step ${step} (epoch ${job.epoch + 1}): ${error.op} gave ${error.what}, in shard ${shard} of ${used}, from finite ` +
+          `numbers. ${wayOut}`,
+      );
+    }
+  }
+  throw new TrainingError(
+    `step ${step} (epoch ${job.epoch + 1}): the sum over ${used} shards, or the optimizer's update, left the range of f32. ${wayOut}`,
+  );
+}
