@@ -11,7 +11,7 @@ export interface MnistOptions {
    * Folder of the IDX files, by their usual names (`train-images-idx3-ubyte` or `train-images.idx3-ubyte` and so on, plain
    * or .gz), or of a folder `mnist` or `MNIST/raw` (`FashionMNIST/raw`) with them. Default: the cache of downloads.
    */
-  readonly dir?: string;
+  readonly dir?: string | undefined;
   /** Fetch what is missing into the folder, checked by SHA-256. Default false. */
   readonly download?: boolean;
   /**
