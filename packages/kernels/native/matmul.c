@@ -43,7 +43,7 @@ typedef struct {
   size_t m, n, k, lda, ldb, ldc, transA, transB, segments, segmentA, segmentB;
 } Product;
 
-/** A tile of C and the pieces of its sum: k < depth from k = `begin` on of the segments [segment, segment + count). */
+/** A tile of C and the pieces of its sum that are added now: `depth` k of each of the segments [segment, segment + count). */
 typedef struct {
   const float *a; /* in place: element (r, k) at a[r · aStride + k]; packed: at a[k · R + r] */
   size_t aStride, aSegment;
@@ -118,32 +118,33 @@ LS_INLINE void tile(const Tile *t, const int R, const int V, const int packed) {
   }
 }
 
-#define MM_TILE(R)                                                                                                     \
-  static void tile##R(const Tile *t, int wide, int packed) {                                                           \
-    if (wide) packed ? tile(t, R, 2, 1) : tile(t, R, 2, 0);                                                            \
-    else packed ? tile(t, R, 1, 1) : tile(t, R, 1, 0);                                                                 \
-  }
-MM_TILE(1) MM_TILE(2) MM_TILE(3) MM_TILE(4)
+/* A function for each form: R rows, V vectors, A packed or in place. Apart, because in one body with many values alive the
+   registers of the inner loops would spill (WASM loses 10 %). */
+#define MM_TILE(R, V, packed)                                                                                          \
+  static __attribute__((noinline)) void tile##R##x##V##_##packed(const Tile *t) { tile(t, R, V, packed); }
+#define MM_TILES(R) MM_TILE(R, 1, 0) MM_TILE(R, 1, 1) MM_TILE(R, 2, 0) MM_TILE(R, 2, 1)
+#define MM_CASE(R)                                                                                                     \
+  case R:                                                                                                              \
+    if (wide) packed ? tile##R##x2_1(t) : tile##R##x2_0(t);                                                            \
+    else packed ? tile##R##x1_1(t) : tile##R##x1_0(t);                                                                 \
+    break;
+
+MM_TILES(1) MM_TILES(2) MM_TILES(3) MM_TILES(4)
 #if MM_ROWS >= 6
-MM_TILE(5) MM_TILE(6)
+MM_TILES(5) MM_TILES(6)
 #endif
 #if MM_ROWS == 8
-MM_TILE(7) MM_TILE(8)
+MM_TILES(7) MM_TILES(8)
 #endif
 
 static void runTile(const Tile *t, size_t rows, int wide, int packed) {
   switch (rows) {
-    case 1: tile1(t, wide, packed); break;
-    case 2: tile2(t, wide, packed); break;
-    case 3: tile3(t, wide, packed); break;
-    case 4: tile4(t, wide, packed); break;
+    MM_CASE(1) MM_CASE(2) MM_CASE(3) MM_CASE(4)
 #if MM_ROWS >= 6
-    case 5: tile5(t, wide, packed); break;
-    case 6: tile6(t, wide, packed); break;
+    MM_CASE(5) MM_CASE(6)
 #endif
 #if MM_ROWS == 8
-    case 7: tile7(t, wide, packed); break;
-    case 8: tile8(t, wide, packed); break;
+    MM_CASE(7) MM_CASE(8)
 #endif
   }
 }

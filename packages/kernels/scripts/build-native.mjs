@@ -3,7 +3,8 @@
  * there is a C compiler ($CC, cc, gcc or clang). If not, one line says that WASM will be used; that is no failure.
  */
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { include_dir as nodeHeaders } from 'node-api-headers';
 import { dist, flags, kernelFiles, native, unlessCurrent } from './sources.mjs';
@@ -30,24 +31,29 @@ const findCompiler = () => {
   return undefined;
 };
 
-const compile = async (compiler) => {
+const compile = async (compiler, path) => {
   const common = [...flags, '-fPIC', '-fvisibility=hidden', '-c'];
-  const objects = `${dist}native/`;
-  mkdirSync(objects, { recursive: true });
-  const one = async (source, object, options) => {
-    await run(compiler, [...common, ...options, `${native}${source}`, '-o', `${objects}${object}`]);
-    return `${objects}${object}`;
-  };
-  const jobs = [['addon.c', 'addon.o', [`-I${nodeHeaders}`]]];
+  const objects = `${mkdtempSync(`${dist}native-`)}/`;
+  const jobs = [['addon.c', 'addon.o', `-I${nodeHeaders}`]];
   for (const [name, [width, ...options]] of Object.entries(variants)) {
     for (const file of kernelFiles) {
-      jobs.push([file, `${file}.${name}.o`, [...options, `-DLS_W=${width}`, `-DLS_VARIANT=${name}`]]);
+      jobs.push([file, `${name}-${file}.o`, ...options, `-DLS_W=${width}`, `-DLS_VARIANT=${name}`]);
     }
   }
-  const files = await Promise.all(jobs.map((job) => one(...job)));
-  const link = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared'];
-  await run(compiler, [...link, ...files, '-o', `${dist}lockstep.node`]);
-  rmSync(objects, { recursive: true });
+  const files = jobs.map(([, object]) => `${objects}${object}`);
+  const lane = async () => {
+    for (let job = jobs.pop(); job; job = jobs.pop()) {
+      const [source, object, ...options] = job;
+      await run(compiler, [...common, ...options, `${native}${source}`, '-o', `${objects}${object}`]);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: availableParallelism() }, lane));
+    const link = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared'];
+    await run(compiler, [...link, ...files, '-o', path]);
+  } finally {
+    rmSync(objects, { recursive: true, force: true });
+  }
 };
 
 const withoutAddon = (reason) => {
@@ -56,21 +62,23 @@ const withoutAddon = (reason) => {
   return false;
 };
 
+const build = (compiler) => async (path) => {
+  try {
+    await compile(compiler, path);
+    return true;
+  } catch (error) {
+    const lines = String(error.stderr ?? error.message).split('\n');
+    return withoutAddon(
+      `${compiler} failed: ${lines.find((line) => line.includes('error')) ?? error.message}`,
+    );
+  }
+};
+
 const compiler = findCompiler();
-if (!variants || process.platform === 'win32')
+if (!variants || process.platform === 'win32') {
   withoutAddon(`no native kernels for ${process.platform} ${process.arch}`);
-else if (!compiler) withoutAddon('no C compiler found: set CC, or install gcc or clang, for native speed');
-else {
-  await unlessCurrent('native.stamp', [compiler.version, variants, nodeHeaders], async () => {
-    try {
-      await compile(compiler.name);
-      return true;
-    } catch (error) {
-      const line =
-        String(error.stderr ?? error.message)
-          .split('\n')
-          .find((text) => text.includes('error')) ?? error.message;
-      return withoutAddon(`${compiler.name} failed: ${line}`);
-    }
-  });
+} else if (!compiler) {
+  withoutAddon('no C compiler found: set CC, or install gcc or clang, for native speed');
+} else {
+  await unlessCurrent('lockstep.node', [compiler.version, variants], build(compiler.name));
 }

@@ -1,6 +1,6 @@
 /** Builds dist/lockstep.wasm with the clang that comes as an npm package: no system toolchain is needed. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { dist, flags, kernelFiles, sources, unlessCurrent } from './sources.mjs';
+import { flags, kernelFiles, sources, unlessCurrent } from './sources.mjs';
 
 /** Static data end below this; a default stack lies between it and HEAP_BASE (`src/memory.ts`). */
 const DATA_END = 65536;
@@ -26,7 +26,7 @@ const version = JSON.parse(
   readFileSync(new URL('../node_modules/@yowasp/clang/package.json', import.meta.url), 'utf8'),
 ).version;
 
-await unlessCurrent('wasm.stamp', [version, args], async () => {
+await unlessCurrent('lockstep.wasm', [version, args], async (path) => {
   const { runClang } = await import('@yowasp/clang');
   await runClang(null, {}, { fetchProgress: () => {} }); // loads the compiler without a word
   const { 'lockstep.wasm': wasm } = await runClang(args, sources);
@@ -35,6 +35,6 @@ await unlessCurrent('wasm.stamp', [version, args], async () => {
   const end = instance.exports.__heap_base.value;
   if (end > DATA_END)
     throw new Error(`lockstep.wasm: static data ends at ${end}, expected at most ${DATA_END}`);
-  writeFileSync(`${dist}lockstep.wasm`, wasm);
+  writeFileSync(path, wasm);
   return true;
 });

@@ -1,6 +1,6 @@
 /** What both builds share: the sources, the flags that keep the bits, and a stamp that skips needless work. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const at = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -32,19 +32,19 @@ export const flags = [
   '-fno-delete-null-pointer-checks',
 ];
 
-/** Runs `build` unless `dist/<name>` already records the same inputs. `build` says whether it succeeded. */
+/**
+ * Builds dist/<name> unless it is there and was made of the same inputs. `build(path)` writes the file to `path` and says
+ * whether it succeeded; a rename then puts it in place, so that builds at the same time do not meet half a file.
+ */
 export const unlessCurrent = async (name, inputs, build) => {
-  const stamp = `${dist}${name}`;
+  const [file, stamp] = [`${dist}${name}`, `${dist}${name}.stamp`];
   const hash = createHash('sha256')
     .update(JSON.stringify([sources, flags, inputs]))
     .digest('hex');
-  const previous = (() => {
-    try {
-      return readFileSync(stamp, 'utf8');
-    } catch {
-      return '';
-    }
-  })();
-  if (previous === hash) return;
-  if (await build()) writeFileSync(stamp, hash);
+  if (existsSync(file) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash) return;
+  const fresh = `${file}.${process.pid}`;
+  rmSync(stamp, { force: true });
+  if (!(await build(fresh))) return rmSync(file, { force: true });
+  renameSync(fresh, file);
+  writeFileSync(stamp, hash);
 };
