@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chainCall, floats, region, run, sameBits, twin } from '../test/rig.ts';
 import { type Chain, encodeChain } from './chain.ts';
@@ -135,6 +136,67 @@ describe('in place', () => {
     });
     const negated = each((a) => -a);
     expect(regions.slice(0, 4)).toEqual([negated, negated, [...X], new Array(N).fill(1.5)]);
+  });
+});
+
+describe('any chain', () => {
+  const OPS = ['neg', 'abs', 'add', 'sub', 'mul', 'max'] as const;
+  const apply = (op: (typeof OPS)[number], a: number, b: number): number =>
+    Math.fround({ neg: -a, abs: Math.abs(a), add: a + b, sub: a - b, mul: a * b, max: Math.max(a, b) }[op]);
+  const pick = fc.nat(1000);
+  const parts = fc.record({
+    steps: fc.array(fc.record({ op: fc.constantFrom('constant' as const, ...OPS), a: pick, b: pick }), {
+      maxLength: 20,
+    }),
+    // Where each output lies (0 and 1 are inputs, overwritten in place) and which value it is.
+    outputs: fc.uniqueArray(fc.record({ at: fc.nat(5), value: pick }), {
+      minLength: 1,
+      selector: ({ at }) => at,
+    }),
+  });
+
+  it('gives what its values say, however slots are shared and inputs overwritten', () => {
+    fc.assert(
+      fc.property(parts, ({ steps: drawn, outputs: places }) => {
+        // Inputs: two contiguous, a row that repeats, a scalar. Then the steps, each on values before it.
+        const [rows, columns] = [10, 70];
+        const data = [1, 2, 3, 4, 5, 6].map((seed) => floats(rows * columns, seed));
+        const [row, scalar] = [floats(columns, 7), floats(1, 8)];
+        const inputs = [
+          { address: region(0) },
+          { address: region(1) },
+          { address: region(6), strides: [0, 1] },
+          { address: region(7), scalar: true as const },
+        ];
+        const steps = drawn.map(({ op, a, b }, s) => {
+          const [x, y] = [a % (4 + s), b % (4 + s)];
+          if (op === 'constant') return { op, args: [], imm: a - 500 };
+          return { op, args: op === 'neg' || op === 'abs' ? [x] : [x, y] };
+        });
+        const outputs = places.map(({ at, value }) => ({
+          address: region(at),
+          value: value % (4 + steps.length),
+        }));
+        const asked = chainCall({ dims: [rows, columns], inputs, steps, outputs }, [...data, row, scalar]);
+        const got = availableVariants().map((variant) => run(variant, asked));
+
+        for (let i = 0; i < rows * columns; i++) {
+          const values = [data[0]![i]!, data[1]![i]!, row[i % columns]!, scalar[0]!];
+          for (const step of steps) {
+            const [x = 0, y = 0] = step.args.map((arg) => values[arg]!);
+            values.push(step.op === 'constant' ? step.imm! : apply(step.op, x, y));
+          }
+          for (const { address, value } of outputs) {
+            for (const regions of got) {
+              if (!Object.is((regions[address.region] as Float32Array)[i], values[value])) {
+                throw new Error(`element ${i} of region ${address.region}`);
+              }
+            }
+          }
+        }
+      }),
+      { numRuns: 300, seed: 1 },
+    );
   });
 });
 
