@@ -17,6 +17,7 @@ export {
 export { type DigitsOptions, digits } from './digits.ts';
 export { cacheFolder, type DownloadOptions, type DownloadProgress, download } from './download.ts';
 export { DataError, type DataErrorCode } from './errors.ts';
+export { writeWhole } from './files.ts';
 export { readIdx } from './idx.ts';
 export { fashionMnist, type MnistOptions, mnist } from './mnist.ts';
 export { readNpy, writeNpy } from './npy.ts';

@@ -188,10 +188,10 @@ const isCounts = (value: unknown): value is number[] =>
 
 const isTensorType = (dtype: string): dtype is TensorType => Object.hasOwn(arrays, dtype);
 
-/** A tensor to write: its element type is that of its data (Uint8Array: U8). */
+/** A tensor to write: its element type is that of its data (Uint8Array: U8), which may lie in shared memory. */
 export interface TensorToStore {
   readonly shape: readonly number[];
-  readonly data: TensorData;
+  readonly data: TensorData | Float32Array;
 }
 
 /**
@@ -235,7 +235,7 @@ export function encodeSafetensors(
   return [head, ...pieces];
 }
 
-function typeOf(data: TensorData): TensorType {
+function typeOf(data: TensorToStore['data']): TensorType {
   const types = Object.keys(arrays) as TensorType[];
   return types.find((type) => data instanceof arrays[type])!;
 }

@@ -17,11 +17,16 @@ export {
 export {
   type Batch,
   type Callbacks,
+  type DataOptions,
   type DoneEvent,
   defineTraining,
   type EarlyStopping,
   type EpochEvent,
+  type EvaluateOptions,
+  type EvaluateResult,
+  evaluate,
   type Run,
+  readWeights,
   type StartEvent,
   type StepEvent,
   type TrainingDefinition,
@@ -30,5 +35,6 @@ export {
   type TrainOptions,
   type TrainResult,
   train,
+  version,
   weightsDigest,
 } from '@lockstep/trainer';

@@ -10,14 +10,18 @@ export {
 } from './definition.ts';
 export { weightsDigest } from './digest.ts';
 export { TrainingError } from './errors.ts';
+export { type EvaluateOptions, type EvaluateResult, evaluate, readWeights } from './evaluate.ts';
 export type * from './events.ts';
+export { OUTPUT_FILES, type RunRecord } from './output.ts';
 export { PoolExecutor } from './pool.ts';
 export { type Prepared, prepare } from './prepare.ts';
 export {
   type Run,
+  resolveKernels,
   resolveWorkers,
   startExecutor,
   type TrainOptions,
   type TrainResult,
   train,
 } from './train.ts';
+export { version } from './version.ts';

@@ -1,6 +1,6 @@
 /** train(): from a definition to trained weights. */
 import { setEagerKernels } from '@lockstep/autograd';
-import { availableVariants, type KernelChoice } from '@lockstep/kernels';
+import { type KernelChoice, type KernelVariant, resolveVariant } from '@lockstep/kernels';
 import { ConfigError, type StateEntry, stateOf, summary } from '@lockstep/nn';
 import { cores } from '@lockstep/workers';
 import type { TrainingDefinition } from './definition.ts';
@@ -11,6 +11,7 @@ import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './events.ts
 import type { Executor } from './executor.ts';
 import { scatter } from './flat.ts';
 import { Loop, type LoopOutcome } from './loop.ts';
+import { RunOutput, runRecord } from './output.ts';
 import { PoolExecutor } from './pool.ts';
 import { type Prepared, prepare } from './prepare.ts';
 
@@ -26,6 +27,13 @@ export interface TrainOptions {
   readonly execution?: 'coalesced' | 'separate' | 'eager';
   /** Weights to begin with, by name, instead of random ones. */
   readonly initialWeights?: ReadonlyMap<string, StateEntry>;
+  /** What `data()` of the definition is given as `dir`. Throws ConfigError where it does not take one. */
+  readonly dataDir?: string | undefined;
+  /**
+   * A folder for `weights.safetensors` (names and layouts as PyTorch's), `metrics.jsonl` (all events) and `run.json` (the
+   * definition). Made when the definition, the data and the model have proved right; files appear when the run is done.
+   */
+  readonly out?: string | undefined;
   /** Two steps and one batch of validation, to see whether everything fits together. */
   readonly fastDevRun?: boolean;
   /** Ends the run after the batches under way; its result says `interrupted`. */
@@ -77,12 +85,22 @@ export function resolveWorkers(workers: TrainOptions['workers'] = 'auto'): numbe
 
 const MAX_WORKERS = 1024;
 
+/** The kernels that a choice means on this machine. Throws ConfigError where there are none such. */
+export function resolveKernels(choice: KernelChoice = 'auto'): KernelVariant {
+  try {
+    return resolveVariant(choice);
+  } catch (error) {
+    throw new ConfigError('kernels', error instanceof Error ? error.message : String(error));
+  }
+}
+
 export async function startExecutor<M, F extends string>(
   prepared: Prepared<M, F>,
   options: TrainOptions,
   emit: (event: TrainingEvent) => void = () => {},
 ): Promise<Executor> {
-  const { kernels = 'auto', execution = 'coalesced' } = options;
+  const { execution = 'coalesced' } = options;
+  const kernels = resolveKernels(options.kernels);
   if (execution === 'eager') {
     setEagerKernels(kernels);
     return new EagerExecutor(prepared);
@@ -92,7 +110,7 @@ export async function startExecutor<M, F extends string>(
   return PoolExecutor.start({
     ...prepared,
     workers: resolveWorkers(options.workers),
-    kernels: kernels === 'auto' ? availableVariants()[0]! : kernels,
+    kernels,
     coalesce: execution === 'coalesced',
     onWorkerLost: tell('workerLost'),
     onWorkerReplaced: tell('workerReplaced'),
@@ -106,16 +124,25 @@ async function* runSteps<M, F extends string>(
 ): AsyncGenerator<StepEvent, TrainResult<M>> {
   const began = performance.now();
   let lostWorkers = 0;
-  const emit = (event: TrainingEvent): void => {
-    if (event.type === 'workerLost') lostWorkers++;
+  let steps = 0;
+  let output: RunOutput | undefined;
+  const tell = (event: TrainingEvent): void => {
     const { on = {} } = options;
     (on[event.type] as ((event: TrainingEvent) => void) | undefined)?.(event);
     on.event?.(event);
   };
+  const emit = (event: TrainingEvent): void => {
+    if (event.type === 'workerLost') lostWorkers++;
+    if (event.type === 'step') steps = event.step;
+    output?.event(event);
+    tell(event);
+  };
   resolveWorkers(options.workers);
+  resolveKernels(options.kernels);
   const prepared = await prepare(definition, options);
   const executor = await startExecutor(prepared, options, emit);
   try {
+    if (options.out !== undefined) output = new RunOutput(options.out);
     const loop: Loop<M, F> = new Loop(prepared, executor, {
       emit,
       signal: options.signal,
@@ -124,11 +151,15 @@ async function* runSteps<M, F extends string>(
     emit(startEvent(prepared, executor, loop));
     const outcome = yield* loop.run(oneByOne);
     scatter(prepared.layout, executor.weights());
+    const weights = stateOf(prepared.model);
     const done = doneEvent(prepared, executor, outcome, lostWorkers, performance.now() - began);
-    emit(done);
+    output?.event(done);
+    output?.finish(weights, runRecord(prepared, done, options));
+    tell(done);
     const { type: _, ...result } = done;
-    return { ...result, model: prepared.model, weights: stateOf(prepared.model) };
+    return { ...result, model: prepared.model, weights };
   } finally {
+    output?.abandon(steps);
     await executor.close();
   }
 }

@@ -1,0 +1,80 @@
+/** evaluate(): loss and metrics of trained weights on the validation part. */
+import { DataError, readSafetensors } from '@lockstep/data';
+import { ConfigError, type StateEntry, stateOf } from '@lockstep/nn';
+import type { TrainingDefinition } from './definition.ts';
+import { weightsDigest } from './digest.ts';
+import type { Metrics } from './events.ts';
+import { prepare } from './prepare.ts';
+import { resolveKernels, resolveWorkers, startExecutor, type TrainOptions } from './train.ts';
+
+export interface EvaluateOptions extends Pick<TrainOptions, 'workers' | 'kernels' | 'execution' | 'dataDir'> {
+  /** Weights by name, or the path of a safetensors file with them. */
+  readonly weights: ReadonlyMap<string, StateEntry> | string;
+}
+
+export interface EvaluateResult {
+  readonly name: string;
+  readonly data: string;
+  /** Means over the rows of the validation part. */
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly rows: number;
+  readonly weightsDigest: string;
+  readonly workers: number;
+  readonly kernels: string;
+  readonly seconds: number;
+}
+
+/**
+ * Measures weights on the validation part of the definition's data, as `train` does after an epoch: same bits, whatever
+ * the workers and kernels. Throws ConfigError, DataError or OpError where weights, model and data do not fit.
+ */
+export async function evaluate<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  options: EvaluateOptions,
+): Promise<EvaluateResult> {
+  const began = performance.now();
+  resolveWorkers(options.workers);
+  resolveKernels(options.kernels);
+  const { weights, dataDir } = options;
+  const initialWeights = typeof weights === 'string' ? readWeights(weights) : weights;
+  const prepared = await prepare(definition, { initialWeights, dataDir });
+  const { name, metrics } = prepared.definition;
+  const rows = prepared.data.validation?.length;
+  if (rows === undefined) {
+    throw new ConfigError(
+      'evaluate',
+      `the data set ${prepared.data.name} has no validation part; set validation to a fraction of the rows`,
+    );
+  }
+  const executor = await startExecutor(prepared, options);
+  try {
+    const [loss, ...values] = Array.from(await executor.validate(), (sum) => sum / rows);
+    return {
+      name,
+      data: prepared.data.name,
+      loss: loss!,
+      metrics: Object.fromEntries(Object.keys(metrics).map((metric, i) => [metric, values[i]!])),
+      rows,
+      weightsDigest: weightsDigest(stateOf(prepared.model)),
+      workers: executor.workers,
+      kernels: executor.kernels,
+      seconds: (performance.now() - began) / 1000,
+    };
+  } finally {
+    await executor.close();
+  }
+}
+
+/** Weights from a safetensors file, by name. Throws DataError. */
+export function readWeights(path: string): Map<string, StateEntry> {
+  return new Map(
+    Array.from(readSafetensors(path), ([name, { shape, data, dtype }]) => {
+      if (data instanceof Float32Array) return [name, { shape, data }];
+      throw new DataError(
+        'DATA_FORMAT',
+        `readWeights: ${path}: ${name} is ${dtype}, expected F32; save the weights as float32`,
+      );
+    }),
+  );
+}

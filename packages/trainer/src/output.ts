@@ -1,0 +1,179 @@
+/** What a run leaves in a folder: weights.safetensors, metrics.jsonl and run.json. */
+import { closeSync, mkdirSync, openSync, renameSync, rmdirSync, rmSync, writeSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { contentHash, DataError, writeSafetensors, writeWhole } from '@lockstep/data';
+import type { StateEntry } from '@lockstep/nn';
+import { weightsDigest } from './digest.ts';
+import type { DoneEvent, TrainingEvent } from './events.ts';
+import type { Prepared } from './prepare.ts';
+import { version } from './version.ts';
+
+export const OUTPUT_FILES = {
+  weights: 'weights.safetensors',
+  metrics: 'metrics.jsonl',
+  run: 'run.json',
+  /** The events of a run that failed, or was left. */
+  unfinished: 'unfinished.jsonl',
+} as const;
+
+/** Events are written in pieces of about this many characters, so that short steps do not wait for the disk. */
+const PIECE = 1 << 16;
+
+/**
+ * The folder of one run. Files appear whole or not at all, under their names only when the run is done; files of an
+ * earlier run in the same folder stay until then.
+ */
+export class RunOutput {
+  readonly folder: string;
+  readonly #made: string | undefined;
+  readonly #events: string;
+  #file: number | undefined;
+  #text = '';
+
+  /** Makes the folder. Throws DataError (DATA_UNREADABLE) when nothing can be written there. */
+  constructor(folder: string) {
+    this.folder = resolve(folder);
+    this.#events = join(this.folder, `${OUTPUT_FILES.metrics}.part`);
+    try {
+      this.#made = mkdirSync(this.folder, { recursive: true });
+      this.#file = openSync(this.#events, 'w');
+    } catch (error) {
+      throw cannotWrite(this.folder, error);
+    }
+  }
+
+  /** One more line of metrics.jsonl. */
+  event(event: TrainingEvent): void {
+    this.#text += `${JSON.stringify(event)}\n`;
+    if (this.#text.length >= PIECE) this.#flush();
+  }
+
+  /** Everything under its name. Throws DataError where the disk does not take it. */
+  finish(weights: ReadonlyMap<string, StateEntry>, run: RunRecord): void {
+    const at = (name: string): string => join(this.folder, name);
+    writeSafetensors(at(OUTPUT_FILES.weights), weights, {
+      format: 'pt',
+      lockstep: version,
+      digest: run.result.weightsDigest,
+    });
+    this.#close(OUTPUT_FILES.metrics);
+    rmSync(at(OUTPUT_FILES.unfinished), { force: true });
+    writeWhole('train', at(OUTPUT_FILES.run), [Buffer.from(`${JSON.stringify(run, undefined, 2)}\n`)]);
+  }
+
+  /**
+   * After `finish`, nothing. Before: the events stay (as unfinished.jsonl) where there were steps, else no trace of
+   * the run does.
+   */
+  abandon(steps: number): void {
+    if (this.#file === undefined) return;
+    try {
+      if (steps > 0) {
+        this.#close(OUTPUT_FILES.unfinished);
+        return;
+      }
+      closeSync(this.#file);
+      rmSync(this.#events, { force: true });
+      this.#removeFolders();
+    } catch {
+      // What made the run fail is the better message.
+    }
+  }
+
+  /** The folders that the constructor made, as far as they are still empty. */
+  #removeFolders(): void {
+    if (this.#made === undefined) return;
+    for (let folder = this.folder; folder.length >= this.#made.length; folder = dirname(folder))
+      rmdirSync(folder);
+  }
+
+  #flush(): void {
+    try {
+      const bytes = Buffer.from(this.#text);
+      for (let done = 0; done < bytes.length; ) done += writeSync(this.#file!, bytes, done);
+      this.#text = '';
+    } catch (error) {
+      throw cannotWrite(this.#events, error);
+    }
+  }
+
+  #close(name: string): void {
+    this.#flush();
+    closeSync(this.#file!);
+    this.#file = undefined;
+    renameSync(this.#events, join(this.folder, name));
+  }
+}
+
+function cannotWrite(path: string, error: unknown): DataError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new DataError('DATA_UNREADABLE', `out: cannot write to ${path} (${reason}); give another folder`, {
+    cause: error,
+  });
+}
+
+/** run.json: all that the digest depends on, and what came of it. */
+export interface RunRecord {
+  readonly name: string;
+  readonly versions: { readonly lockstep: string; readonly node: string };
+  /** What the weights are a function of. */
+  readonly definition: {
+    readonly seed: number;
+    readonly batch: number;
+    readonly shards: number;
+    /** null: until `steps`. */
+    readonly epochs: number | null;
+    readonly steps: number | null;
+    readonly accumulate: number;
+    readonly shuffle: boolean;
+    readonly dropLast: boolean;
+    readonly validation: number;
+    readonly earlyStopping: object | null;
+    readonly optimizer: object;
+    readonly arithmetic: 'strict';
+    readonly parameters: Readonly<Record<string, readonly number[]>>;
+    readonly data: { readonly rows: number; readonly validationRows: number; readonly contentHash: string };
+    /** Digest of the weights that it began with, where they were given. */
+    readonly initialWeights: string | null;
+  };
+  readonly data: { readonly name: string; readonly dir: string | null };
+  readonly result: Omit<DoneEvent, 'type'>;
+}
+
+export function runRecord<M, F extends string>(
+  { definition, data, layout }: Prepared<M, F>,
+  { type: _, ...result }: DoneEvent,
+  given: {
+    readonly dataDir?: string | undefined;
+    readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined;
+  },
+): RunRecord {
+  const { name, seed, batch, shards, epochs, accumulate, shuffle, dropLast, validation } = definition;
+  return {
+    name,
+    versions: { lockstep: version, node: process.versions.node },
+    definition: {
+      seed,
+      batch,
+      shards,
+      epochs: epochs === Number.MAX_SAFE_INTEGER ? null : epochs,
+      steps: definition.steps ?? null,
+      accumulate,
+      shuffle,
+      dropLast,
+      validation,
+      earlyStopping: definition.earlyStopping ?? null,
+      optimizer: definition.optimizer.config,
+      arithmetic: 'strict',
+      parameters: Object.fromEntries(layout.entries.map(({ name, parameter }) => [name, parameter.shape])),
+      data: {
+        rows: data.length,
+        validationRows: data.validation?.length ?? 0,
+        contentHash: contentHash(data),
+      },
+      initialWeights: given.initialWeights ? weightsDigest(given.initialWeights) : null,
+    },
+    data: { name: data.name, dir: given.dataDir === undefined ? null : resolve(given.dataDir) },
+    result,
+  };
+}
