@@ -52,6 +52,10 @@ export interface WorkerEvent {
   readonly type: 'workerLost' | 'workerReplaced';
   readonly worker: number;
   readonly step: number;
+  /** Of the step, from 0: forward and backward come first, then sums and updates. */
+  readonly phase: number;
+  /** How the thread ended. */
+  readonly reason: string;
 }
 
 export interface EarlyStopEvent {

@@ -2,7 +2,7 @@
 import { setEagerKernels } from '@lockstep/autograd';
 import { type KernelChoice, type KernelVariant, resolveVariant } from '@lockstep/kernels';
 import { ConfigError, type StateEntry, stateOf, summary } from '@lockstep/nn';
-import { cores } from '@lockstep/workers';
+import { cores, type WorkerLoss } from '@lockstep/workers';
 import type { TrainingDefinition } from './definition.ts';
 import { explainNonFinite } from './diagnosis.ts';
 import { weightsDigest } from './digest.ts';
@@ -105,8 +105,10 @@ export async function startExecutor<M, F extends string>(
     setEagerKernels(kernels);
     return new EagerExecutor(prepared);
   }
-  const tell = (type: 'workerLost' | 'workerReplaced') => (loss: { worker: number; tick: number }) =>
-    emit({ type, worker: loss.worker, step: loss.tick });
+  const tell =
+    (type: 'workerLost' | 'workerReplaced') =>
+    ({ worker, tick, phase, reason }: WorkerLoss) =>
+      emit({ type, worker, step: tick, phase, reason });
   return PoolExecutor.start({
     ...prepared,
     workers: resolveWorkers(options.workers),
