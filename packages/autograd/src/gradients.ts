@@ -11,15 +11,18 @@ export interface GradientOptions {
   readonly seed?: Tensor;
 }
 
+/** One tensor for each of `S`: a tuple for a tuple. */
+type EachOf<S extends readonly Tensor[]> = { -readonly [K in keyof S]: Tensor };
+
 /**
  * Gradients of `output` with respect to each of `sources`: Σ over all paths. A source that the output does not
  * depend on gets zeros. `output` must be a scalar unless a seed is given. Throws OpError.
  */
-export function gradients(
+export function gradients<const S extends readonly Tensor[]>(
   output: Tensor,
-  sources: readonly Tensor[],
+  sources: S,
   options: GradientOptions = {},
-): Tensor[] {
+): EachOf<S> {
   if (!options.seed && output.size !== 1) {
     throw new OpError(
       'gradients',
@@ -29,7 +32,7 @@ export function gradients(
   const mode = options.createGraph ? withGrad : noGrad;
   return mode(() => {
     const found = propagate(output, options.seed ?? fullOf(output, 1), sources);
-    return sources.map((source) => found.get(source) ?? fullOf(source, 0));
+    return sources.map((source) => found.get(source) ?? fullOf(source, 0)) as EachOf<S>;
   });
 }
 
@@ -123,33 +126,31 @@ export const detach = (source: Tensor): Tensor => sameAs(source);
 const alias = (source: Tensor): Tensor =>
   sameAs(source, { origin: { label: 'input', inputs: [source], backward: (g) => g } });
 
-type ScalarFunction = (...inputs: Tensor[]) => Tensor;
-
 /** x ↦ [f(x), ∂f/∂x₁, ∂f/∂x₂, …] of a scalar function; nest it for higher derivatives. */
 export const valueAndGrad =
-  (f: ScalarFunction) =>
-  (...inputs: Tensor[]): [value: Tensor, gradients: Tensor[]] => {
+  <I extends readonly Tensor[]>(f: (...inputs: I) => Tensor) =>
+  (...inputs: I): [value: Tensor, gradients: EachOf<I>] => {
     // An input of an outer grad gets an alias: f may also reach it by other ways, along which nothing is asked here.
     const variables = inputs.map((input) => (input.requiresGrad ? alias(input) : variable(input)));
-    const value = withGrad(() => f(...variables));
-    return [value, gradients(value, variables, { createGraph: context().recording })];
+    const value = withGrad(() => f(...(variables as unknown as I)));
+    return [value, gradients(value, variables, { createGraph: context().recording }) as EachOf<I>];
   };
 
 /** x ↦ ∂f/∂x₁ (an array where f takes several inputs). */
 export const grad =
-  (f: ScalarFunction) =>
-  (...inputs: Tensor[]): Tensor[] =>
+  <I extends readonly Tensor[]>(f: (...inputs: I) => Tensor) =>
+  (...inputs: I): EachOf<I> =>
     valueAndGrad(f)(...inputs)[1];
 
 /**
  * A function with a gradient of your own: `backward(g, inputs, output)` gives one gradient per input (null: none).
  * For what has no useful derivative (sign, rounding) or a better one than its formula's.
  */
-export function customGradient(
-  forward: (...inputs: Tensor[]) => Tensor,
-  backwardRule: (g: Tensor, inputs: readonly Tensor[], output: Tensor) => readonly (Tensor | null)[],
+export function customGradient<I extends readonly Tensor[]>(
+  forward: (...inputs: I) => Tensor,
+  backwardRule: (g: Tensor, inputs: I, output: Tensor) => readonly (Tensor | null)[],
   name = forward.name || 'customGradient',
-): (...inputs: Tensor[]) => Tensor {
+): (...inputs: I) => Tensor {
   return (...inputs) => {
     const result = noGrad(() => forward(...inputs));
     if (!context().recording || !inputs.some((input) => input.requiresGrad)) return result;
