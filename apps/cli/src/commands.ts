@@ -1,0 +1,83 @@
+/** The words that `lockstep` understands. What a command does is loaded when it is called: help must be quick. */
+import { Command, Option } from 'commander';
+import { wholeNumber, workerCount } from './options.ts';
+import { readVersion } from './version.ts';
+
+const KERNELS = ['auto', 'native', 'wasm', 'native-avx512', 'native-avx2', 'native-sse', 'native-neon'];
+
+/** How to run: changes speed, never a bit of the result. */
+const machineOptions = () => [
+  new Option('--workers <n>', 'threads: a number, or auto for one per core')
+    .argParser(workerCount)
+    .default('auto'),
+  new Option('--kernels <kind>', 'auto: the fastest here; native; wasm; or one variant by its name')
+    .choices(KERNELS)
+    .default('auto'),
+];
+
+/** What to run: part of the definition, instead of the config's own. */
+const definitionOptions = () => [
+  new Option('--batch <n>', 'rows of a step').argParser(wholeNumber(1)),
+  new Option('--shards <n>', 'virtual parts of a batch').argParser(wholeNumber(1)),
+  new Option('--seed <n>', 'of weights, order of data and dropout').argParser(wholeNumber(0)),
+];
+
+const dataOption = () =>
+  new Option('--data <dir>', 'folder with data: MNIST files, or what the config makes of it');
+
+const outputOptions = () => [
+  new Option('--json', 'one JSON object per line on stdout, and nothing else'),
+  new Option('--quiet', 'the result alone'),
+];
+
+/** The whole command line; `exit` gets the exit code of the command that ran. Throws CommanderError. */
+export function commandLine(exit: (code: number) => void): Command {
+  const program = new Command('lockstep')
+    .description('Trains neural networks on every core: the same bits, whatever the number of workers.')
+    .version(readVersion(), '--version')
+    .helpOption('-h, --help', 'this text')
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+  const command = (usage: string, description: string, options: readonly Option[]): Command => {
+    const made = program.command(usage).description(description).allowExcessArguments(false);
+    for (const option of options) made.addOption(option);
+    return made;
+  };
+
+  command('train [config]', 'Train; without a config (and no lockstep.config.ts here) the embedded digits.', [
+    ...machineOptions(),
+    new Option('--epochs <n>', 'passes over the training data').argParser(wholeNumber(1)),
+    new Option('--steps <n>', 'stop after so many steps (the config’s epochs do not count then)').argParser(
+      wholeNumber(1),
+    ),
+    ...definitionOptions(),
+    dataOption(),
+    new Option('--out <dir>', 'write weights.safetensors, metrics.jsonl and run.json there'),
+    new Option('--fast-dev-run', 'two steps and one batch of validation, to see that all fits together'),
+    ...outputOptions(),
+  ]).action(async (config: string | undefined, flags) => {
+    const { trainCommand } = await import('./train.ts');
+    exit(await trainCommand(config, flags));
+  });
+
+  command('eval [config]', 'Measure trained weights on the validation data.', [
+    new Option('--run <dir>', 'the folder that `train --out` wrote').conflicts('weights'),
+    new Option('--weights <file>', 'a safetensors file'),
+    ...machineOptions(),
+    ...definitionOptions(),
+    dataOption(),
+    ...outputOptions(),
+  ]).action(async (config: string | undefined, flags) => {
+    const { evalCommand } = await import('./eval.ts');
+    exit(await evalCommand(config, flags));
+  });
+
+  command('doctor', 'Show what this machine offers: cores, kernels and their speed, memory, versions.', [
+    new Option('--json', 'one JSON object'),
+  ]).action(async (flags) => {
+    const { doctorCommand } = await import('./doctor.ts');
+    exit(await doctorCommand(flags));
+  });
+  return program;
+}

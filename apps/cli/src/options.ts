@@ -1,0 +1,18 @@
+/** Values of options. Commander puts the option's name before each message. */
+import { InvalidArgumentError } from 'commander';
+
+/** A parser of whole numbers from `min` on. Throws InvalidArgumentError. */
+export const wholeNumber =
+  (min: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (/^[+-]?\d+$/.test(text) && Number.isSafeInteger(value) && value >= min) return value;
+    throw new InvalidArgumentError(`Expected a whole number of at least ${min}.`);
+  };
+
+export const workerCount = (text: string): number | 'auto' => {
+  if (text === 'auto') return 'auto';
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= 1 && value <= 1024) return value;
+  throw new InvalidArgumentError('Expected auto (one per core) or a whole number from 1 to 1024.');
+};

@@ -1,0 +1,150 @@
+/** A run for people: what is trained, a line of progress, a line per epoch, the result. */
+import type { DoneEvent, EpochEvent, StartEvent, StepEvent, TrainingEvent } from 'lockstep';
+import pc from 'picocolors';
+import { ProgressLine } from './progress.ts';
+import type { Reporter } from './reporter.ts';
+import { duration, fit, number, plural, table, thousands } from './text.ts';
+
+/** Layers that the summary shows of a deep model. */
+const MOST_LAYERS = 40;
+const BAR = { least: 6, most: 24 };
+
+export class HumanReporter implements Reporter {
+  readonly #line: ProgressLine;
+  readonly #quiet: boolean;
+  readonly #source: string;
+  #start: StartEvent | undefined;
+  #columns: readonly string[] | undefined;
+
+  constructor(stream: NodeJS.WriteStream, options: { readonly source: string; readonly quiet: boolean }) {
+    this.#line = new ProgressLine(stream);
+    this.#quiet = options.quiet;
+    this.#source = options.source;
+  }
+
+  event(event: TrainingEvent): void {
+    switch (event.type) {
+      case 'start':
+        this.#start = event;
+        this.#print(...header(event, this.#source), '', ...modelTable(event), '');
+        break;
+      case 'step':
+        if (!this.#quiet) this.#line.draw(() => progress(event, this.#start!, this.#line.width));
+        break;
+      case 'epoch':
+        this.#epoch(event);
+        break;
+      case 'earlyStop':
+        this.#print(
+          `no better ${event.metric} since epoch ${event.bestEpoch} (${number(event.value)}): its weights are kept`,
+        );
+        break;
+      case 'workerLost':
+        this.#print(pc.yellow(`worker ${event.worker} died; its shards are run again`));
+        break;
+      case 'workerReplaced':
+        break;
+      case 'done':
+        this.#line.print(...(this.#quiet ? [] : ['']), ...result(event));
+    }
+  }
+
+  interrupted(): void {
+    this.#print('interrupted: finishing the steps under way (once more: stop at once)');
+  }
+
+  end(): void {
+    this.#line.clear();
+  }
+
+  #print(...lines: readonly string[]): void {
+    if (!this.#quiet) this.#line.print(...lines);
+  }
+
+  #epoch(event: EpochEvent): void {
+    const values: [string, string][] = [
+      ['epoch', `${event.epoch}/${this.#start?.epochs}`],
+      ['loss', number(event.loss)],
+      ...Object.entries(event.metrics).map(([name, value]): [string, string] => [name, number(value)]),
+    ];
+    if (event.validation) {
+      const { loss, metrics } = event.validation;
+      values.push(['val loss', number(loss)]);
+      for (const [name, value] of Object.entries(metrics)) values.push([`val ${name}`, number(value)]);
+    }
+    values.push(['seconds', event.seconds.toFixed(2)]);
+    const line = (cells: readonly string[]): string =>
+      cells.map((cell, i) => cell.padStart(Math.max(values[i]![0].length, 8))).join('  ');
+    if (!this.#columns) {
+      this.#columns = values.map(([name]) => name);
+      this.#print(pc.dim(line(this.#columns)));
+    }
+    this.#print(line(values.map(([, value]) => value)) + (event.best ? '  best' : ''));
+  }
+}
+
+function header(event: StartEvent, source: string): string[] {
+  const { name, data, trainRows, validationRows, workers, kernels, batch, shards, seed } = event;
+  const held = validationRows > 0 ? `, ${thousands(validationRows)} for validation` : '';
+  return [
+    `${pc.bold(`lockstep: ${name}`)} (${source})`,
+    `data ${data}: ${thousands(trainRows)} rows${held}`,
+    `${plural(workers, 'worker')}, kernels ${kernels}; batch ${batch} in ${plural(shards, 'shard')}, seed ${seed}`,
+  ];
+}
+
+function modelTable({ model, parameters }: StartEvent): string[] {
+  const shown = model.length > MOST_LAYERS ? model.slice(0, MOST_LAYERS - 1) : model;
+  const rest = model.slice(shown.length);
+  const rows = [
+    ['name', 'kind', 'shape', 'parameters'],
+    ...shown.map((row) => [row.name, row.kind, row.shape, row.parameters ? thousands(row.parameters) : '']),
+    ...(rest.length > 0 ? [['…', `${rest.length} more`, '', thousands(sum(rest))]] : []),
+    ['', 'total', '', thousands(parameters)],
+  ];
+  const [head = '', ...lines] = table(rows, [3]);
+  return [pc.dim(head), ...lines];
+}
+
+const sum = (rows: StartEvent['model']): number => rows.reduce((total, row) => total + row.parameters, 0);
+
+/** Fits the width: the bar takes what is left, and the last metrics go where nothing is. */
+export function progress(event: StepEvent, start: StartEvent, width: number): string {
+  const { step, epoch, loss, metrics, samplesPerSecond } = event;
+  const { totalSteps, epochs, batch } = start;
+  const left = samplesPerSecond > 0 ? ((totalSteps - step) * batch) / samplesPerSecond : Number.NaN;
+  const tail = `${thousands(samplesPerSecond)}/s  ETA ${duration(left)}`;
+  const parts = [`epoch ${epoch}/${epochs}`, `step ${step}/${totalSteps}`, `loss ${number(loss)}`];
+  for (const [name, value] of Object.entries(metrics)) {
+    const part = `${name} ${number(value)}`;
+    if ([...parts, part, tail].join('  ').length <= width) parts.push(part);
+  }
+  const text = [...parts, tail].join('  ');
+  const room = Math.min(BAR.most, width - text.length - 2);
+  if (room < BAR.least) return fit(text, width);
+  const filled = Math.round((room * step) / totalSteps);
+  return `${pc.green('━'.repeat(filled))}${pc.dim('━'.repeat(room - filled))}  ${text}`;
+}
+
+function result(event: DoneEvent): string[] {
+  const { loss, metrics, validation, step, epoch, samplesPerSecond, seconds } = event;
+  const list = (values: Readonly<Record<string, number>>): string =>
+    Object.entries(values)
+      .map(([name, value]) => `${name} ${number(value)}`)
+      .join(', ');
+  const rows = [
+    ['training', list({ loss, ...metrics })],
+    ...(validation ? [['validation', list({ loss: validation.loss, ...validation.metrics })]] : []),
+    ['steps', `${thousands(step)} in ${plural(epoch, 'epoch')}${event.interrupted ? ', interrupted' : ''}`],
+    ['speed', `${thousands(samplesPerSecond)} samples/s, ${seconds.toFixed(2)} s in all`],
+    [
+      'machine',
+      `${plural(event.workers, 'worker')}, kernels ${event.kernels}, ${plural(event.shards, 'shard')}`,
+    ],
+    ...(event.lostWorkers > 0 ? [['replaced', plural(event.lostWorkers, 'worker')]] : []),
+    ['digest', event.weightsDigest],
+  ];
+  return table(rows, [], Number.POSITIVE_INFINITY).map((line) =>
+    line.replace(/^\S+/, (name) => pc.bold(name)),
+  );
+}

@@ -1,0 +1,53 @@
+/** Numbers and tables for people. */
+
+/** 1234567 → 1,234,567. */
+export const thousands = (value: number): string =>
+  Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ',');
+
+/** Four significant digits: losses and metrics. */
+export const number = (value: number): string =>
+  value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(2) : value.toPrecision(4);
+
+/** 7 s, 1 min 05 s, 2 h 07 min. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '?';
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (value: number): string => String(value).padStart(2, '0');
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+}
+
+export const plural = (count: number, noun: string): string =>
+  `${thousands(count)} ${noun}${count === 1 ? '' : 's'}`;
+
+/** Cut to a width, with a sign that it was. */
+export const fit = (text: string, width: number): string =>
+  text.length <= width ? text : width < 1 ? '' : `${text.slice(0, width - 1)}…`;
+
+const GAP = '  ';
+
+/**
+ * Rows of cells as aligned lines of at most `width` characters: the widest column is cut where they would be longer.
+ * `right`: columns that are numbers.
+ */
+export function table(rows: readonly (readonly string[])[], right: readonly number[], width = 80): string[] {
+  const count = Math.max(0, ...rows.map((row) => row.length));
+  const widths = Array.from({ length: count }, (_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  const excess = widths.reduce((sum, each) => sum + each, GAP.length * (count - 1)) - width;
+  if (excess > 0) {
+    const widest = widths.indexOf(Math.max(...widths));
+    widths[widest] = Math.max(8, widths[widest]! - excess);
+  }
+  return rows.map((row) =>
+    widths
+      .map((cellWidth, i) => {
+        const cell = fit(row[i] ?? '', cellWidth);
+        return right.includes(i) ? cell.padStart(cellWidth) : cell.padEnd(cellWidth);
+      })
+      .join(GAP)
+      .trimEnd(),
+  );
+}
