@@ -42,7 +42,7 @@ export function look(model: Network, x: Vector, t: Vector): Activations & { delt
   const [output, hidden] = gradients(error, [z, a]);
   return {
     ...{ a: vector(a), h: vector(h), z: vector(z), o: vector(o), error: error.item() },
-    deltas: { output: vector(output!), hidden: vector(hidden!) },
+    deltas: { output: vector(output), hidden: vector(hidden) },
   };
 }
 
@@ -52,7 +52,7 @@ export function meanGradient(model: Network, inputs: Matrix, targets: Matrix) {
   const error = errorOf(o, tensor(targets));
   const { hidden, output } = model;
   const [W, b, V, c] = gradients(error, [hidden.weight, hidden.bias!, output.weight, output.bias!]);
-  return { error: error.item(), gradient: { W: matrix(W!), b: vector(b!), V: matrix(V!), c: vector(c!) } };
+  return { error: error.item(), gradient: { W: matrix(W), b: vector(b), V: matrix(V), c: vector(c) } };
 }
 
 /** The training as Lockstep runs it: traced once, compiled, all patterns in each step. */
