@@ -182,7 +182,7 @@ static const float *gather(const Chain *chain, const float *source, const uint32
   const size_t distinct = ls_min(n, period_of(dims, strides, chain->rank));
   for (size_t done = 0; done < distinct;) {
     run = ls_min(run, distinct - done);
-    if (strides[last] == 1) copy(tile + done, p, run);
+    if (strides[last] == 1 && run >= 16) copy(tile + done, p, run);
     else copy_run(tile + done, p, strides[last], run);
     done += run;
     p -= index[last] * strides[last];
@@ -305,7 +305,9 @@ static size_t resume(const Ctx *ctx, const Chain *chain, Journal *journal, uint3
     journal_set(&journal->tick, tick);
     return 0;
   }
+  const size_t tiles = (chain->total + LS_TILE - 1) / LS_TILE;
   size_t tile = journal->progress / 2;
+  if (tile >= tiles) return tiles; /* done, or a journal that is none: it is memory, and memory is not validated */
   if (journal->progress & 1) {
     const size_t start = tile * LS_TILE;
     copy_outputs(ctx, chain, start, ls_min(LS_TILE, chain->total - start));

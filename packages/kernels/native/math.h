@@ -3,6 +3,9 @@
  * all floats (subnormals, infinities and NaN included), and has the same bits on every target and for every LS_W:
  * only + − × ÷ in f32 and f64 (both IEEE everywhere) and integer operations, in a fixed order.
  *
+ * Measured over every 11th float (distance to the exact result): exp, log, log1p 1 ulp; erf 1.2; tanh 1.4; expm1 1.6;
+ * sigmoid 2.4 (rounded: 2); sin, cos, pow 0.51.
+ *
  * Special values follow C and PyTorch. Branches are blends: both sides are computed, so a side that is not taken may
  * hold infinities or NaN, but never a conversion from float to integer that is out of range.
  *

@@ -18,8 +18,8 @@
 
 /** The high halves of the 64-bit products of two u32. */
 LS_INLINE vu multiply_high(vu a, uint32_t factor) {
-  const vu b = (vu){0} + factor;
 #if defined(MULTIPLY_EVEN)
+  const vu b = (vu){0} + factor;
   const vul even = MULTIPLY_EVEN(a, b), odd = MULTIPLY_EVEN((vul)a >> 32, b);
   return (vu)(even >> 32 | (odd & 0xffffffff00000000u));
 #else
