@@ -1,5 +1,7 @@
-/** Writes houses.csv anew: `npm run example regression/make`. */
+/** Writes houses.csv anew: `npm run example regression/make`; with `-- --rows N --seed N` another table. */
 import { writeFileSync } from 'node:fs';
+import { readOptions } from '../options.ts';
 import { houses } from './houses.ts';
 
-writeFileSync(new URL('houses.csv', import.meta.url), houses(1000, 2026));
+const { rows, seed, out } = readOptions({ rows: 1000, seed: 2026, out: '' });
+writeFileSync(out || new URL('houses.csv', import.meta.url), houses(rows, seed));

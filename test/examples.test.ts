@@ -1,0 +1,103 @@
+/** The examples as a reader runs them: each in a process of its own, in a short form, with the numbers that it promises. */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+
+const folder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'apps/examples');
+const run = promisify(execFile);
+
+/** What an example prints; throws with its output when it fails. */
+async function example(...words: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, [join(folder, 'run.mjs'), ...words], { timeout: 60_000 });
+  return stdout;
+}
+
+/** The numbers of the line that begins with `label`. */
+function numbersOf(output: string, label: string): number[] {
+  const line = output.split('\n').find((line) => line.trim().startsWith(label));
+  if (line === undefined) throw new Error(`no line "${label}" in:\n${output}`);
+  const rest = line.slice(line.indexOf(label) + label.length).replaceAll(',', '');
+  return (rest.match(/-?\d+(\.\d+)?(e[+-]?\d+)?/g) ?? []).map(Number);
+}
+
+describe('backprop', () => {
+  test.each([
+    ['xor', [], 4],
+    ['xor', ['--hidden', '4', '--seed', '7'], 4],
+    ['encoder', ['--epochs', '1000'], 8],
+  ] as const)('%s %j: by hand is autograd, and it is learned', async (task, options, patterns) => {
+    const output = await example('backprop', '--task', task, '--show', '8', ...options);
+    expect(numbersOf(output, 'largest difference between by hand and autograd:')[0]).toBeLessThan(1e-6);
+    const [byHand, trained] = numbersOf(output, 'epoch 1000');
+    expect(trained).toBeCloseTo(byHand!, 4);
+    expect(numbersOf(output, 'learned')).toEqual([patterns, patterns]);
+  });
+
+  test('one hidden unit is too few for XOR', async () => {
+    const [learned] = numbersOf(await example('backprop', '--hidden', '1'), 'learned');
+    expect(learned).toBeLessThan(4);
+  });
+
+  test.each([
+    [['--hiden', '4'], /Unknown option '--hiden'.*--hidden/s],
+    [['--lr', 'fast'], /--lr: got fast, expected a number/],
+    [['--task', 'and'], /--task: got and, expected xor, parity, encoder/],
+    [['--hidden', '1.5'], /nn.linear: got outFeatures = 1.5, expected an integer/],
+  ])('%j is refused with one message', async (options, message) => {
+    const failure = await example('backprop', ...options).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 2, stderr: expect.stringMatching(message) });
+    expect((failure as { stderr: string }).stderr).not.toMatch(/\n {4}at /);
+  });
+});
+
+describe('regression', () => {
+  test('a hidden layer beats a line, which beats the mean', async () => {
+    const output = await example('regression');
+    const share = (label: string): number => numbersOf(output, label)[1]!;
+    expect(share('the mean price')).toBe(1);
+    expect(share('a line')).toBeLessThan(0.4);
+    expect(share('a hidden layer of 32')).toBeLessThan(0.12);
+  });
+
+  test('its table is what its generator writes', async () => {
+    const temporary = mkdtempSync(join(tmpdir(), 'lockstep-'));
+    try {
+      await example('regression/make', '--out', join(temporary, 'houses.csv'));
+      const [made, kept] = [temporary, join(folder, 'regression')].map((place) =>
+        readFileSync(join(place, 'houses.csv'), 'utf8'),
+      );
+      expect(made).toBe(kept);
+    } finally {
+      rmSync(temporary, { recursive: true });
+    }
+  });
+});
+
+test('digits: one digest', async () => {
+  const output = await example('digits', '--epochs', '1');
+  expect(new Set(output.match(/[0-9a-f]{16}…/g)).size).toBe(1);
+  expect(output).toContain('one digest: the same bits');
+});
+
+test('custom-gradient: straight through learns what sign cannot; a clipped gradient is that of Huber', async () => {
+  const output = await example('custom-gradient', '--epochs', '2');
+  const [frozen, low] = numbersOf(output, 'sign   ');
+  const [moved, high] = numbersOf(output, 'straightThroughSign   ');
+  expect(frozen).toBe(0);
+  expect(moved).toBeGreaterThan(0.1);
+  expect(high).toBeGreaterThan(low! + 20);
+  expect(numbersOf(output, 'the same, gradient clipped')).toEqual(numbersOf(output, '2 · Huber'));
+  expect(numbersOf(output, 'the same, gradient clipped')[0]).toBeCloseTo(2, 0);
+  expect(numbersOf(output, 'mean squared error')[0]).toBeGreaterThan(3);
+});
+
+test('an unknown example is refused with the names of all', async () => {
+  await expect(example('nothing')).rejects.toMatchObject({
+    code: 2,
+    stderr: 'example: got nothing, expected one of: backprop, custom-gradient, digits, regression\n',
+  });
+});
