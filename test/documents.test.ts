@@ -1,7 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const pages = ['.', 'bench', ...readdirSync(join(root, 'packages')).map((name) => join('packages', name))]
@@ -40,4 +42,39 @@ test('the command npm runs for a script exists', () => {
   );
   expect(files.length).toBeGreaterThan(0);
   expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([]);
+});
+
+describe('the readme', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const lockstep = (...words: string[]) =>
+    spawnSync(process.execPath, [join(root, 'apps/cli/dist/main.js'), ...words], { encoding: 'utf8' });
+
+  test('shows a config that runs', () => {
+    const config = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
+    const folder = mkdtempSync(join(tmpdir(), 'lockstep-readme-'));
+    try {
+      const path = join(folder, 'lockstep.config.ts');
+      writeFileSync(path, config);
+      const { status, stdout, stderr } = lockstep('train', path, '--steps', '2', '--json');
+      expect(stderr).toBe('');
+      expect(status).toBe(0);
+      const done: unknown = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '');
+      expect(done).toMatchObject({ type: 'done', step: 2, exact: true });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('names the commands and options that there are', () => {
+    const rows = [...readme.matchAll(/^\| (`.*?) \|/gm)].map(([, cell = '']) => cell);
+    const commands = rows.flatMap((cell) => [...cell.matchAll(/`lockstep (\w+)/g)].map(([, name]) => name));
+    const options = rows.flatMap((cell) => cell.match(/--[a-z-]+/g) ?? []);
+    const help = lockstep('--help').stdout;
+    const trainHelp = lockstep('train', '--help').stdout;
+    expect(commands).toEqual(['train', 'eval', 'doctor']);
+    expect(commands.filter((name) => !help.includes(`  ${name} `))).toEqual([]);
+    expect(options.sort()).toEqual(
+      [...new Set(trainHelp.match(/^ +--[a-z-]+/gm)?.map((text) => text.trim()))].sort(),
+    );
+  });
 });
