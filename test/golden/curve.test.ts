@@ -2,7 +2,13 @@
 import { gradients, type Tensor, tensor } from '@lockstep/autograd';
 import { type Dataset, rowSize } from '@lockstep/data';
 import { namedParameters } from '@lockstep/nn';
-import { type Batch, resolveDefinition, type TrainingDefinition } from '@lockstep/trainer';
+import {
+  type Batch,
+  resolveDefinition,
+  type TrainingDefinition,
+  type TrainOptions,
+  train,
+} from '@lockstep/trainer';
 import { describe, expect, it } from 'vitest';
 import { recipes, STEPS } from './recipe.ts';
 
@@ -11,7 +17,7 @@ const TOLERANCE = 1e-4;
 /** Trains op by op on whole batches: no trainer, no shards, no graph. */
 async function byHand(definition: TrainingDefinition): Promise<number[]> {
   const { batch, loss, optimizer } = resolveDefinition(definition);
-  const data = await definition.data();
+  const data = await definition.data({});
   const model = definition.model();
   const parameters = [...namedParameters(model).values()];
   const states = parameters.map(({ shape }) => ({
@@ -55,6 +61,13 @@ function rowsOf(data: Dataset, start: number, rows: number): Batch<string> {
   return Object.fromEntries(fields);
 }
 
+/** Trains as a user does. */
+async function byTrainer(definition: TrainingDefinition, options: TrainOptions): Promise<number[]> {
+  const losses: number[] = [];
+  await train(definition, { ...options, on: { step: ({ loss }) => losses.push(loss) } });
+  return losses;
+}
+
 /** The step that is farthest from PyTorch, relative to its loss. */
 function worst(losses: readonly number[], expected: readonly number[]) {
   const errors = expected.map((loss, step) => Math.abs(losses[step]! - loss) / loss);
@@ -65,6 +78,15 @@ function worst(losses: readonly number[], expected: readonly number[]) {
 describe.each(recipes)('the loss curve of PyTorch: $name', ({ definition, expected }) => {
   it('op by op', async () => {
     const losses = await byHand(definition);
+    expect(losses).toHaveLength(expected.length);
+    expect(worst(losses, expected).error).toBeLessThan(TOLERANCE);
+  });
+
+  it.each([
+    { workers: 1, kernels: 'wasm' },
+    { workers: 2, kernels: 'auto' },
+  ] as const)('on $workers workers, kernels $kernels', async (options) => {
+    const losses = await byTrainer(definition, options);
     expect(losses).toHaveLength(expected.length);
     expect(worst(losses, expected).error).toBeLessThan(TOLERANCE);
   });
