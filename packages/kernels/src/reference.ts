@@ -21,6 +21,7 @@ export function runReference(
 ): void {
   const machine = new Machine(regions, precision);
   for (const start of program.starts) {
+    if (machine.halted) return;
     const words = program.code.subarray(start, start + program.code[start + 1]!);
     if (words[0] === ELEMENTWISE) elementwise(machine, words);
     else runInstruction(machine, words);

@@ -1,6 +1,7 @@
 /** The naive twins of all instructions but the elementwise chain. */
 import {
   type Fields,
+  guardKinds,
   type InstructionName,
   type InstructionValues,
   instructions,
@@ -134,7 +135,17 @@ const kernels: Kernels = {
     });
   },
   // The reference runs single steps that may give what they like.
-  guard: () => {},
+  guard: (machine, v) => {
+    const [halt, values] = [machine.at(v.halt), machine.at(v.values)];
+    const tick = machine.at(v.tick)[0]!;
+    const finite = v.kind === guardKinds.finite;
+    forEach([v.count], ([i]) => {
+      const value = values[i * v.stride]!;
+      const bad = finite ? !Number.isFinite(value) : value !== 0;
+      if (bad && halt[0] === 0) halt[0] = finite ? tick : tick - 1;
+    });
+    machine.halted = halt[0] !== 0;
+  },
 };
 
 /** Calls `body` for every index within `sizes`, the last one fastest. */

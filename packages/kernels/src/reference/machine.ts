@@ -9,6 +9,8 @@ export type ReferencePrecision = 'float32' | 'float64';
 
 /** The regions of a running program, and its arithmetic. */
 export class Machine {
+  /** Set by a guard: the program ends. */
+  halted = false;
   readonly round: (x: number) => number;
   readonly #regions: readonly Float64Array[];
 
