@@ -28,7 +28,7 @@ export class WorkerError extends Error {
 export interface CrewOptions {
   readonly control: Control;
   readonly workers: number;
-  /** The built `worker.js`. */
+  /** The built `entry.cjs`. */
   readonly file: URL;
   readonly task: (worker: number) => WorkerTask;
   /** Tick at a worker's position. */
@@ -42,9 +42,11 @@ export interface CrewOptions {
   readonly onFailed: (error: WorkerError) => void;
 }
 
+/** Reason of a loss that somebody asked for. */
+const DRILL = 'terminated';
 /** A terminated thread must be gone within this time (ms); native code ends with its call. */
 const EXIT_LIMIT = 60_000;
-/** So many losses of one worker at one position, and it is not bad luck. */
+/** So many losses of one worker at one position, drills apart, and it is not bad luck. */
 const MAX_LOSSES = 5;
 
 interface Place {
@@ -100,7 +102,7 @@ export class Crew {
   }
 
   /** Ends a worker's thread wherever it stands; settles when it is gone. It is replaced. */
-  async terminate(worker: number, verdict = 'terminated'): Promise<void> {
+  async terminate(worker: number, verdict = DRILL): Promise<void> {
     const place = this.#places[worker]!;
     const id = this.#options.control.thread(worker);
     const thread = this.#piscina.threads.find(({ threadId }) => threadId === id);
@@ -184,7 +186,8 @@ export class Crew {
   #count(worker: number, reason: string): WorkerLoss {
     const place = this.#places[worker]!;
     const sequence = this.#options.control.position(worker);
-    place.lossesHere = place.lostAt === sequence ? place.lossesHere + 1 : 1;
+    if (place.lostAt !== sequence) place.lossesHere = 0;
+    if (reason !== DRILL) place.lossesHere++;
     place.lostAt = sequence;
     return { worker, tick: this.#options.tickOf(sequence), phase: phaseOf(sequence), reason };
   }

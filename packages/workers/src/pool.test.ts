@@ -148,6 +148,20 @@ describe('deaths', () => {
     },
   );
 
+  test('threads may be killed while they come up, as often as you like', async () => {
+    const next = random(4);
+    const { options, write, state } = prepare(2, 640);
+    const pool = makePool({ ...options, kernels: 'wasm' });
+    const started = pool.start();
+    for (let kill = 0; kill < 30; kill++) {
+      await new Promise((resolve) => setTimeout(resolve, next() * 40));
+      await pool.terminate(kill % 2);
+    }
+    await started;
+    await train(pool, write, 1, 20);
+    expect(state().equals(serial(640, 20, 'wasm').state)).toBe(true);
+  });
+
   /** A training whose worker 1 runs into a fault in each phase, `times` times. */
   const withFault = (kind: keyof typeof FAULTS, times: number, more: Partial<PoolOptions> = {}) => {
     const heap = new SharedHeap();

@@ -340,7 +340,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
 /** The worker runs as JavaScript: from a source tree (tests) it is the built one. */
 const WORKER_FILE = new URL(
-  import.meta.url.endsWith('.ts') ? '../dist/worker.js' : './worker.js',
+  import.meta.url.endsWith('.ts') ? '../dist/entry.cjs' : './entry.cjs',
   import.meta.url,
 );
 
