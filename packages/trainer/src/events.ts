@@ -73,6 +73,7 @@ export interface DoneEvent {
   readonly epoch: number;
   readonly loss: number;
   readonly metrics: Metrics;
+  /** Of the weights that are kept: the best ones with early stopping. */
   readonly validation?: { readonly loss: number; readonly metrics: Metrics };
   readonly samplesPerSecond: number;
   readonly seconds: number;

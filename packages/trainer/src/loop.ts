@@ -85,12 +85,15 @@ export class Loop<M, F extends string> {
     const { signal, emit } = this.#options;
     const stopped = (): boolean => signal?.aborted ?? false;
     let last: EpochEvent | undefined;
+    /** Of the weights that are kept in the end. */
+    let validation: EpochEvent['validation'];
     let step = 0;
     let epoch = 0;
     for (; step < this.totalSteps && !stopped(); epoch++) {
       const result = yield* this.#epoch(epoch, step, oneByOne);
       step = result.step;
       last = await this.#endOfEpoch(epoch, step, result);
+      if (last.best ?? true) validation = last.validation;
       emit(last);
       if (this.#shouldStop(last)) break;
     }
@@ -100,7 +103,7 @@ export class Loop<M, F extends string> {
       epoch: last?.epoch ?? 0,
       loss: last?.loss ?? Number.NaN,
       metrics: last?.metrics ?? {},
-      ...(last?.validation && { validation: last.validation }),
+      ...(validation && { validation }),
       samplesPerSecond: this.#samplesPerSecond,
       interrupted: stopped(),
     };
