@@ -1,7 +1,7 @@
 /** Finds and loads what to train. */
 import { existsSync, statSync } from 'node:fs';
 import { register } from 'node:module';
-import { extname, resolve } from 'node:path';
+import { extname, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { TrainingDefinition } from 'lockstep';
 import { defaultDefinition } from './defaults.ts';
@@ -101,7 +101,13 @@ const loadTypeScript: Load = async (path) => {
 
 const loadJavaScript: Load = async (path) => {
   register('./resolve.js', import.meta.url, { data: { lockstep: entry } });
-  return import(pathToFileURL(path).href);
+  try {
+    return await import(pathToFileURL(path).href);
+  } catch (error) {
+    // Node tells nobody where, but the other loader's parser stops at the same place and does.
+    if (error instanceof SyntaxError) await loadTypeScript(path);
+    throw error;
+  }
 };
 
 const loaders: Readonly<Record<string, Load>> = {
@@ -115,33 +121,46 @@ const loaders: Readonly<Record<string, Load>> = {
 function describeLoadError(file: string, path: string, error: unknown): unknown {
   if (!(error instanceof Error)) return new ConfigFileError(`config: ${file} threw ${String(error)}`);
   if (isOurs(error)) return error;
-  const place = placeIn(path, error) ?? file;
-  return new ConfigFileError(`config: ${place}: ${error.message.split('\n')[0]}`, { cause: error });
-}
-
-/** `path:line` of the first mention of a config file in an error's stack or message. */
-export function placeIn(path: string, error: Error): string | undefined {
-  const text = `${error.message}\n${error.stack ?? ''}`;
-  for (const name of [path, pathToFileURL(path).href]) {
-    const at = text.indexOf(`${name}:`);
-    if (at < 0) continue;
-    const [line] = text.slice(at + name.length + 1).match(/^\d+(:\d+)?/) ?? [];
-    if (line !== undefined) return `${path}:${line}`;
-  }
-  return undefined;
+  return new ConfigFileError(`config: ${placeOf(path, error) ?? file}: ${plainMessage(error)}`, {
+    cause: error,
+  });
 }
 
 /**
  * An error that the config's own code threw while it ran becomes a message with its place; others stay as they are.
- * Node's own frames are skipped: a file that the config reads and is not there is the config's error, too.
+ * Frames of Node and of built-in functions are skipped: a file that the config reads and is not there is its error, too.
  */
 export function blameConfig(file: string | undefined, error: unknown): unknown {
   if (file === undefined || !(error instanceof Error) || isOurs(error)) return error;
   const path = resolve(file);
   const frames = error.stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? [];
-  const thrower = frames.find((frame) => !/\(?node:/.test(frame)) ?? '';
-  if (!thrower.includes(`${path}:`) && !thrower.includes(`${pathToFileURL(path).href}:`)) return error;
-  return new ConfigFileError(`config: ${placeIn(path, error)}: ${error.message}`, { cause: error });
+  const thrower = frames.find((frame) => !/\(?node:|\(<anonymous>\)/.test(frame));
+  return thrower !== undefined && placesIn(thrower).length > 0 ? describeLoadError(file, path, error) : error;
 }
 
 const isOurs = (error: Error): boolean => 'code' in error && /^(LOCKSTEP|DATA)_/.test(String(error.code));
+
+/** The first line, in the words of the config: the transpiler renames what is imported. */
+const plainMessage = (error: Error): string =>
+  (error.message.split('\n')[0] ?? '')
+    .replace(/\(0 , _\w+\.(\w+)\)/g, '$1')
+    .replace(/\b_lockstep\d*\./g, '')
+    .trim();
+
+/** `file:line` in the config where an error's text has one, else in a file that it imports. */
+function placeOf(path: string, error: Error): string | undefined {
+  const places = placesIn(`${error.message}\n${error.stack ?? ''}`);
+  const { file, line } = places.find((place) => place.file === path) ?? places[0] ?? {};
+  return file === undefined ? undefined : `${relative(process.cwd(), file)}:${line}`;
+}
+
+/** Every `file:line` of a text, without those of packages and our own. */
+function placesIn(text: string): { file: string; line: string }[] {
+  const paths = text.replaceAll(pathToFileURL('/').href, '/');
+  return [...paths.matchAll(/((?:[A-Za-z]:)?[\\/][^\n():]+?\.[cm]?[jt]s):(\d+)/g)]
+    .map(([, file = '', line = '']) => ({ file, line }))
+    .filter(({ file }) => !file.includes('node_modules') && !OURS.some((folder) => file.startsWith(folder)));
+}
+
+/** This program, and the packages beside `lockstep`. */
+const OURS = [new URL('.', import.meta.url), new URL('../..', entry)].map((url) => fileURLToPath(url));

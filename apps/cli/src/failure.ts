@@ -28,7 +28,8 @@ export function describeFailure(error: unknown): Failure {
     return { exitCode: ExitCode.failed, code: 'LOCKSTEP_INTERNAL', message: String(error) };
   }
   if (error instanceof CommanderError) {
-    const message = error.message.replace(/^error: /, '');
+    // Without a command, the parser has shown its help.
+    const message = error.code === 'commander.help' ? 'no command' : error.message.replace(/^error: /, '');
     return { exitCode: ExitCode.usage, code: 'LOCKSTEP_USAGE', message };
   }
   const code = error.name === 'WorkerError' ? 'LOCKSTEP_WORKER' : String((error as { code?: unknown }).code);

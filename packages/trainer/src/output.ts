@@ -1,5 +1,14 @@
 /** What a run leaves in a folder: weights.safetensors, metrics.jsonl and run.json. */
-import { closeSync, mkdirSync, openSync, renameSync, rmdirSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { contentHash, DataError, writeSafetensors, writeWhole } from '@lockstep/data';
 import type { StateEntry } from '@lockstep/nn';
@@ -35,7 +44,7 @@ export class RunOutput {
     this.folder = resolve(folder);
     this.#events = join(this.folder, `${OUTPUT_FILES.metrics}.part`);
     try {
-      this.#made = mkdirSync(this.folder, { recursive: true });
+      this.#made = makeFolder(this.folder);
       this.#file = openSync(this.#events, 'w');
     } catch (error) {
       throw cannotWrite(this.folder, error);
@@ -103,6 +112,14 @@ export class RunOutput {
     this.#file = undefined;
     renameSync(this.#events, join(this.folder, name));
   }
+}
+
+/** Gives the topmost folder that had to be made. (Node's own `recursive` never returns where /proc says no.) */
+function makeFolder(folder: string): string | undefined {
+  if (existsSync(folder)) return undefined;
+  const made = makeFolder(dirname(folder));
+  mkdirSync(folder);
+  return made ?? folder;
 }
 
 function cannotWrite(path: string, error: unknown): DataError {

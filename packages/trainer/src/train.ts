@@ -85,12 +85,14 @@ export function resolveWorkers(workers: TrainOptions['workers'] = 'auto'): numbe
 
 const MAX_WORKERS = 1024;
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** The kernels that a choice means on this machine. Throws ConfigError where there are none such. */
 export function resolveKernels(choice: KernelChoice = 'auto'): KernelVariant {
   try {
     return resolveVariant(choice);
   } catch (error) {
-    throw new ConfigError('kernels', error instanceof Error ? error.message : String(error));
+    throw new ConfigError('kernels', messageOf(error).replace(/^kernels /, ''));
   }
 }
 
