@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { run } from '../test/rig.ts';
+import { chainCall, floats, run } from '../test/rig.ts';
 import { ProgramBuilder } from './builder.ts';
 import { disassemble } from './disassemble.ts';
-import { ELEMENTWISE_HEADER } from './instructions.ts';
+import { ELEMENTWISE_HEADER, type InstructionName, instructions } from './instructions.ts';
 import { availableVariants } from './load.ts';
-import type { Program } from './program.ts';
+import type { Address, Program } from './program.ts';
 import { deserializeProgram, serializeProgram } from './serialize.ts';
 import { validateProgram } from './validate.ts';
 
@@ -156,8 +156,8 @@ describe('validateProgram refuses', () => {
     expect(() => validateProgram(change(sample()))).toThrow(message);
   });
 
-  it('or lets through what stays in bounds: every single word set to anything, then run between guards', () => {
-    const program = sample();
+  /** Sets every word to anything; counts what is refused and what runs, which must stay between the guards. */
+  const tryEveryWord = (program: Program) => {
     const counts = { refused: 0, ran: 0 };
     for (let position = 0; position < program.code.length; position++) {
       for (const value of [-1, 0, 1, 2, 5, 64, 0x7fffffff, -0x80000000]) {
@@ -174,7 +174,70 @@ describe('validateProgram refuses', () => {
         counts.ran++;
       }
     }
-    expect(counts.refused).toBeGreaterThan(200);
-    expect(counts.ran).toBeGreaterThan(50);
+    return counts;
+  };
+
+  it('or lets through what stays in bounds: a chain', () => {
+    const { refused, ran } = tryEveryWord(sample());
+    expect(refused).toBeGreaterThan(200);
+    expect(ran).toBeGreaterThan(50);
+  });
+
+  const shape = {
+    m: 3,
+    n: 5,
+    k: 4,
+    lda: 4,
+    ldb: 5,
+    ldc: 5,
+    transA: 0,
+    transB: 0,
+    segments: 2,
+    segmentA: 12,
+    segmentB: 20,
+  };
+  const batch = {
+    batch0: 2,
+    batch1: 1,
+    strideA0: 24,
+    strideA1: 0,
+    strideB0: 0,
+    strideB1: 0,
+    strideC0: 15,
+    strideC1: 0,
+  };
+  const operands: { readonly [N in InstructionName]: Readonly<Record<string, number>> } = {
+    matmul: { ...shape, ...batch },
+    reduce: { outer: 2, n: 3, inner: 4, kind: 0 },
+    treeSum: { segments: 3, n: 7 },
+    gatherRows: { rows: 3, width: 4, dataRows: 5, indexCount: 6, kind: 0, scale: 1, shift: 0 },
+    random: { stream: 1, segments: 2, n: 9 },
+    softmax: { rows: 3, n: 7, kind: 0 },
+    crossEntropy: { rows: 3, n: 7 },
+    crossEntropyGrad: { rows: 3, n: 7 },
+    sumOfSquares: { n: 40, block: 16 },
+    guard: { count: 3, stride: 2, kind: 0 },
+  };
+  it.each(Object.keys(operands) as InstructionName[])('or lets through what stays in bounds: %s', (name) => {
+    const b = new ProgramBuilder();
+    const values = Object.entries(instructions[name].fields).map(([field, type]) => [
+      field,
+      type === 'addr' ? at(b.addRegion(field, 'write')) : operands[name][field],
+    ]);
+    b.call(name, Object.fromEntries(values));
+    const { refused, ran } = tryEveryWord(b.build());
+    expect(refused).toBeGreaterThan(20);
+    expect(ran).toBeGreaterThan(5);
+  });
+
+  it('and a journal that is none does no harm either', () => {
+    for (const progress of [1, 3, 7, 0x7fffffff, -1]) {
+      const regions = [floats(600), new Float32Array(600), Int32Array.of(9, progress, 0), Int32Array.of(9)];
+      const [x, out, journal, tick] = regions.map((_, i) => at(i)) as [Address, Address, Address, Address];
+      const chain = { dims: [600], inputs: [{ address: x }], journal, tick };
+      const steps = [{ op: 'neg' as const, args: [0] }];
+      const call = chainCall({ ...chain, steps, outputs: [{ address: out, value: 1 }] }, regions);
+      for (const variant of availableVariants()) run(variant, call);
+    }
   });
 });
