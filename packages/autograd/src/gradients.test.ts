@@ -59,6 +59,24 @@ describe('gradients', () => {
   });
 });
 
+describe('where there is no derivative, as PyTorch', () => {
+  const at = (values: number[], f: (x: a.Tensor) => a.Tensor): number[] =>
+    numbersOf(a.grad((x) => a.sum(f(x)))(a.tensor(values))[0]!);
+  it.each<[string, number[], (x: a.Tensor) => a.Tensor, number[]]>([
+    ['equal operands of maximum share', [2, 3], (x) => a.maximum(x, 2), [0.5, 1]],
+    ['equal operands of minimum share', [2, 3], (x) => a.minimum(x, 2), [0.5, 0]],
+    ['equal largest elements share', [5, 1, 5, 5, 5], (x) => a.max(x), [0.25, 0, 0.25, 0.25, 0.25]],
+    ['equal smallest elements share', [1, 5, 1], (x) => a.min(x), [0.5, 0, 0.5]],
+    ['relu at 0', [0, -0, 1], (x) => a.relu(x), [0, 0, 1]],
+    ['abs at 0', [0, -2], (x) => a.abs(x), [0, -1]],
+    ['sign and rounding', [0.2, -3], (x) => a.sign(x).add(a.round(x)).add(a.floor(x)).add(a.ceil(x)), [0, 0]],
+    ['x⁰ at 0', [0, 2], (x) => a.pow(x, 0), [0, 0]],
+  ])('%s', (_, values, f, expected) => {
+    // + 0: the sign of a zero does not matter.
+    expect(at(values, f).map((g) => g + 0)).toEqual(expected);
+  });
+});
+
 describe('grad and valueAndGrad', () => {
   it('give value and gradients by every input', () => {
     const f = a.valueAndGrad((x, y) => x.mul(x).mul(y));
