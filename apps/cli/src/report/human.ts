@@ -8,6 +8,9 @@ import { duration, fit, number, plural, table, thousands } from './text.ts';
 /** Layers that the summary shows of a deep model. */
 const MOST_LAYERS = 40;
 const BAR = { least: 6, most: 24 };
+/** Runs of at most so many epochs show each of them; longer ones at most one in so many milliseconds, and the last. */
+const FEW_EPOCHS = 30;
+const EPOCH_INTERVAL = 1000;
 
 export class HumanReporter implements Reporter {
   readonly #line: ProgressLine;
@@ -15,6 +18,7 @@ export class HumanReporter implements Reporter {
   readonly #source: string;
   #start: StartEvent | undefined;
   #columns: readonly string[] | undefined;
+  #shownAt = Number.NEGATIVE_INFINITY;
 
   constructor(stream: NodeJS.WriteStream, options: { readonly source: string; readonly quiet: boolean }) {
     this.#line = new ProgressLine(stream);
@@ -62,8 +66,12 @@ export class HumanReporter implements Reporter {
   }
 
   #epoch(event: EpochEvent): void {
+    const epochs = this.#start?.epochs ?? 0;
+    const now = performance.now();
+    if (epochs > FEW_EPOCHS && event.epoch < epochs && now - this.#shownAt < EPOCH_INTERVAL) return;
+    this.#shownAt = now;
     const values: [string, string][] = [
-      ['epoch', `${event.epoch}/${this.#start?.epochs}`],
+      ['epoch', `${event.epoch}/${epochs}`],
       ['loss', number(event.loss)],
       ...Object.entries(event.metrics).map(([name, value]): [string, string] => [name, number(value)]),
     ];
@@ -72,9 +80,12 @@ export class HumanReporter implements Reporter {
       values.push(['val loss', number(loss)]);
       for (const [name, value] of Object.entries(metrics)) values.push([`val ${name}`, number(value)]);
     }
-    values.push(['seconds', event.seconds.toFixed(2)]);
+    values.push(['sec', event.seconds.toFixed(2)]);
     const line = (cells: readonly string[]): string =>
-      cells.map((cell, i) => cell.padStart(Math.max(values[i]![0].length, 8))).join('  ');
+      fit(
+        cells.map((cell, i) => cell.padStart(Math.max(values[i]![0].length, 7))).join('  '),
+        this.#line.isTerminal ? this.#line.width : Number.POSITIVE_INFINITY,
+      );
     if (!this.#columns) {
       this.#columns = values.map(([name]) => name);
       this.#print(pc.dim(line(this.#columns)));
@@ -117,7 +128,8 @@ export function progress(event: StepEvent, start: StartEvent, width: number): st
   const parts = [`epoch ${epoch}/${epochs}`, `step ${step}/${totalSteps}`, `loss ${number(loss)}`];
   for (const [name, value] of Object.entries(metrics)) {
     const part = `${name} ${number(value)}`;
-    if ([...parts, part, tail].join('  ').length <= width) parts.push(part);
+    if ([...parts, part, tail].join('  ').length > width) break;
+    parts.push(part);
   }
   const text = [...parts, tail].join('  ');
   const room = Math.min(BAR.most, width - text.length - 2);

@@ -14,6 +14,10 @@ export class ProgressLine {
     this.#stream = stream;
   }
 
+  get isTerminal(): boolean {
+    return this.#stream.isTTY;
+  }
+
   /** Characters of the line: one column stays free, so that no terminal wraps. */
   get width(): number {
     return (this.#stream.columns || 80) - 1;
@@ -21,7 +25,7 @@ export class ProgressLine {
 
   /** Draws what `line` gives, if it is a terminal and the last drawing is old enough. */
   draw(line: () => string): void {
-    if (!this.#stream.isTTY) return;
+    if (!this.isTerminal) return;
     const now = performance.now();
     if (now - this.#drawnAt < INTERVAL) return;
     this.#drawnAt = now;
