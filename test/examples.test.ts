@@ -95,6 +95,14 @@ test('custom-gradient: straight through learns what sign cannot; a clipped gradi
   expect(numbersOf(output, 'mean squared error')[0]).toBeGreaterThan(3);
 });
 
+test.each(['digits', 'regression'])('the command trains %s by its config', async (name) => {
+  const command = join(folder, '../cli/dist/main.js');
+  const config = join(folder, name, 'lockstep.config.ts');
+  const { stdout } = await run(process.execPath, [command, 'train', config, '--epochs', '1', '--json']);
+  const last = JSON.parse(stdout.trim().split('\n').at(-1)!);
+  expect(last).toMatchObject({ type: 'done', epoch: 1, exact: true });
+});
+
 test('an unknown example is refused with the names of all', async () => {
   await expect(example('nothing')).rejects.toMatchObject({
     code: 2,
