@@ -13,7 +13,7 @@ export type StepFunction<M, F extends string> = (model: M, batch: Batch<F>) => T
 export interface EarlyStopping {
   /** What to watch: `loss` (default) or one of the metrics, on the validation part. */
   readonly metric?: string;
-  /** Which way is better. Default: `min` for the loss, `max` for a metric. */
+  /** Which way is better. Default for the loss: `min`; a metric needs it. */
   readonly mode?: 'min' | 'max';
   /** Epochs without improvement after which training stops. At least 1. */
   readonly patience: number;
@@ -139,6 +139,12 @@ export function resolveDefinition<M, F extends string>(
     throw new ConfigError(
       'training definition',
       `earlyStopping.metric is ${watched}, expected loss or one of: ${Object.keys(metrics).join(', ') || '(no metrics)'}`,
+    );
+  }
+  if (watched !== 'loss' && !earlyStopping?.mode) {
+    throw new ConfigError(
+      'training definition',
+      `earlyStopping watches ${watched}, and nothing says which way is better; set earlyStopping.mode to 'min' or 'max'`,
     );
   }
   return {

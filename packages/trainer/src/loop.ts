@@ -254,8 +254,8 @@ export class Loop<M, F extends string> {
 
   /** Keeps the weights when they are the best so far. */
   #isBest(epoch: number, value: number): boolean {
-    const { metric = 'loss', mode, minDelta = 0 } = this.#prepared.definition.earlyStopping!;
-    const sign = (mode ?? (metric === 'loss' ? 'min' : 'max')) === 'min' ? 1 : -1;
+    const { mode, minDelta = 0 } = this.#prepared.definition.earlyStopping!;
+    const sign = mode === 'max' ? -1 : 1;
     if (this.#best && !(sign * value < sign * this.#best.value - minDelta)) return false;
     this.#best = { value, epoch, weights: this.#executor.weights() };
     return true;
