@@ -124,7 +124,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'a label out of range': {
     config: { data: rows('[[1], [2], [3], [4]]', '[0, 1, 5, 1]') },
-    says: /label 5 .*0 to 2/,
+    says: /labels: 5 in row 2.*0 to 2/,
   },
   'columns of different lengths': {
     config: { data: rows('[[1], [2], [3]]') },

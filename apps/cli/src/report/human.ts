@@ -71,7 +71,7 @@ export class HumanReporter implements Reporter {
     if (epochs > FEW_EPOCHS && event.epoch < epochs && now - this.#shownAt < EPOCH_INTERVAL) return;
     this.#shownAt = now;
     const values: [string, string][] = [
-      ['epoch', `${event.epoch}/${epochs}`],
+      ['epoch', `${event.epoch}/${epochs}`.padStart(2 * String(epochs).length + 1)],
       ['loss', number(event.loss)],
       ...Object.entries(event.metrics).map(([name, value]): [string, string] => [name, number(value)]),
     ];
@@ -83,7 +83,9 @@ export class HumanReporter implements Reporter {
     values.push(['sec', event.seconds.toFixed(2)]);
     const line = (cells: readonly string[]): string =>
       fit(
-        cells.map((cell, i) => cell.padStart(Math.max(values[i]![0].length, 7))).join('  '),
+        cells
+          .map((cell, i) => cell.padStart(Math.max(...values[i]!.map((text) => text.length), 7)))
+          .join('  '),
         this.#line.isTerminal ? this.#line.width : Number.POSITIVE_INFINITY,
       );
     if (!this.#columns) {

@@ -1,0 +1,101 @@
+import { stripVTControlCharacters } from 'node:util';
+import type { EpochEvent, StartEvent, StepEvent } from 'lockstep';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { HumanReporter, progress } from './human.ts';
+import { duration, number, plural, table, thousands } from './text.ts';
+
+describe('numbers', () => {
+  test.each([
+    [thousands(0), '0'],
+    [thousands(999), '999'],
+    [thousands(1234567.4), '1,234,567'],
+    [number(0), '0.000'],
+    [number(0.98765), '0.9877'],
+    [number(1e-5), '1.00e-5'],
+    [number(Number.NaN), 'NaN'],
+    [plural(1, 'worker'), '1 worker'],
+    [plural(2, 'worker'), '2 workers'],
+    [duration(59.4), '59 s'],
+    [duration(65), '1:05'],
+    [duration(7620), '2:07:00'],
+    [duration(Number.NaN), '?'],
+  ])('%s', (got, expected) => expect(got).toBe(expected));
+});
+
+test('a table keeps to its width by cutting the widest column', () => {
+  const lines = table(
+    [
+      ['a', 'x'.repeat(50), '1'],
+      ['bb', 'y', '22'],
+    ],
+    [2],
+    30,
+  );
+  expect(lines).toEqual([`a   ${'x'.repeat(21)}…   1`, `bb  y${' '.repeat(21)}  22`]);
+});
+
+const start: StartEvent = {
+  ...{ type: 'start', name: 'n', model: [], parameters: 0, data: 'd', trainRows: 1, validationRows: 0 },
+  ...{ batch: 512, shards: 8, seed: 0, epochs: 1000, stepsPerEpoch: 100, totalSteps: 100_000 },
+  ...{ workers: 2, kernels: 'wasm' },
+};
+const step: StepEvent = {
+  ...{
+    type: 'step',
+    step: 54_321,
+    epoch: 543,
+    loss: 0.123456,
+    learningRate: 1e-3,
+    samplesPerSecond: 123_456,
+  },
+  metrics: { accuracy: 0.98, 'mean absolute error': 0.5, topK: 0.1 },
+};
+
+describe('the line of progress', () => {
+  test.each([20, 40, 60, 79, 120, 200])('fits %i columns', (width) => {
+    const line = stripVTControlCharacters(progress(step, start, width));
+    expect(line.length).toBeLessThanOrEqual(width);
+  });
+
+  test('shows metrics in order as far as they fit, and a bar in what is left', () => {
+    expect(progress(step, start, 79)).toContain('loss 0.1235  123,456/s  ETA 3:09');
+    expect(progress(step, start, 120)).toMatch(
+      /loss 0\.1235 {2}accuracy 0\.9800 {2}mean absolute error 0\.5000/,
+    );
+    expect(progress(step, start, 200)).toContain('━');
+  });
+});
+
+describe('a terminal', () => {
+  let written: string[] = [];
+  const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) };
+  let reporter: HumanReporter;
+
+  beforeEach(() => {
+    written = [];
+    vi.useFakeTimers({ toFake: ['performance'] });
+    reporter = new HumanReporter(stream as unknown as NodeJS.WriteStream, { source: 's', quiet: false });
+    reporter.event(start);
+    return () => vi.useRealTimers();
+  });
+
+  test('is drawn at most ten times a second', () => {
+    written = [];
+    for (let i = 0; i < 1000; i++) {
+      reporter.event(step);
+      vi.advanceTimersByTime(1);
+    }
+    expect(written).toHaveLength(10);
+  });
+
+  test('shows an epoch per second of a long run, and the last one', () => {
+    const shown = (): number[] =>
+      written.flatMap((text) => [...text.matchAll(/(?:^| )(\d+)\/1000 /g)].map(([, epoch]) => Number(epoch)));
+    for (let epoch = 1; epoch <= 1000; epoch++) {
+      const event: EpochEvent = { type: 'epoch', epoch, step: epoch, loss: 1, metrics: {}, seconds: 0.01 };
+      reporter.event(event);
+      vi.advanceTimersByTime(10);
+    }
+    expect(shown()).toEqual([1, 101, 201, 301, 401, 501, 601, 701, 801, 901, 1000]);
+  });
+});
