@@ -6,7 +6,7 @@ import { leaveWhenUnread } from './interruption.ts';
 
 /** Runs `lockstep` with these words. Gives the exit code: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted. */
 export async function run(args: readonly string[]): Promise<number> {
-  leaveWhenUnread(process.stdout);
+  for (const stream of [process.stdout, process.stderr]) leaveWhenUnread(stream);
   let exitCode: number = ExitCode.done;
   const command = commandLine((code) => {
     exitCode = code;
