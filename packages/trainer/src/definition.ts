@@ -176,8 +176,10 @@ function describeIssues(error: z.ZodError, definition: unknown): string {
         (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
         definition,
       );
-      const shown = typeof got === 'function' ? 'a function' : (JSON.stringify(got) ?? 'nothing');
-      return `${issue.path.join('.')} is ${shown}: ${issue.message}`;
+      const shown = typeof got === 'function' ? 'a function' : (JSON.stringify(got) ?? 'missing');
+      // "Too small: expected …", "Invalid input: expected …, received …": what came is told already.
+      const expected = issue.message.replace(/^[^:]+: (?=expected)|, received .*$/g, '');
+      return `${issue.path.join('.')} is ${shown}, ${expected}`;
     })
     .join('; ');
 }
