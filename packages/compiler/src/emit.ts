@@ -257,8 +257,10 @@ export class Lowering implements Emitter {
         const binding = this.#bindingOf(value.node);
         if (binding.kind === 'memory') return contiguousView(this.#place(binding), value.shape);
         const target = this.#buffer(value.shape);
+        const user = this.#label;
         this.#label = value.label;
         binding.emit(this, (name) => ({ region: this.#region(name), offset: 0 }), target, this.#segments);
+        this.#label = user;
         return contiguousView(target, value.shape);
       }
       case 'constant':

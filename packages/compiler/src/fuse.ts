@@ -52,8 +52,18 @@ class Units {
     return false;
   }
 
+  /** Whether a member of `from` reads one of `to` through a window, behind which the elements are in another order. */
+  #seesThroughWindow(from: Unit, to: Unit): boolean {
+    const sees = (input: Value): boolean => {
+      const source = sourceOf(input);
+      return source !== input && source.kind === 'op' && this.of.get(source) === to;
+    };
+    return from.members.some((member) => member.inputs.some(sees));
+  }
+
   merge(a: Unit, b: Unit): void {
     if (a === b || this.#slots(a, b) > MAX_SLOTS) return;
+    if (this.#seesThroughWindow(a, b) || this.#seesThroughWindow(b, a)) return;
     if (this.#needsIndirectly(a, b) || this.#needsIndirectly(b, a)) return;
     const members = [...a.members, ...b.members].sort((x, y) => x.id - y.id);
     const merged: Unit = { members };
