@@ -2,6 +2,7 @@
 import { withSeed } from '@lockstep/autograd';
 import { type Dataset, sliceRows, split } from '@lockstep/data';
 import { ConfigError, loadState, namedParameters, type StateEntry } from '@lockstep/nn';
+import { checkOptimizer } from './checkOptimizer.ts';
 import { type ResolvedDefinition, resolveDefinition, type TrainingDefinition } from './definition.ts';
 import { type FlatLayout, flatLayout } from './flat.ts';
 
@@ -27,6 +28,7 @@ export async function prepare<M, F extends string>(
   { initialWeights, dataDir, fastDevRun = false }: PrepareOptions,
 ): Promise<Prepared<M, F>> {
   let definition = resolveDefinition(given);
+  checkOptimizer(definition.optimizer);
   let data = await loadData(definition, dataDir);
   if (!(typeof data === 'object' && data !== null && 'columns' in data)) {
     throw new ConfigError(

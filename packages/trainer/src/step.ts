@@ -47,7 +47,7 @@ export function shardStep<M, F extends string>(
   return withTraining(training, () => {
     const total = (name: string, value: Tensor): Tensor => {
       if (!(value?.dtype === 'f32' && value.size === 1)) {
-        const got = value?.shape ? formatSpec(value) : String(value);
+        const got = value?.shape ? formatSpec(value) : shown(value);
         throw new ConfigError(name, `got ${got}, expected an f32 scalar; reduce it with mean()`);
       }
       return mul(reshape(value, []), rows);
@@ -79,6 +79,12 @@ const fieldsOf = <F extends string>(batch: Batch<F>): Batch<F> =>
       );
     },
   });
+
+/** What came instead of a tensor. An async function gives a promise, and cannot be traced. */
+const shown = (value: unknown): string => {
+  if (value instanceof Promise) return 'a promise (of an async function; a step cannot wait for anything)';
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
+};
 
 /** A shard's step as a graph. */
 export interface StepGraph extends ShardValues<GraphNode> {

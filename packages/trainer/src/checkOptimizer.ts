@@ -1,0 +1,45 @@
+/** Whether an optimizer may be run on slices: tried once on a few weights, before anything starts. */
+import { type GraphNode, type Tensor, Trace, withTrace } from '@lockstep/autograd';
+import { ConfigError, type Optimizer } from '@lockstep/nn';
+
+const SIZE = 8;
+
+/**
+ * Throws ConfigError where an update does more than element by element. Each worker updates a slice of the weights, so
+ * an op that looks beyond one element would see other numbers with another number of workers.
+ */
+export function checkOptimizer(optimizer: Optimizer): void {
+  const who = `optimizer ${optimizer.name}`;
+  const trace = new Trace();
+  const input = (name: string, size: number): Tensor =>
+    trace.input('scalar', name, { shape: [size], dtype: 'f32' });
+  const named = (names: readonly string[], size: number): Record<string, Tensor> =>
+    Object.fromEntries(names.map((name) => [name, input(name, size)]));
+  const updated = withTrace(trace, () =>
+    optimizer.update({
+      weight: input('weight', SIZE),
+      gradient: input('gradient', SIZE),
+      slots: named(optimizer.slots, SIZE),
+      scalars: named(optimizer.scalars, 1),
+    }),
+  );
+  const mixes = (node: GraphNode): boolean => node.kind === 'op' && node.op.kind !== 'elementwise';
+  const mixing = trace.nodes.find(mixes);
+  if (mixing) {
+    throw new ConfigError(
+      who,
+      `its update uses ${mixing.label}, expected element-wise ops only: a worker sees a slice of the weights, and the result ` +
+        'must not depend on how they are cut; use clipNorm for the norm of the gradient',
+    );
+  }
+  const results = { weight: updated?.weight, ...updated?.slots };
+  for (const name of ['weight', ...optimizer.slots]) {
+    const shape = (results as Record<string, Tensor | undefined>)[name]?.shape;
+    if (shape?.length === 1 && shape[0] === SIZE) continue;
+    const got = shape ? `${name} of shape [${shape.join(', ')}]` : `no ${name}`;
+    throw new ConfigError(
+      who,
+      `its update gave ${got} for weights of shape [${SIZE}], expected that shape; return { weight, slots }`,
+    );
+  }
+}
