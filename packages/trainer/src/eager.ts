@@ -6,7 +6,7 @@ import { add, mul, noGrad, type Tensor, tensor, withSeed } from '@lockstep/autog
 import { type Column, type Dataset, rowSize } from '@lockstep/data';
 import { batchShards } from '@lockstep/sync';
 import type { Batch, ResolvedDefinition } from './definition.ts';
-import type { BatchJob, Executor, Sums } from './executor.ts';
+import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
 import { type FlatLayout, gather, scatter } from './flat.ts';
 import { combineUnits, normBlocks, shardStep, updateStep } from './step.ts';
 
@@ -127,6 +127,19 @@ export class EagerExecutor<M, F extends string> implements Executor {
 
   setWeights(weights: Float32Array): void {
     scatter(this.#options.layout, weights);
+  }
+
+  state(): ExecutorState {
+    const slots = Object.entries(this.#slots).map(
+      ([slot, value]) => [`slot ${slot}`, Float32Array.from(value.data())] as const,
+    );
+    return new Map([['weights', this.weights()], ...slots]);
+  }
+
+  setState(state: ExecutorState): void {
+    this.setWeights(state.get('weights')!);
+    for (const slot of Object.keys(this.#slots))
+      this.#slots[slot] = tensor(state.get(`slot ${slot}`)!.slice());
   }
 
   async close(): Promise<void> {}

@@ -18,6 +18,9 @@ export interface BatchJob {
   };
 }
 
+/** Everything that later steps depend on, by name: `weights`, and `slot NAME` for each slot of the optimizer. */
+export type ExecutorState = ReadonlyMap<string, Float32Array>;
+
 /** Loss, then metrics: sums over the rows of the batch. */
 export type Sums = Float32Array;
 
@@ -41,5 +44,9 @@ export interface Executor {
   weights(): Float32Array;
   /** Replaces the weights (to go back to the best ones). */
   setWeights(weights: Float32Array): void;
+  /** A copy of the state. Only between two optimizer steps, while no batch is under way. */
+  state(): ExecutorState;
+  /** Goes on from a state: of the same names and sizes. Only before the first batch. */
+  setState(state: ExecutorState): void;
   close(): Promise<void>;
 }

@@ -89,6 +89,8 @@ export class PlanBook<M, F extends string> {
   /** Two orders of the training rows, then the validation rows. */
   readonly index: Int32Array;
   readonly weights: Float32Array;
+  /** What outlives a step, by region: what a checkpoint holds. */
+  readonly state: ReadonlyMap<string, Float32Array>;
   readonly #options: BookOptions<M, F>;
   readonly #heap: SharedHeap;
   readonly #tickOffset: number;
@@ -139,6 +141,12 @@ export class PlanBook<M, F extends string> {
     this.#halt = heap.i32(this.#common.halt!, 1);
     this.weights = heap.f32(this.#common.weights!, layout.size);
     gather(layout, this.weights);
+    this.state = new Map(
+      ['weights', ...optimizer.slots.map((slot) => `slot ${slot}`)].map((name) => [
+        name,
+        heap.f32(this.#common[name]!, layout.size),
+      ]),
+    );
     this.index = heap.i32(this.#common.index!, indexes);
     for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = data.length + row;
     this.#write();

@@ -4,7 +4,7 @@ import type { Dataset } from '@lockstep/data';
 import type { KernelChoice } from '@lockstep/kernels';
 import { SharedHeap, type WorkerLoss, WorkerPool } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
-import type { BatchJob, Executor, Sums } from './executor.ts';
+import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
 import type { FlatLayout } from './flat.ts';
 import { PlanBook, planKey } from './plans.ts';
 import { RECORD_WORDS } from './programs.ts';
@@ -136,6 +136,14 @@ export class PoolExecutor<M, F extends string> implements Executor {
 
   setWeights(weights: Float32Array): void {
     this.#book.weights.set(weights);
+  }
+
+  state(): ExecutorState {
+    return new Map([...this.#book.state].map(([name, vector]) => [name, vector.slice()]));
+  }
+
+  setState(state: ExecutorState): void {
+    for (const [name, vector] of this.#book.state) vector.set(state.get(name)!);
   }
 
   close(): Promise<void> {
