@@ -61,4 +61,25 @@ LS_INLINE void ls_transpose(vf x[LS_W]) {
 #endif
 }
 
+/** to[k][j] = b[j][k] for j < n, 0 for n ≤ j < width: rows of b, ldb apart, become columns. */
+static inline void ls_pack_transposed(float *to, size_t width, const float *b, size_t ldb, size_t k, size_t n) {
+  for (size_t i = 0; i < k; i += LS_W) {
+    const size_t depth = ls_min(LS_W, k - i);
+    for (size_t j = 0; j < width; j += LS_W) {
+      vf x[LS_W];
+      if (depth == LS_W && j + LS_W <= n) {
+#pragma GCC unroll 16
+        for (size_t r = 0; r < LS_W; r++) x[r] = ls_load(b + (j + r) * ldb + i);
+        ls_transpose(x);
+#pragma GCC unroll 16
+        for (size_t r = 0; r < LS_W; r++) ls_store(to + (i + r) * width + j, x[r]);
+      } else {
+        for (size_t r = 0; r < LS_W; r++) x[r] = j + r < n ? ls_load_part(b + (j + r) * ldb + i, depth) : (vf){0};
+        ls_transpose(x);
+        for (size_t r = 0; r < depth; r++) ls_store(to + (i + r) * width + j, x[r]);
+      }
+    }
+  }
+}
+
 #endif
