@@ -1,7 +1,7 @@
 /** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
 import { Sampler } from '@lockstep/data';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
-import type { BatchJob, Executor, Sums } from './executor.ts';
+import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
 import type { Prepared } from './prepare.ts';
 
 /** Results are picked up about this often (ms), so that short steps do not wake the main thread each time. */
@@ -23,7 +23,40 @@ export interface LoopOutcome {
   readonly interrupted: boolean;
 }
 
+/** Where a run stands between two optimizer steps: with it, another process goes on to the same bits. */
+export interface Progress {
+  /** Optimizer steps done. */
+  readonly step: number;
+  /** The open epoch, from 0; its place follows from `step`. */
+  readonly epoch: number;
+  /** Of the open epoch so far. */
+  readonly rows: number;
+  readonly sums: readonly number[];
+  /** Nothing is left to train. */
+  readonly finished: boolean;
+  readonly lastEpoch?: EpochEvent | undefined;
+  /** Of the weights that are kept in the end. */
+  readonly validation?: EpochEvent['validation'];
+  readonly best?: Best | undefined;
+  readonly state: ExecutorState;
+}
+
+/** The best weights so far, by the early stopping's measure. */
+export interface Best {
+  readonly value: number;
+  readonly epoch: number;
+  readonly weights: Float32Array;
+}
+
+/** Takes what a run can go on from. */
+export interface CheckpointSink {
+  /** Whether it wants the progress after so many steps. */
+  due(step: number): boolean;
+  save(progress: Progress): void;
+}
+
 export interface LoopOptions {
+  readonly checkpoints?: CheckpointSink | undefined;
   readonly emit: (event: TrainingEvent) => void;
   readonly signal?: AbortSignal | undefined;
   /** Called on the batch whose update was refused because a number is not finite: finds out where, and throws. */
@@ -32,13 +65,22 @@ export interface LoopOptions {
 
 /** Sums over rows, and their means. */
 class Mean {
-  rows = 0;
+  rows: number;
   readonly #sums: Float64Array;
   readonly #names: readonly string[];
 
-  constructor(names: readonly string[]) {
+  constructor(
+    names: readonly string[],
+    { rows = 0, sums = [] }: Partial<Pick<Progress, 'rows' | 'sums'>> = {},
+  ) {
     this.#names = names;
+    this.rows = rows;
     this.#sums = new Float64Array(names.length + 1);
+    this.#sums.set(sums);
+  }
+
+  get sums(): readonly number[] {
+    return [...this.#sums];
   }
 
   add(sums: Sums, rows: number): void {
@@ -66,7 +108,10 @@ export class Loop<M, F extends string> {
   readonly #pending: Pending[] = [];
   #trained = 0;
   #trainingMs = 0;
-  #best: { value: number; epoch: number; weights: Float32Array } | undefined;
+  #best: Best | undefined;
+  #lastEpoch: EpochEvent | undefined;
+  /** Of the weights that are kept in the end. */
+  #validation: EpochEvent['validation'];
 
   constructor(prepared: Prepared<M, F>, executor: Executor, options: LoopOptions) {
     const { definition, data } = prepared;
@@ -80,72 +125,105 @@ export class Loop<M, F extends string> {
     this.totalSteps = Math.min(epochs * this.stepsPerEpoch, steps ?? Number.POSITIVE_INFINITY);
   }
 
-  /** Runs to the end. With `oneByOne` the next step begins only when the consumer asks for it. */
-  async *run(oneByOne: boolean): AsyncGenerator<StepEvent, LoopOutcome> {
+  /** Runs to the end, from where a run stood. With `oneByOne` the next step begins only when the consumer asks for it. */
+  async *run(oneByOne: boolean, from?: Progress): AsyncGenerator<StepEvent, LoopOutcome> {
     const { signal, emit } = this.#options;
     const stopped = (): boolean => signal?.aborted ?? false;
-    let last: EpochEvent | undefined;
-    /** Of the weights that are kept in the end. */
-    let validation: EpochEvent['validation'];
-    let step = 0;
-    let epoch = 0;
-    for (; step < this.totalSteps && !stopped(); epoch++) {
-      const result = yield* this.#epoch(epoch, step, oneByOne);
-      step = result.step;
-      last = await this.#endOfEpoch(epoch, step, result);
-      if (last.best ?? true) validation = last.validation;
-      emit(last);
-      if (this.#shouldStop(last)) break;
+    let { step = 0, epoch = 0, finished = false } = from ?? {};
+    let mean = new Mean(this.#metricNames, from);
+    let cut = false;
+    if (from) this.#goOnFrom(from);
+    for (; !finished && step < this.totalSteps && !stopped(); epoch++) {
+      const result = yield* this.#epoch(epoch, step, mean, oneByOne);
+      ({ step, cut } = result);
+      mean = new Mean(this.#metricNames);
+      const event = await this.#endOfEpoch(epoch, step, result);
+      this.#lastEpoch = event;
+      if (event.best ?? true) this.#validation = event.validation;
+      emit(event);
+      finished = this.#shouldStop(event);
     }
+    if (!cut) this.#save(step, epoch, mean, finished || step >= this.totalSteps);
     if (this.#best) this.#executor.setWeights(this.#best.weights);
+    const last = this.#lastEpoch;
     return {
       step,
       epoch: last?.epoch ?? 0,
       loss: last?.loss ?? Number.NaN,
       metrics: last?.metrics ?? {},
-      ...(validation && { validation }),
+      ...(this.#validation && { validation: this.#validation }),
       samplesPerSecond: this.#samplesPerSecond,
       interrupted: stopped(),
     };
+  }
+
+  #goOnFrom({ state, best, lastEpoch, validation }: Progress): void {
+    this.#executor.setState(state);
+    this.#best = best;
+    this.#lastEpoch = lastEpoch;
+    this.#validation = validation;
+  }
+
+  /** Only between two optimizer steps, while no batch is under way. */
+  #save(step: number, epoch: number, { rows, sums }: Mean, finished = false): void {
+    this.#options.checkpoints?.save({
+      step,
+      epoch,
+      rows,
+      sums,
+      finished,
+      lastEpoch: this.#lastEpoch,
+      validation: this.#validation,
+      best: this.#best,
+      state: this.#executor.state(),
+    });
   }
 
   get #samplesPerSecond(): number {
     return this.#trainingMs === 0 ? 0 : (this.#trained / this.#trainingMs) * 1000;
   }
 
-  async *#epoch(epoch: number, firstStep: number, oneByOne: boolean) {
-    const { signal } = this.#options;
+  /** The rest of an epoch; `cut`: it was left before its end. */
+  async *#epoch(epoch: number, firstStep: number, mean: Mean, oneByOne: boolean) {
+    const { signal, checkpoints } = this.#options;
     const began = performance.now();
     const before = this.#trainingMs;
-    const mean = new Mean(this.#metricNames);
+    const rowsBefore = mean.rows;
     const group = { mean: new Mean(this.#metricNames) };
+    const pickUp = (keep: number) =>
+      this.#pickUp(keep, epoch, mean, group, () => before + performance.now() - began);
     this.#prepareOrder(epoch);
     let step = firstStep;
     let ordered = false;
+    let cut = false;
     for (const pending of this.#batches(epoch, firstStep)) {
-      if (signal?.aborted) break;
+      // What has been accumulated lies in no checkpoint: a run is left, and saved, between two optimizer steps.
+      if (pending.job.accumulate === 'first') {
+        cut = signal?.aborted ?? false;
+        if (cut) break;
+        if (checkpoints?.due(step)) {
+          const events = await pickUp(0);
+          if (oneByOne) yield* events;
+          this.#save(step, epoch, mean);
+        }
+      }
       this.#executor.submit(pending.job);
       this.#pending.push(pending);
       if (pending.job.update) step = pending.step;
-      const ahead = oneByOne ? 1 : this.#ahead(performance.now() - began, mean.rows);
+      const ahead = oneByOne ? 1 : this.#ahead(performance.now() - began, mean.rows - rowsBefore);
       if (this.#pending.length < ahead) continue;
       if (!ordered) {
         ordered = true;
         this.#prepareOrder(epoch + 1);
       }
-      const events = await this.#pickUp(
-        Math.floor(ahead / 2),
-        epoch,
-        mean,
-        group,
-        () => before + performance.now() - began,
-      );
+      const events = await pickUp(Math.floor(ahead / 2));
       if (oneByOne) yield* events;
     }
-    const events = await this.#pickUp(0, epoch, mean, group, () => before + performance.now() - began);
+    const events = await pickUp(0);
     if (oneByOne) yield* events;
+    if (cut) this.#save(step, epoch, mean);
     this.#trainingMs = before + performance.now() - began;
-    return { step, mean, seconds: (performance.now() - began) / 1000 };
+    return { step, mean, cut, seconds: (performance.now() - began) / 1000 };
   }
 
   /** Batches under way: as many as take about two pick-ups. */
@@ -168,7 +246,8 @@ export class Loop<M, F extends string> {
     const { accumulate, optimizer } = this.#prepared.definition;
     const perEpoch = this.sampler.stepsPerEpoch;
     let step = firstStep;
-    for (let first = 0; first < perEpoch && step < this.totalSteps; first += accumulate) {
+    let first = (firstStep - epoch * this.stepsPerEpoch) * accumulate;
+    for (; first < perEpoch && step < this.totalSteps; first += accumulate) {
       const places = Array.from({ length: Math.min(accumulate, perEpoch - first) }, (_, i) =>
         this.sampler.place(epoch * perEpoch + first + i),
       );
