@@ -3,6 +3,7 @@ import { type TrainOptions, train } from 'lockstep';
 import { blameConfig, type DefinitionFlags, loadConfig } from './config.ts';
 import { ExitCode } from './failure.ts';
 import { interruptionSignal } from './interruption.ts';
+import { showDownloads } from './report/download.ts';
 import { HumanReporter } from './report/human.ts';
 import { JsonReporter } from './report/json.ts';
 
@@ -25,6 +26,7 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
     ? new JsonReporter(process.stdout, { quiet })
     : new HumanReporter(process.stdout, { quiet, source });
   const signal = interruptionSignal();
+  if (!quiet) showDownloads(process.stderr);
   signal.addEventListener('abort', () => reporter.interrupted());
   try {
     const { interrupted } = await train(definition, {

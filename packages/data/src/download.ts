@@ -24,10 +24,18 @@ export interface DownloadOptions {
   readonly bytes: number;
   /** SHA-256 of the file, hex. */
   readonly sha256: string;
-  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  readonly onProgress?: ProgressListener | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds without a byte after which a mirror is given up. Default 30,000. */
   readonly idleTimeout?: number | undefined;
+}
+
+type ProgressListener = (progress: DownloadProgress) => void;
+let standing: ProgressListener | undefined;
+
+/** Tells a listener of every download of this process that has no `onProgress` of its own (undefined: nobody). */
+export function onDownload(listener: ProgressListener | undefined): void {
+  standing = listener;
 }
 
 /** The folder for downloaded data: LOCKSTEP_CACHE, or `lockstep` in XDG_CACHE_HOME or in ~/.cache. */
@@ -70,7 +78,7 @@ function reasonOf(error: unknown): string {
 }
 
 async function fetchTo(temporary: string, url: string, options: DownloadOptions): Promise<void> {
-  const { path, bytes, sha256, onProgress, signal, idleTimeout = 30_000 } = options;
+  const { path, bytes, sha256, onProgress = standing, signal, idleTimeout = 30_000 } = options;
   const idle = new AbortController();
   const timer = setTimeout(() => {
     idle.abort(new Error(`no data for ${idleTimeout} ms`));

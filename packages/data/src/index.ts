@@ -15,7 +15,13 @@ export {
   takeRows,
 } from './dataset.ts';
 export { type DigitsOptions, digits } from './digits.ts';
-export { cacheFolder, type DownloadOptions, type DownloadProgress, download } from './download.ts';
+export {
+  cacheFolder,
+  type DownloadOptions,
+  type DownloadProgress,
+  download,
+  onDownload,
+} from './download.ts';
 export { DataError, type DataErrorCode } from './errors.ts';
 export { writeWhole } from './files.ts';
 export { readIdx } from './idx.ts';
