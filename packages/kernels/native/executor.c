@@ -37,6 +37,12 @@ int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, ui
       case 11:
         if (!guard(&ctx, w)) return 0;
         break;
+      case 12: LS_NAME(copy)(&ctx, w); break;
+      case 13: LS_NAME(take)(&ctx, w); break;
+      case 14: LS_NAME(scatterAdd)(&ctx, w); break;
+      case 15: LS_NAME(gather)(&ctx, w); break;
+      case 16: LS_NAME(gatherAdd)(&ctx, w); break;
+      case 17: LS_NAME(cumsum)(&ctx, w); break;
       default: return -1 - (int32_t)at;
     }
     if (w[1] < 2) return -1 - (int32_t)at; /* never advances: a program that was not validated */

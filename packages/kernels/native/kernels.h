@@ -110,6 +110,12 @@ LS_KERNEL(crossEntropy);      /* 8 */
 LS_KERNEL(crossEntropyGrad);  /* 9 */
 LS_KERNEL(sumOfSquares);      /* 10 */
 /* 11, guard, is the executor's own. */
+LS_KERNEL(copy);              /* 12 */
+LS_KERNEL(take);              /* 13 */
+LS_KERNEL(scatterAdd);        /* 14 */
+LS_KERNEL(gather);            /* 15 */
+LS_KERNEL(gatherAdd);         /* 16 */
+LS_KERNEL(cumsum);            /* 17 */
 
 /** Runs the instructions in words [from, to) of the code; 0, or −1 − (the position of an unknown opcode). */
 int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases);

@@ -10,7 +10,7 @@ import {
 } from './instructions.ts';
 import type { Address, Program, Region } from './program.ts';
 import { validateProgram } from './validate.ts';
-import { addressWords, floatBits, unsigned } from './words.ts';
+import { addressWords, fieldWord } from './words.ts';
 
 export class ProgramBuilder {
   readonly #regions: { name: string; bytes: number; access: Region['access'] }[] = [];
@@ -45,7 +45,7 @@ export class ProgramBuilder {
       const value = (values as Record<string, Address | number>)[field];
       const what = `${name}: ${field}`;
       if (type === 'addr') words.push(...addressWords(what, value as Address));
-      else words.push(type === 'f32' ? floatBits(value as number) : unsigned(what, value as number));
+      else words.push(fieldWord(what, type, value as number));
     }
     this.#append(words);
   }

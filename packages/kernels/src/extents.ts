@@ -13,7 +13,7 @@ import {
 } from './instructions.ts';
 import { type MicroOpName, microOps } from './microops.ts';
 import { type Address, ELEMENT_BYTES } from './program.ts';
-import { bitsFloat } from './words.ts';
+import { fieldValue } from './words.ts';
 
 export interface Decoded {
   readonly name: string;
@@ -55,7 +55,7 @@ export const decodeValues = (fields: Fields, words: Int32Array, at: number): Val
   let w = at + 2;
   for (const [name, type] of Object.entries(fields)) {
     if (type === 'addr') values[name] = addressAt(words, w);
-    else values[name] = type === 'f32' ? bitsFloat(words[w]!) : words[w]! >>> 0;
+    else values[name] = fieldValue(type, words[w]!);
     w += type === 'addr' ? 2 : 1;
   }
   return values as Values<Fields>;

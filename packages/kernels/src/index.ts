@@ -3,6 +3,7 @@ export type { Chain, ChainInput, ChainOutput, ChainStep } from './chain.ts';
 export * from './disassemble.ts';
 export { type Decoded, instructionExtents } from './extents.ts';
 export * from './host.ts';
+export { COPY_RANK, scatterAddScratchBytes } from './indexing.ts';
 export * from './instructions.ts';
 export * from './load.ts';
 export * from './memory.ts';

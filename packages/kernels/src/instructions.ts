@@ -5,52 +5,12 @@
  * Words are 32-bit little-endian. An `addr` takes two words (region, byte offset), everything else one.
  * Strides and sizes count elements (4 bytes) unless a name says bytes.
  */
-import { type Address, ELEMENT_BYTES, TILE } from './program.ts';
+import { indexing } from './indexing.ts';
+import { define, elements, oneOf, segmentCount, span, type Values } from './instruction.ts';
+import { ELEMENT_BYTES, TILE } from './program.ts';
 
-export type FieldType = 'addr' | 'u32' | 'f32';
-export type Fields = Readonly<Record<string, FieldType>>;
-export type Values<F extends Fields> = { [K in keyof F]: F[K] extends 'addr' ? Address : number };
+export { type Extent, type Fields, type FieldType, MAX_SEGMENTS, type Values } from './instruction.ts';
 
-/** A stretch of memory that an instruction touches. */
-export interface Extent {
-  readonly what: string;
-  readonly address: Address;
-  readonly bytes: number;
-  readonly access: 'read' | 'write';
-}
-
-interface Instruction<F extends Fields> {
-  readonly code: number;
-  readonly fields: F;
-  /** What the call touches. Throws an Error with the reason where a field has a value without meaning. */
-  readonly extents: (values: Values<F>) => Extent[];
-}
-
-const define = <const F extends Fields>(instruction: Instruction<F>): Instruction<F> => instruction;
-
-const elements = (
-  what: string,
-  address: Address,
-  count: number,
-  access: Extent['access'] = 'read',
-): Extent => ({
-  what,
-  address,
-  bytes: count * ELEMENT_BYTES,
-  access,
-});
-
-const oneOf = (what: string, got: number, count: number): void => {
-  if (!Number.isInteger(got) || got < 0 || got >= count) {
-    throw new Error(`${what} is ${got}, expected 0 to ${count - 1}`);
-  }
-};
-
-/** Last element touched + 1 by a strided walk. */
-const span = (...walks: readonly (readonly [count: number, stride: number])[]): number =>
-  walks.some(([count]) => count === 0)
-    ? 0
-    : walks.reduce((sum, [count, stride]) => sum + (count - 1) * stride, 1);
 
 export const reduceKinds = { sum: 0, max: 1, min: 2, prod: 3, argmax: 4, argmin: 5 } as const;
 export const guardKinds = { finite: 0, zero: 1 } as const;
@@ -63,11 +23,6 @@ export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
  * the tree over segments (MM_PACKED_A, MM_PACKED_B and MM_STACK in `native/matmul.c`).
  */
 export const MATMUL_SCRATCH_BYTES = ELEMENT_BYTES * (128 * 1024 + 256 * 32 + 128 * 1024);
-export const MAX_SEGMENTS = 65536;
-
-const segmentCount = (got: number): void => {
-  if (got < 1 || got > MAX_SEGMENTS) throw new Error(`segments is ${got}, expected 1 to ${MAX_SEGMENTS}`);
-};
 
 export const instructions = {
   /**
@@ -254,7 +209,6 @@ export const instructions = {
    * Lets the program go on only as long as nothing has gone wrong: returns from it when halt[0] is not 0, or when one
    * of values[0], values[stride], … (`count` words) is bad, which sets halt[0]. Kind `finite`: a bad one is an f32 that
    * is NaN or infinite, and halt[0] = tick[0]. Kind `zero`: a bad one is a word other than 0 (the mark of a journal that
-   * refused a tile in the tick before), and halt[0] = tick[0] − 1. Every program after it starts with a guard, too, so
    * the state stays as it was before the tick in `halt`.
    */
   guard: define({
@@ -269,6 +223,7 @@ export const instructions = {
       ];
     },
   }),
+  ...indexing,
 } as const;
 
 export type InstructionName = keyof typeof instructions;

@@ -2,7 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { ProgramBuilder } from './builder.ts';
 import { Arena, loadProgram } from './host.ts';
-import { guardKinds, type InstructionName, reduceKinds, softmaxKinds, sourceKinds } from './instructions.ts';
+import {
+  guardKinds,
+  type InstructionName,
+  type InstructionValues,
+  reduceKinds,
+  softmaxKinds,
+  sourceKinds,
+} from './instructions.ts';
 import { availableVariants, loadKernels } from './load.ts';
 import { createMemory } from './memory.ts';
 import { philox4x32 } from './philox.ts';
@@ -157,6 +164,96 @@ const guard = (title: string, kind: keyof typeof guardKinds, halt: number, value
   },
 });
 
+interface Indexed {
+  readonly segments: number;
+  readonly outer: number;
+  readonly n: number;
+  readonly inner: number;
+  readonly count: number;
+}
+/** One index is negative, one too large. */
+const indexes = (count: number, n: number): Int32Array =>
+  Int32Array.from({ length: count }, (_, i) =>
+    i % 11 === 7 ? -1 : i % 13 === 5 ? n : (i * 5 + (i >> 2)) % n,
+  );
+const indexedShapes: readonly Indexed[] = [
+  { segments: 1, outer: 1, n: 3, inner: 1, count: 7 },
+  { segments: 3, outer: 2, n: 5, inner: 19, count: 6 },
+  { segments: 7, outer: 1, n: 9, inner: 150, count: 4 },
+  { segments: 8, outer: 1, n: 40, inner: 33, count: 2 },
+  { segments: 2, outer: 0, n: 3, inner: 2, count: 3 },
+  { segments: 6, outer: 3, n: 2, inner: 1, count: 17 },
+];
+/** Once with data and index of its own for each segment, once with shared data, once with a shared index. */
+const indexedCases = (write: (v: Indexed, sharedData: boolean, sharedIndex: boolean) => Case): Case[] =>
+  indexedShapes.flatMap((v) => [write(v, false, false), write(v, true, false), write(v, false, true)]);
+const titleOf = (v: Indexed, ...shared: boolean[]): string => `${Object.values(v)}, shared ${shared}`;
+
+const picking = (name: 'take' | 'gather'): Case[] =>
+  indexedCases((v, sharedData, sharedIndex) => {
+    const rows = v.outer * v.n * v.inner;
+    const picks = name === 'take' ? v.count : v.outer * v.count * v.inner;
+    return {
+      title: titleOf(v, sharedData, sharedIndex),
+      outputs: v.segments * v.outer * v.count * v.inner,
+      inputs: [
+        numbers((sharedData ? 1 : v.segments) * rows),
+        indexes((sharedIndex ? 1 : v.segments) * picks, v.n),
+      ],
+      write: (b, out, [x, index]) =>
+        b.call(name, {
+          ...{ ...v, out, in: x!, index: index! },
+          segmentIn: sharedData ? 0 : rows,
+          segmentIndex: sharedIndex ? 0 : picks,
+        }),
+    };
+  });
+
+const adding = (name: 'scatterAdd' | 'gatherAdd', tree: number): Case[] =>
+  indexedCases((v, sharedData, sharedIndex) => {
+    const items = v.outer * v.count * v.inner;
+    const picks = name === 'scatterAdd' ? v.count : items;
+    return {
+      title: `tree ${tree}: ${titleOf(v, sharedData, sharedIndex)}`,
+      outputs: (tree ? 1 : v.segments) * v.outer * v.n * v.inner,
+      inputs: [
+        numbers((sharedData ? 1 : v.segments) * items),
+        indexes((sharedIndex ? 1 : v.segments) * picks, v.n),
+      ],
+      write: (b, out, [x, index]) => {
+        const operands = {
+          ...{ ...v, out, in: x!, index: index! },
+          segmentIn: sharedData ? 0 : items,
+          segmentIndex: sharedIndex ? 0 : picks,
+        };
+        if (name === 'gatherAdd') b.call(name, operands);
+        else b.call(name, { ...operands, tree, scratch: scratch(b) });
+      },
+    };
+  });
+
+/** Copies between windows: sizes, strides, and the first element of the source. */
+const copying = (title: string, sizes: number[], outs: number[], ins: number[], first = 0): Case => ({
+  title,
+  outputs: 4000,
+  inputs: [numbers(4000)],
+  write: (b, out, [x]) => {
+    const padded = (values: number[], fill: number): number[] => [
+      ...new Array<number>(8 - values.length).fill(fill),
+      ...values,
+    ];
+    const fields = Object.fromEntries(
+      padded(sizes, 1).flatMap((n, d) => [
+        [`n${d}`, n],
+        [`outStride${d}`, padded(outs, 0)[d]],
+        [`inStride${d}`, padded(ins, 0)[d]],
+      ]),
+    );
+    const from = { ...x!, offset: first * 4 };
+    b.call('copy', { ...fields, out, in: from } as InstructionValues<'copy'>);
+  },
+});
+
 const cases: { readonly [N in InstructionName]: readonly Case[] } = {
   matmul: [0, 1].flatMap((a) => [0, 1].flatMap((b) => [1, 5].map((segments) => product(a, b, segments)))),
   reduce: Object.entries(reduceKinds).flatMap(([name, kind]) =>
@@ -220,6 +317,43 @@ const cases: { readonly [N in InstructionName]: readonly Case[] } = {
     guard('all well', 'zero', 0, Int32Array.of(0, 1, 0, 1, 0)),
     guard('a mark', 'zero', 0, Int32Array.of(0, 0, 1, 0, 0)),
   ],
+  copy: [
+    copying('a run', [77], [1], [1]),
+    copying('a run backwards', [77], [1], [-1], 76),
+    copying('one element repeated', [77], [1], [0], 5),
+    copying('every third to every second', [50], [2], [3]),
+    copying('a transpose', [37, 53], [53, 1], [1, 37]),
+    copying('a transpose of windows', [3, 17, 5], [400, 9, 1], [120, 1, 18], 7),
+    copying(
+      'rank 8, axes reversed',
+      [2, 1, 3, 2, 1, 2, 3, 2],
+      [72, 72, 24, 12, 12, 6, 2, 1],
+      [1, 2, 2, 6, 12, 12, 24, 72],
+    ),
+    copying('flipped in two axes', [4, 5, 6], [30, 6, 1], [-30, 6, -1], 95),
+    copying('nothing', [4, 0, 6], [30, 6, 1], [-30, 6, -1]),
+  ],
+  take: picking('take'),
+  gather: picking('gather'),
+  scatterAdd: [0, 1].flatMap((tree) => adding('scatterAdd', tree)),
+  gatherAdd: adding('gatherAdd', 0),
+  cumsum: [0, 1].flatMap((reverse) =>
+    [
+      [1, 7, 1],
+      [2, 5, 19],
+      [3, 1, 4],
+      [2, 0, 3],
+      [0, 3, 2],
+    ].map(
+      ([outer, n, inner]): Case => ({
+        title: `${[outer, n, inner]}, reverse ${reverse}`,
+        outputs: outer! * n! * inner!,
+        inputs: [numbers(outer! * n! * inner!)],
+        write: (b, out, [x]) =>
+          b.call('cumsum', { out, in: x!, outer: outer!, n: n!, inner: inner!, reverse }),
+      }),
+    ),
+  ),
   sumOfSquares: [
     {
       title: 'a shorter last block',

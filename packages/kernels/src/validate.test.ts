@@ -206,6 +206,7 @@ describe('validateProgram refuses', () => {
     strideC0: 15,
     strideC1: 0,
   };
+  const indexed = { segments: 2, outer: 2, n: 3, inner: 4, count: 5 };
   const operands: { readonly [N in InstructionName]: Readonly<Record<string, number>> } = {
     matmul: { ...shape, ...batch },
     reduce: { outer: 2, n: 3, inner: 4, kind: 0 },
@@ -217,6 +218,18 @@ describe('validateProgram refuses', () => {
     crossEntropyGrad: { rows: 3, n: 7 },
     sumOfSquares: { n: 40, block: 16 },
     guard: { count: 3, stride: 2, kind: 0 },
+    copy: {
+      ...{ n0: 1, n1: 1, n2: 1, n3: 1, n4: 1, n5: 2, n6: 3, n7: 4 },
+      ...{ outStride0: 0, outStride1: 0, outStride2: 0, outStride3: 0, outStride4: 0 },
+      ...{ outStride5: 20, outStride6: 5, outStride7: 1 },
+      ...{ inStride0: 0, inStride1: 0, inStride2: 0, inStride3: 0, inStride4: 0 },
+      ...{ inStride5: 3, inStride6: 1, inStride7: 6 },
+    },
+    take: { ...indexed, segmentIn: 24, segmentIndex: 5 },
+    scatterAdd: { ...indexed, segmentIn: 40, segmentIndex: 5, tree: 1 },
+    gather: { ...indexed, segmentIn: 24, segmentIndex: 40 },
+    gatherAdd: { ...indexed, segmentIn: 40, segmentIndex: 0 },
+    cumsum: { outer: 2, n: 3, inner: 5, reverse: 1 },
   };
   it.each(Object.keys(operands) as InstructionName[])('or lets through what stays in bounds: %s', (name) => {
     const b = new ProgramBuilder();

@@ -24,6 +24,22 @@ export const unsigned = (what: string, value: number): number => {
   return value | 0;
 };
 
+/** A whole number from −2³¹ to 2³¹ − 1 as a word. */
+export const signed = (what: string, value: number): number => {
+  if ((value | 0) !== value) {
+    throw new Error(`${what} is ${value}, expected a whole number from -2147483648 to 2147483647`);
+  }
+  return value;
+};
+
+/** An operand of an instruction, other than an address, as a word. */
+export const fieldWord = (what: string, type: 'u32' | 'i32' | 'f32', value: number): number =>
+  type === 'f32' ? floatBits(value) : type === 'i32' ? signed(what, value) : unsigned(what, value);
+
+/** The operand that a word stands for. */
+export const fieldValue = (type: 'u32' | 'i32' | 'f32', word: number): number =>
+  type === 'f32' ? bitsFloat(word) : type === 'i32' ? word : word >>> 0;
+
 export const addressWords = (what: string, { region, offset }: Address): [number, number] => [
   region,
   unsigned(`${what}: offset`, offset),

@@ -10,8 +10,9 @@ import {
   sourceKinds,
 } from '../instructions.ts';
 import { type Address, ELEMENT_BYTES } from '../program.ts';
-import { bitsFloat } from '../words.ts';
-import { type Machine, reduceLanes, tree } from './machine.ts';
+import { fieldValue } from '../words.ts';
+import { indexing } from './indexing.ts';
+import { forEach, type Machine, reduceLanes, tree } from './machine.ts';
 
 type Kernels = { readonly [N in InstructionName]: (machine: Machine, values: InstructionValues<N>) => void };
 
@@ -29,12 +30,13 @@ function decode(fields: Fields, words: Int32Array): Record<string, number | Addr
   const values: Record<string, number | Address> = {};
   for (const [field, type] of Object.entries(fields)) {
     if (type === 'addr') values[field] = { region: words[at++]!, offset: words[at++]! };
-    else values[field] = type === 'f32' ? bitsFloat(words[at++]!) : words[at++]! >>> 0;
+    else values[field] = fieldValue(type, words[at++]!);
   }
   return values;
 }
 
 const kernels: Kernels = {
+  ...indexing,
   matmul: (machine, v) => {
     const [a, b, c] = [machine.at(v.a), machine.at(v.b), machine.at(v.c)];
     const [stepAm, stepAk] = v.transA ? [1, v.lda] : [v.lda, 1];
@@ -147,22 +149,6 @@ const kernels: Kernels = {
     machine.halted = halt[0] !== 0;
   },
 };
-
-/** Calls `body` for every index within `sizes`, the last one fastest. */
-function forEach<const S extends readonly number[]>(
-  sizes: S,
-  body: (index: { -readonly [K in keyof S]: number }) => void,
-): void {
-  const total = sizes.reduce((product, n) => product * n, 1);
-  for (let i = 0; i < total; i++) {
-    const index: number[] = [];
-    for (let axis = sizes.length - 1, rest = i; axis >= 0; axis--) {
-      index.unshift(rest % sizes[axis]!);
-      rest = Math.floor(rest / sizes[axis]!);
-    }
-    body(index as { -readonly [K in keyof S]: number });
-  }
-}
 
 function reduceOne({ add, mul }: Machine, kind: number, lanes: boolean, values: readonly number[]): number {
   if (kind === reduceKinds.sum) return lanes ? reduceLanes(values, 0, add) : values.reduce(add, 0);

@@ -47,3 +47,19 @@ export function reduceLanes(row: Iterable<number>, identity: number, combine: Co
   }
   return tree(0, 16, (lane) => lanes[lane]!, combine);
 }
+
+/** Calls `body` for every index within `sizes`, the last one fastest. */
+export function forEach<const S extends readonly number[]>(
+  sizes: S,
+  body: (index: { -readonly [K in keyof S]: number }) => void,
+): void {
+  const total = sizes.reduce((product, n) => product * n, 1);
+  for (let i = 0; i < total; i++) {
+    const index: number[] = [];
+    for (let axis = sizes.length - 1, rest = i; axis >= 0; axis--) {
+      index.unshift(rest % sizes[axis]!);
+      rest = Math.floor(rest / sizes[axis]!);
+    }
+    body(index as { -readonly [K in keyof S]: number });
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * Instructions that move elements: strided copies, picking by index, its adjoint, running sums. They take values of
+ * any type (32-bit lanes) but for the sums, which are of f32.
+ *
+ * `take`, `gather` and their adjoints see a tensor as [segments, outer, n, inner] and index its axis n. A stride of
+ * 0 between segments repeats an operand that is alike in all shards. An index out of [0, n) reads as a NaN and is
+ * skipped by the sums; memory stays safe.
+ */
+import { define, type Extent, elements, oneOf, segmentCount, span } from './instruction.ts';
+import { type Address, ELEMENT_BYTES } from './program.ts';
+
+/** Dimensions of `copy`. */
+export const COPY_RANK = 8;
+
+/** Scratch for `scatterAdd` with `tree`, in bytes: lists of the positions that add to each row. */
+export const scatterAddScratchBytes = (n: number, positions: number): number =>
+  (n + positions) * ELEMENT_BYTES;
+
+interface Indexed {
+  readonly segments: number;
+  readonly outer: number;
+  readonly n: number;
+  readonly inner: number;
+  readonly count: number;
+}
+
+/** Elements of `segments` blocks that lie `stride` apart. */
+const blocks = (segments: number, stride: number, size: number): number =>
+  size === 0 ? 0 : span([segments, stride], [size, 1]);
+
+const overlap = (a: Extent, b: Extent): boolean =>
+  a.address.region === b.address.region &&
+  a.address.offset < b.address.offset + b.bytes &&
+  b.address.offset < a.address.offset + a.bytes;
+
+const shape = { segments: 'u32', outer: 'u32', n: 'u32', inner: 'u32', count: 'u32' } as const;
+const rowsOf = ({ outer, n, inner }: Indexed): number => outer * n * inner;
+const pickedOf = ({ outer, count, inner }: Indexed): number => outer * count * inner;
+
+export const indexing = {
+  /**
+   * out[Σ i·outStride] = in[Σ i·inStride] for all i below n0 … n7 (unused dimensions have n = 1). Strides of `in` may be
+   * negative: its address is that of the element at i = 0. Source and target must not overlap.
+   */
+  copy: define({
+    code: 12,
+    fields: {
+      out: 'addr',
+      in: 'addr',
+      n0: 'u32',
+      n1: 'u32',
+      n2: 'u32',
+      n3: 'u32',
+      n4: 'u32',
+      n5: 'u32',
+      n6: 'u32',
+      n7: 'u32',
+      outStride0: 'u32',
+      outStride1: 'u32',
+      outStride2: 'u32',
+      outStride3: 'u32',
+      outStride4: 'u32',
+      outStride5: 'u32',
+      outStride6: 'u32',
+      outStride7: 'u32',
+      inStride0: 'i32',
+      inStride1: 'i32',
+      inStride2: 'i32',
+      inStride3: 'i32',
+      inStride4: 'i32',
+      inStride5: 'i32',
+      inStride6: 'i32',
+      inStride7: 'i32',
+    },
+    extents: (v) => {
+      const sizes = [v.n0, v.n1, v.n2, v.n3, v.n4, v.n5, v.n6, v.n7];
+      const outs = [v.outStride0, v.outStride1, v.outStride2, v.outStride3];
+      outs.push(v.outStride4, v.outStride5, v.outStride6, v.outStride7);
+      const ins = [v.inStride0, v.inStride1, v.inStride2, v.inStride3];
+      ins.push(v.inStride4, v.inStride5, v.inStride6, v.inStride7);
+      const total = sizes.reduce((product, n) => product * n, 1);
+      if (total === 0) return [elements('out', v.out, 0, 'write'), elements('in', v.in, 0)];
+      const walks = (strides: readonly number[]) => sizes.map((n, d) => [n, strides[d]!] as const);
+      if (total > span(...walks(outs))) throw new Error(`strides of out [${outs}] lead to one element twice`);
+      const before = span(...walks(ins.map((stride) => Math.max(0, -stride)))) - 1;
+      const after = span(...walks(ins.map((stride) => Math.max(0, stride))));
+      const first: Address = { region: v.in.region, offset: v.in.offset - before * ELEMENT_BYTES };
+      if (first.offset < 0) {
+        throw new Error(`in reaches ${before} elements back from byte ${v.in.offset} of its region`);
+      }
+      return [elements('out', v.out, span(...walks(outs)), 'write'), elements('in', first, before + after)];
+    },
+  }),
+  /** out[s, o, j, i] = in[s, o, index[s, j], i] for j < count; `segmentIn`, `segmentIndex`: from segment to segment. */
+  take: define({
+    code: 13,
+    fields: { out: 'addr', in: 'addr', index: 'addr', ...shape, segmentIn: 'u32', segmentIndex: 'u32' },
+    extents: (v) => {
+      segmentCount(v.segments);
+      return [
+        elements('out', v.out, v.segments * pickedOf(v), 'write'),
+        elements('in', v.in, blocks(v.segments, v.segmentIn, rowsOf(v))),
+        elements('index', v.index, blocks(v.segments, v.segmentIndex, v.count)),
+      ];
+    },
+  }),
+  /**
+   * out[s, o, index[s, j], i] = Σ in[s, o, j, i] over those j in order, from +0; the adjoint of `take`. With `tree` the
+   * segments are summed, too, by the tree: out[o, n, i], and `scratch` has `scatterAddScratchBytes(n, segments · count)`.
+   */
+  scatterAdd: define({
+    code: 14,
+    fields: {
+      out: 'addr',
+      in: 'addr',
+      index: 'addr',
+      scratch: 'addr',
+      ...shape,
+      segmentIn: 'u32',
+      segmentIndex: 'u32',
+      tree: 'u32',
+    },
+    extents: (v) => {
+      oneOf('tree', v.tree, 2);
+      segmentCount(v.segments);
+      const out = elements('out', v.out, (v.tree ? 1 : v.segments) * rowsOf(v), 'write');
+      const operands = [
+        out,
+        elements('in', v.in, blocks(v.segments, v.segmentIn, pickedOf(v))),
+        elements('index', v.index, blocks(v.segments, v.segmentIndex, v.count)),
+      ];
+      if (!v.tree) return operands;
+      const bytes = scatterAddScratchBytes(v.n, v.segments * v.count);
+      const scratch: Extent = { what: 'scratch', address: v.scratch, bytes, access: 'write' };
+      // Sums written over the lists would make them lead anywhere.
+      if (overlap(out, scratch)) throw new Error('scratch overlaps out');
+      return [...operands, scratch];
+    },
+  }),
+  /** out[s, o, j, i] = in[s, o, index[s, o, j, i], i]: an index for each element. */
+  gather: define({
+    code: 15,
+    fields: { out: 'addr', in: 'addr', index: 'addr', ...shape, segmentIn: 'u32', segmentIndex: 'u32' },
+    extents: (v) => {
+      segmentCount(v.segments);
+      return [
+        elements('out', v.out, v.segments * pickedOf(v), 'write'),
+        elements('in', v.in, blocks(v.segments, v.segmentIn, rowsOf(v))),
+        elements('index', v.index, blocks(v.segments, v.segmentIndex, pickedOf(v))),
+      ];
+    },
+  }),
+  /** out[s, o, index[s, o, j, i], i] = Σ in[s, o, j, i] over those j in order, from +0; the adjoint of `gather`. */
+  gatherAdd: define({
+    code: 16,
+    fields: { out: 'addr', in: 'addr', index: 'addr', ...shape, segmentIn: 'u32', segmentIndex: 'u32' },
+    extents: (v) => {
+      segmentCount(v.segments);
+      return [
+        elements('out', v.out, v.segments * rowsOf(v), 'write'),
+        elements('in', v.in, blocks(v.segments, v.segmentIn, pickedOf(v))),
+        elements('index', v.index, blocks(v.segments, v.segmentIndex, pickedOf(v))),
+      ];
+    },
+  }),
+  /** out[o, j, i] = in[o, 0, i] + … + in[o, j, i], in order; with `reverse` from the end: in[o, n − 1, i] + … + in[o, j, i]. */
+  cumsum: define({
+    code: 17,
+    fields: { out: 'addr', in: 'addr', outer: 'u32', n: 'u32', inner: 'u32', reverse: 'u32' },
+    extents: (v) => {
+      oneOf('reverse', v.reverse, 2);
+      const count = v.outer * v.n * v.inner;
+      return [elements('out', v.out, count, 'write'), elements('in', v.in, count)];
+    },
+  }),
+} as const;
