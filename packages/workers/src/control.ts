@@ -116,8 +116,17 @@ export class Control {
 
   /** Waits until all stand before phase `sequence` or later. False when the pool stops. */
   awaitTurn(worker: number, sequence: number, spin: boolean): boolean {
+    return this.#await(MEMBERS + (this.#workers + 1) * LINE, worker, sequence, spin);
+  }
+
+  /** Waits until the author has written the record of this tick. False when the pool stops. */
+  awaitRecord(worker: number, sequence: number, spin: boolean): boolean {
+    return this.#await(AUTHOR + LINE, worker, sequence, spin);
+  }
+
+  /** Waits for the members before the word `end`. */
+  #await(end: number, worker: number, sequence: number, spin: boolean): boolean {
     const words = this.#words;
-    const end = MEMBERS + (this.#workers + 1) * LINE;
     // The author needs a core to write the next record: who waits for it gets out of its way soon.
     const limit = spin ? (reached(Atomics.load(words, AUTHOR), sequence) ? this.#spins : SPINS_MIN) : 0;
     let spins = 0;

@@ -61,6 +61,9 @@ interface Place {
   verdict: string | undefined;
 }
 
+/** How long (ms) a place may wait for a thread when there are fewer threads than places. */
+const MISSING_LIMIT = 1000;
+
 /** Keeps a thread at every place of the control block: Piscina owns the threads, one long task each. */
 export class Crew {
   readonly #options: CrewOptions;
@@ -123,12 +126,15 @@ export class Crew {
   watch(elapsed: number, busy: boolean): void {
     const { bootLimit, control } = this.#options;
     this.greet();
+    // When a replacement dies while it starts, Piscina starts no further one until there is a new task.
+    const missing = this.#piscina.threads.length < this.#places.length;
+    const limit = missing ? Math.min(MISSING_LIMIT, bootLimit) : bootLimit;
     for (const [worker, place] of this.#places.entries()) {
       if (control.isReady(worker)) continue;
       place.booting += elapsed;
-      if (place.booting > bootLimit) {
+      if (place.booting > limit) {
         place.booting = 0;
-        void this.terminate(worker, `did not come up within ${bootLimit / 1000} s`);
+        void this.terminate(worker, `did not come up within ${limit / 1000} s`);
       }
     }
     this.#watchProgress(elapsed, busy);

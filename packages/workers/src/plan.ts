@@ -16,6 +16,8 @@ export interface PoolProgram {
   /** Named in messages. */
   readonly name: string;
   readonly program: Program;
+  /** Rising indexes of instructions before which a measured run stops the clock (`PoolOptions.measure`). */
+  readonly marks?: readonly number[];
 }
 
 /** One run of a program by one worker. */
@@ -45,6 +47,8 @@ export interface Call {
   readonly code: number;
   /** Length of the code in words. */
   readonly words: number;
+  /** Words before which the parts of the code end; the last is its length. */
+  readonly stops: readonly number[];
   readonly bases: number;
   /** Words of the heap (indexes of an Int32Array over all of it) that take the address of the tick's record. */
   readonly records: readonly number[];
@@ -88,14 +92,20 @@ export const placePlans = (context: PlanContext): WorkerCalls[] => {
             );
           }
           checkBases(context, task, `${where}, program ${found.name}`);
-          return placeCall(heap, `${plan.name}/${found.name}`, codes[task.program]!, found.program, task);
+          return placeCall(heap, `${plan.name}/${found.name}`, codes[task.program]!, found, task);
         }),
       ),
     ),
   );
 };
 
-const placeCall = (heap: SharedHeap, name: string, code: number, program: Program, task: PoolTask): Call => {
+const placeCall = (
+  heap: SharedHeap,
+  name: string,
+  code: number,
+  { program, marks = [] }: PoolProgram,
+  task: PoolTask,
+): Call => {
   const bases = heap.allocate(task.bases.length * 4);
   // Addresses from 2 GiB on wrap to negative words: the kernels read them as unsigned.
   heap.i32(bases, task.bases.length).set(task.bases);
@@ -105,6 +115,7 @@ const placeCall = (heap: SharedHeap, name: string, code: number, program: Progra
     name,
     code,
     words: program.code.length,
+    stops: [...marks.map((mark) => program.starts[mark]!), program.code.length],
     bases,
     records: wordsWith(RECORD),
     results: wordsWith(RESULT),

@@ -4,7 +4,8 @@ import { Control, controlWords, sequenceOf } from './control.ts';
 import { cores } from './cores.ts';
 import { Crew, type WorkerError, type WorkerLoss } from './crew.ts';
 import type { SharedHeap } from './heap.ts';
-import { type Plan, type PoolProgram, placePlans, tickOffset } from './plan.ts';
+import { type Plan, type PoolProgram, placePlans, tickOffset, type WorkerCalls } from './plan.ts';
+import { momentsBefore, type TimingLayout } from './timing.ts';
 import type { RingLayout } from './worker.ts';
 
 export { WorkerError, type WorkerLoss } from './crew.ts';
@@ -33,6 +34,8 @@ export interface PoolOptions {
   readonly bootSeconds?: number;
   /** Spin at barriers; default: if there is a core for every worker. */
   readonly spin?: boolean;
+  /** Have workers note when they were done with what (see `moments`). Default false, which costs nothing. */
+  readonly measure?: boolean;
   /** URL of a module to take `loadKernels` from, for tests of faults. */
   readonly kernelsModule?: string;
   /** Number of the first tick, default 1 (0 is what a fresh journal holds). */
@@ -82,6 +85,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #results: readonly Float32Array[];
   readonly #recordRing: RingLayout;
   readonly #resultRing: RingLayout;
+  /** Per worker: where its moments lie; empty when nothing is measured. */
+  readonly #timings: readonly { readonly layout: TimingLayout; readonly view: Float64Array }[];
   readonly #crewTask: ConstructorParameters<typeof Crew>[0]['task'];
   readonly #waiters: Waiter[] = [];
   #crew: Crew | undefined;
@@ -117,6 +122,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#recordRing = allocateRing(heap, recordBytes, ring);
     this.#resultRing = allocateRing(heap, resultBytes, ring);
     const calls = placePlans({ ...options, recordBytes, resultBytes });
+    this.#timings = options.measure ? calls.map((own) => allocateTiming(heap, own, ring)) : [];
     const stacks = heap.allocate(workers * STACK_BYTES, 4096);
     this.#control = new Control(heap.memory, layout);
     this.#control.begin(firstTick);
@@ -136,6 +142,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       records: this.#recordRing,
       results: this.#resultRing,
       spin: options.spin ?? workers <= cores(),
+      timing: this.#timings[worker]?.layout,
     });
   }
 
@@ -229,12 +236,30 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   /** The result slot of a complete tick. Its words are good until `ring` more ticks are submitted: copy or read them. */
   result(tick: number): Float32Array {
+    this.#checkRecent(tick);
+    return this.#results[tick & (this.ring - 1)]!;
+  }
+
+  /**
+   * When a worker was done with what in a complete tick (ms, on a clock that all threads share). Per phase: the record was
+   * there (phase 0 only), all workers stood before it, then the end of every call in order, at each of its program's marks
+   * and at its end. Good as long as the result is. Of a pool with `measure` only.
+   */
+  moments(tick: number, worker: number): Float64Array {
+    this.#checkRecent(tick);
+    const timing = this.#timings[worker];
+    if (timing === undefined) throw new RangeError(`WorkerPool: worker ${worker} is not measured`);
+    const { layout, view } = timing;
+    const start = (tick & (this.ring - 1)) * layout.stride;
+    return view.subarray(start, start + layout.stride);
+  }
+
+  #checkRecent(tick: number): void {
     if (tick > this.completed || tick <= this.#submitted - this.ring || tick < 1) {
       throw new RangeError(
         `WorkerPool: got tick ${tick}, expected one of the last ${this.ring} that are complete (now ${this.#completed})`,
       );
     }
-    return this.#results[tick & (this.ring - 1)]!;
   }
 
   /** Kills a worker's thread wherever it stands, as a drill; settles when it is gone. It is replaced. */
@@ -347,6 +372,14 @@ const WORKER_FILE = new URL(
 const allocateRing = (heap: SharedHeap, bytes: number, ring: number): RingLayout => {
   const stride = Math.max(64, Math.ceil(bytes / 64) * 64);
   return { address: heap.allocate(stride * ring), stride };
+};
+
+const allocateTiming = (heap: SharedHeap, calls: WorkerCalls, ring: number) => {
+  const most = Math.max(1, ...calls.map((phases) => momentsBefore(phases).at(-1)!));
+  // Whole cache lines: every worker writes lines of its own.
+  const stride = Math.ceil(most / 8) * 8;
+  const address = heap.allocate(stride * ring * Float64Array.BYTES_PER_ELEMENT);
+  return { layout: { address, stride }, view: new Float64Array(heap.memory.buffer, address, stride * ring) };
 };
 
 const ringViews = <T>({ address, stride }: RingLayout, ring: number, view: (address: number) => T): T[] =>

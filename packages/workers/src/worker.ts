@@ -6,6 +6,7 @@ import { threadId } from 'node:worker_threads';
 import type { KernelChoice, Kernels, SharedMemory } from '@lockstep/kernels';
 import { Control, type ControlLayout, nextTick, phaseOf } from './control.ts';
 import type { WorkerCalls } from './plan.ts';
+import { Stopwatch, type TimingLayout } from './timing.ts';
 
 /** Everything that a thread needs to know; plain data and the shared memory. */
 export interface WorkerTask {
@@ -22,6 +23,8 @@ export interface WorkerTask {
   readonly results: RingLayout;
   /** Spin before sleeping: there is a core for every worker. */
   readonly spin: boolean;
+  /** Where to note the time; none: nothing is measured. */
+  readonly timing: TimingLayout | undefined;
 }
 
 export interface RingLayout {
@@ -58,20 +61,28 @@ export default async function work(task: WorkerTask): Promise<WorkerFailure | un
 
 /** The loop. It allocates nothing. */
 const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFailure | undefined => {
-  const { worker, calls, records, results, spin } = task;
-  const heap = new Int32Array(task.memory.buffer);
+  const { worker, memory, calls, records, results, spin, timing } = task;
+  const stopwatch = timing && new Stopwatch(memory, timing, task.control.ring, calls);
+  const heap = new Int32Array(memory.buffer);
   let sequence = control.position(worker);
   let running: string | undefined;
   try {
-    while (control.awaitTurn(worker, sequence, spin)) {
-      const phases = calls[control.plan(sequence)]!;
+    const awaitTurn = (): boolean =>
+      stopwatch === undefined
+        ? control.awaitTurn(worker, sequence, spin)
+        : stopwatch.awaitTurn(control, worker, sequence, spin);
+    while (awaitTurn()) {
+      const plan = control.plan(sequence);
+      const phases = calls[plan]!;
       const slot = control.slot(sequence);
       const phase = phaseOf(sequence);
+      stopwatch?.begin(plan, phase, slot);
       for (const call of phases[phase]!) {
         running = call.name;
         for (const word of call.records) heap[word] = records.address + slot * records.stride;
         for (const word of call.results) heap[word] = results.address + slot * results.stride;
-        kernels.run(call.code, 0, call.words, call.bases);
+        if (stopwatch === undefined) kernels.run(call.code, 0, call.words, call.bases);
+        else stopwatch.run(kernels, call);
       }
       sequence = phase + 1 === phases.length ? nextTick(sequence) : sequence + 1;
       control.arrive(worker, sequence);

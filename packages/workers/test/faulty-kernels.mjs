@@ -32,11 +32,10 @@ export const loadKernels = (options) => {
     run(code, from, to, bases) {
       const fault = words[code >>> 2];
       if (fault === undefined || fault < FAULTS.exit) {
-        kernels.run(code, from, to, bases);
-        return;
+        return kernels.run(code, from, to, bases);
       }
       const counts = words.subarray((words[bases >>> 2] ?? 0) >>> 2);
-      if ((counts[0] ?? 0) >= (counts[1] ?? 0)) return;
+      if ((counts[0] ?? 0) >= (counts[1] ?? 0)) return true;
       counts[0] = (counts[0] ?? 0) + 1;
       if (fault === FAULTS.exit) process.exit(3);
       if (fault === FAULTS.throw) throw new Error('a kernel that fails');
