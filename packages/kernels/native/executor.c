@@ -18,6 +18,7 @@ static int guard(const Ctx *ctx, const uint32_t *w) {
   return 1;
 }
 
+/** 0: ran to the end; 1: a guard ended it; below zero: stopped at an unknown instruction, at word -1 - status. */
 int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases) {
   const Ctx ctx = {mem, (const uint32_t *)(mem + bases)};
   const uint32_t *words = (const uint32_t *)(mem + code);
@@ -35,7 +36,7 @@ int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, ui
       case 9: LS_NAME(crossEntropyGrad)(&ctx, w); break;
       case 10: LS_NAME(sumOfSquares)(&ctx, w); break;
       case 11:
-        if (!guard(&ctx, w)) return 0;
+        if (!guard(&ctx, w)) return 1;
         break;
       case 12: LS_NAME(copy)(&ctx, w); break;
       case 13: LS_NAME(take)(&ctx, w); break;

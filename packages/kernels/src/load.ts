@@ -16,9 +16,10 @@ export interface Kernels {
   /**
    * Runs the instructions in words [from, to) of the code. `code` and `bases` are byte addresses; `bases` holds one
    * u32 byte address per region. The program must have been validated (`validateProgram`) and its regions must fit.
-   * Throws an Error that names the word position if an instruction is unknown.
+   * Gives false when a guard ended the run before its end. Throws an Error that names the word position if an instruction
+   * is unknown.
    */
-  run(code: number, from: number, to: number, bases: number): void;
+  run(code: number, from: number, to: number, bases: number): boolean;
 }
 
 export interface LoadOptions {
@@ -95,8 +96,11 @@ export const resolveVariant = (choice: KernelChoice): KernelVariant => {
   );
 };
 
-const unknownInstruction = (status: number): Error =>
-  new Error(`kernels: unknown instruction at word ${-status - 1}; was the program validated?`);
+/** Status of an executor: 0 ran to the end, 1 a guard ended it, below zero it stopped at an unknown instruction. */
+const ranThrough = (status: number): boolean => {
+  if (status >= 0) return status === 0;
+  throw new Error(`kernels: unknown instruction at word ${-status - 1}; was the program validated?`);
+};
 
 const loadNative = (variant: KernelVariant, memory: SharedMemory): Kernels => {
   const { addon, ids } = native();
@@ -107,8 +111,7 @@ const loadNative = (variant: KernelVariant, memory: SharedMemory): Kernels => {
     variant,
     memory,
     run(code, from, to, bases) {
-      const status = addon.run(id, bytes, code, from, to, bases);
-      if (status !== 0) throw unknownInstruction(status);
+      return ranThrough(addon.run(id, bytes, code, from, to, bases));
     },
   };
 };
@@ -126,8 +129,7 @@ const loadWasm = (memory: SharedMemory, stackTop: number): Kernels => {
     variant: 'wasm',
     memory,
     run(code, from, to, bases) {
-      const status = execute(0, code, from, to, bases);
-      if (status !== 0) throw unknownInstruction(status);
+      return ranThrough(execute(0, code, from, to, bases));
     },
   };
 };
