@@ -75,6 +75,89 @@ def activations():
     write("activations", found)
 
 
+class Lion(torch.optim.Optimizer):
+    """Chen et al., 2023, algorithm 2. Not in PyTorch: written from the paper."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            (b1, b2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                p.sub_(lr * (torch.sign(b1 * m + (1 - b1) * p.grad) + decay * p))
+                m.copy_(b2 * m + (1 - b2) * p.grad)
+
+
+class Nadam(torch.optim.Optimizer):
+    """PyTorch's documented formula, which its later versions follow. 1.13 takes mu into its next product twice."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, psi=4e-3):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, decay=weight_decay, psi=psi))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            mu = lambda t: b1 * (1 - 0.5 * 0.96 ** (t * group["psi"]))
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(t=0, product=1.0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+                state["t"] += 1
+                t = state["t"]
+                state["product"] *= mu(t)
+                g = p.grad + group["decay"] * p
+                state["m"].mul_(b1).add_((1 - b1) * g)
+                state["v"].mul_(b2).add_((1 - b2) * g**2)
+                denominator = (state["v"] / (1 - b2**t)).sqrt() + group["eps"]
+                now = (1 - mu(t)) / (1 - state["product"])
+                later = mu(t + 1) / (1 - state["product"] * mu(t + 1))
+                p.sub_(group["lr"] * (now * g + later * state["m"]) / denominator)
+
+
+class Lars(torch.optim.Optimizer):
+    """You et al., 2017, algorithm 1."""
+
+    def __init__(self, params, lr, trust, momentum, weight_decay, eps=1e-8):
+        super().__init__(params, dict(lr=lr, trust=trust, momentum=momentum, decay=weight_decay, eps=eps))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                b = self.state[p].setdefault("b", torch.zeros_like(p))
+                w, g = p.norm(), p.grad.norm()
+                rate = group["trust"] * w / (g + group["decay"] * w + group["eps"])
+                b.mul_(group["momentum"]).add_(group["lr"] * rate * (p.grad + group["decay"] * p))
+                p.sub_(b)
+
+
+class Lamb(torch.optim.Optimizer):
+    """You et al., 2020, algorithm 2, with the identity for its function of the norm."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(t=0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+                state["t"] += 1
+                state["m"].mul_(b1).add_((1 - b1) * p.grad)
+                state["v"].mul_(b2).add_((1 - b2) * p.grad**2)
+                m = state["m"] / (1 - b1 ** state["t"])
+                v = state["v"] / (1 - b2 ** state["t"])
+                u = m / (v.sqrt() + group["eps"]) + group["decay"] * p
+                p.sub_(group["lr"] * p.norm() / u.norm() * u)
+
+
 def optimizers():
     """All see the same gradients, so that each step is checked by itself as well as the path."""
     torch.manual_seed(11)
@@ -91,6 +174,22 @@ def optimizers():
         "adam decay": lambda p: O.Adam(p, lr=0.01, betas=(0.8, 0.99), eps=1e-4, weight_decay=0.1),
         "adamw": lambda p: O.AdamW(p, lr=0.01, weight_decay=0.1),
         "adamw default": lambda p: O.AdamW(p),
+        "amsgrad": lambda p: O.Adam(p, lr=0.01, amsgrad=True),
+        "adamw amsgrad": lambda p: O.AdamW(p, lr=0.01, weight_decay=0.1, amsgrad=True),
+        "rmsprop": lambda p: O.RMSprop(p),
+        "rmsprop centered": lambda p: O.RMSprop(p, lr=0.005, alpha=0.9, centered=True, weight_decay=0.1),
+        "rmsprop momentum": lambda p: O.RMSprop(p, lr=0.005, momentum=0.9),
+        "adagrad": lambda p: O.Adagrad(p),
+        "adagrad decay": lambda p: O.Adagrad(p, lr=0.1, lr_decay=0.01, initial_accumulator_value=0.5, weight_decay=0.1),
+        "adadelta": lambda p: O.Adadelta(p),
+        "adadelta decay": lambda p: O.Adadelta(p, lr=0.5, rho=0.95, eps=1e-5, weight_decay=0.1),
+        "nadam": lambda p: Nadam(p, lr=0.002),
+        "nadam decay": lambda p: Nadam(p, lr=0.01, betas=(0.8, 0.99), psi=0.05, weight_decay=0.1),
+        "radam": lambda p: O.RAdam(p, lr=0.01),
+        "radam decay": lambda p: O.RAdam(p, lr=0.01, betas=(0.8, 0.9), weight_decay=0.1),
+        "lion": lambda p: Lion(p, lr=0.01, weight_decay=0.1),
+        "lars": lambda p: Lars(p, lr=0.5, trust=0.02, momentum=0.9, weight_decay=0.01),
+        "lamb": lambda p: Lamb(p, lr=0.01, weight_decay=0.1),
     }
     found = {"start": numbers(start), "gradients": [numbers(g) for g in gradients]}
     for name, make in cases.items():
@@ -123,11 +222,45 @@ def schedules():
         options = {"start_factor": 1 / (warm + 1), **options}
         return lambda o: S.SequentialLR(o, [S.LinearLR(o, total_iters=warm, **options), after(o)], milestones=[warm])
 
+    def fed(measures, **options):
+        """ReduceLROnPlateau, one validation after every fourth step."""
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        schedule = S.ReduceLROnPlateau(optimizer, **options)
+        rates = []
+        for t in range(total):
+            rates.append(optimizer.param_groups[0]["lr"])
+            if t % 4 == 3:
+                schedule.step(measures[t // 4])
+        return rates
+
+    losses = [1.0, 0.9, 0.95, 0.9, 0.92, 0.8, 0.8, 0.81, 0.79999, 0.9]
     write(
         "schedules",
         {
             "total": total,
+            "losses": losses,
             "step": path(lambda o: S.StepLR(o, step_size=7, gamma=0.5)),
+            "multiStep": path(lambda o: S.MultiStepLR(o, milestones=[5, 6, 20], gamma=0.3)),
+            "exponential": path(lambda o: S.ExponentialLR(o, gamma=0.9)),
+            "cosineRestarts": path(lambda o: S.CosineAnnealingWarmRestarts(o, T_0=5, T_mult=2, eta_min=0.001)),
+            "cosineRestarts even": path(lambda o: S.CosineAnnealingWarmRestarts(o, T_0=7)),
+            "polynomial": path(lambda o: S.PolynomialLR(o, total_iters=30, power=1.7)),
+            "oneCycle": path(lambda o: S.OneCycleLR(o, max_lr=0.1, total_steps=total + 1)),
+            "oneCycle linear": path(
+                lambda o: S.OneCycleLR(
+                    o, 0.1, total_steps=total + 1, pct_start=0.4, anneal_strategy="linear", div_factor=10, final_div_factor=100
+                )
+            ),
+            "plateau": fed(losses, factor=0.5, patience=1),
+            "plateau cooldown": fed(losses, factor=0.5, patience=0, threshold=0.02, cooldown=1, min_lr=0.03),
+            "plateau max": fed(losses, mode="max", factor=0.5, patience=2),
+            "sequence": path(
+                lambda o: S.SequentialLR(
+                    o,
+                    [S.StepLR(o, 3, gamma=0.5), S.ExponentialLR(o, gamma=0.9), S.CosineAnnealingLR(o, T_max=total - 25)],
+                    milestones=[10, 25],
+                )
+            ),
             "cosine": path(lambda o: S.CosineAnnealingLR(o, T_max=total)),
             "cosine minimum": path(lambda o: S.CosineAnnealingLR(o, T_max=total, eta_min=0.01)),
             "warmup cosine": path(warmed(lambda o: S.CosineAnnealingLR(o, T_max=total - warm))),

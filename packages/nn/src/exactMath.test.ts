@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { cosPi, powInteger } from './exactMath.ts';
+import { cosPi, exp, log, pow, powInteger } from './exactMath.ts';
 
 test('powInteger stays within n roundings of Math.pow, and is exact where the result is', () => {
   expect(powInteger(0.9, 0)).toBe(1);
@@ -40,4 +40,25 @@ test('cosPi: multiples of 1/2 are exact, all else within 2 units of 2^-53 of Mat
     }),
     { numRuns: 20_000 },
   );
+});
+
+test('exp, log and pow are those of Math but for a few roundings', () => {
+  const close = (found: number, expected: number, units: number): boolean =>
+    Math.abs(found - expected) <= units * 2 ** -53 * Math.max(Math.abs(expected), 1e-300);
+  fc.assert(
+    fc.property(fc.double({ min: -300, max: 300, noNaN: true }), (x) =>
+      close(exp(x), Math.exp(x), 64 * (1 + Math.abs(x))),
+    ),
+    { numRuns: 5000 },
+  );
+  fc.assert(
+    fc.property(
+      fc.double({ min: 1e-300, max: 1e300, noNaN: true }),
+      (x) => Math.abs(log(x) - Math.log(x)) <= 2 ** -51 * (1 + Math.abs(Math.log(x))),
+    ),
+    { numRuns: 5000 },
+  );
+  expect([exp(0), exp(-Infinity), log(1), pow(0, 0.5), pow(7, 0), pow(3, 4)]).toEqual([1, 0, 0, 0, 1, 81]);
+  expect(pow(2, 0.5)).toBeCloseTo(Math.SQRT2, 14);
+  expect(() => log(0)).toThrow('log: got 0');
 });

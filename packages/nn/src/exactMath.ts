@@ -41,3 +41,36 @@ function alternating(z: number, first: 0 | 1): number {
   }
   return sum;
 }
+
+/** eˣ: relative error below 2⁻⁴⁷ (1 + |x|). */
+export function exp(x: number): number {
+  if (!Number.isFinite(x)) return x === -Infinity ? 0 : x;
+  let halvings = 0;
+  let r = x;
+  // Exact: halves of a double.
+  for (; Math.abs(r) > 1 / 16; halvings++) r /= 2;
+  let sum = 1;
+  for (let k = 12; k >= 1; k--) sum = 1 + (r / k) * sum;
+  for (; halvings > 0; halvings--) sum *= sum;
+  return sum;
+}
+
+/** The natural logarithm of x > 0: error about 2⁻⁵² (1 + |log x|). */
+export function log(x: number): number {
+  if (!(x > 0) || x === Infinity) throw new RangeError(`log: got ${x}, expected a finite number > 0`);
+  let exponent = 0;
+  let m = x;
+  // Exact: powers of 2.
+  for (; m > Math.SQRT2; exponent++) m /= 2;
+  for (; m < Math.SQRT1_2; exponent--) m *= 2;
+  // log m = 2 artanh(s), s = (m − 1) / (m + 1), |s| < 0.172.
+  const s = (m - 1) / (m + 1);
+  const z = s * s;
+  let sum = 0;
+  for (let k = 21; k >= 1; k -= 2) sum = 1 / k + z * sum;
+  return exponent * Math.LN2 + 2 * s * sum;
+}
+
+/** xᵖ for x ≥ 0 and any p. */
+export const pow = (x: number, p: number): number =>
+  Number.isSafeInteger(p) && p >= 0 ? powInteger(x, p) : x === 0 ? 0 : exp(p * log(x));

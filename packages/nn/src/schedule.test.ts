@@ -2,20 +2,80 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError } from './errors.ts';
 import { golden, relativeError } from './golden/read.ts';
 import { constant, cosine, type Schedule, step, toSchedule, warmup } from './schedule.ts';
+import * as more from './schedules.ts';
 
 const reference = golden<{ total: number; [name: string]: number | number[] }>('schedules');
 
+const likePyTorch: Record<string, Schedule> = {
+  step: step(0.1, { every: 7, gamma: 0.5 }),
+  multiStep: more.multiStep(0.1, { at: [5, 6, 20], gamma: 0.3 }),
+  exponential: more.exponential(0.1, { gamma: 0.9 }),
+  cosineRestarts: more.cosineRestarts(0.1, { steps: 5, factor: 2, minimum: 0.001 }),
+  'cosineRestarts even': more.cosineRestarts(0.1, { steps: 7 }),
+  polynomial: more.polynomial(0.1, { steps: 30, power: 1.7 }),
+  oneCycle: more.oneCycle(0.1, { steps: 41 }),
+  'oneCycle linear': more.oneCycle(0.1, { steps: 41, rise: 0.4, shape: 'linear', start: 10, end: 100 }),
+  plateau: more.plateau(0.1, { factor: 0.5, patience: 1 }),
+  'plateau cooldown': more.plateau(0.1, {
+    factor: 0.5,
+    patience: 0,
+    threshold: 0.02,
+    cooldown: 1,
+    minimum: 0.03,
+  }),
+  'plateau max': more.plateau(0.1, { mode: 'max', factor: 0.5, patience: 2 }),
+  sequence: more.sequence(
+    { lr: step(0.1, { every: 3, gamma: 0.5 }), steps: 10 },
+    { lr: more.exponential(0.1, { gamma: 0.9 }), steps: 15 },
+    { lr: cosine(0.1) },
+  ),
+  cosine: cosine(0.1),
+  'cosine minimum': cosine(0.1, { minimum: 0.01 }),
+  'warmup cosine': warmup(cosine(0.1), { steps: 8 }),
+  'warmup step': warmup(step(0.1, { every: 7, gamma: 0.5 }), { steps: 8, start: 0.25 }),
+};
+
 describe('the same rates as PyTorch', () => {
-  test.each<[string, Schedule]>([
-    ['step', step(0.1, { every: 7, gamma: 0.5 })],
-    ['cosine', cosine(0.1)],
-    ['cosine minimum', cosine(0.1, { minimum: 0.01 })],
-    ['warmup cosine', warmup(cosine(0.1), { steps: 8 })],
-    ['warmup step', warmup(step(0.1, { every: 7, gamma: 0.5 }), { steps: 8, start: 0.25 })],
-  ])('%s', (name, schedule) => {
-    const rates = Array.from({ length: reference.total }, (_, t) => schedule(t, reference.total));
+  const validations = (reference.losses as unknown as number[]).map((loss, i) => ({
+    step: 4 * i + 4,
+    loss,
+    metrics: {},
+  }));
+  test.each(Object.entries(likePyTorch))('%s', (name, schedule) => {
+    const rates = Array.from({ length: reference.total }, (_, t) =>
+      schedule(
+        t,
+        reference.total,
+        validations.filter((validation) => validation.step <= t),
+      ),
+    );
     expect(relativeError(rates, reference[name] as number[], 1e-9)).toBeLessThan(1e-12);
   });
+
+  test('all of them', () => {
+    const names = Object.keys(reference).filter((name) => name !== 'total' && name !== 'losses');
+    expect(Object.keys(likePyTorch)).toEqual(names);
+  });
+});
+
+test('a plateau watches a metric, also from within other schedules', () => {
+  const inner = more.plateau(cosine(1), { metric: 'accuracy', mode: 'max', patience: 0, factor: 0.5 });
+  const accuracies = [0.5, 0.6, 0.6].map((accuracy, i) => ({ step: i, loss: 0, metrics: { accuracy } }));
+  for (const schedule of [
+    inner,
+    warmup(inner, { steps: 1 }),
+    more.sequence({ lr: 1, steps: 1 }, { lr: inner }),
+  ]) {
+    expect(schedule.watches).toBe('accuracy');
+    expect(schedule(1, 1e9, accuracies.slice(0, 2))).toBeCloseTo(1, 9);
+    expect(schedule(1, 1e9, accuracies)).toBeCloseTo(0.5, 9);
+  }
+  expect(cosine(1).watches).toBeUndefined();
+});
+
+test('a sequence gives each part its own length', () => {
+  const schedule = more.sequence({ lr: cosine(1), steps: 4 }, { lr: cosine(2) });
+  expect([0, 2, 4, 6, 8].map((t) => schedule(t, 8))).toEqual([1, 0.5, 2, 1, 0]);
 });
 
 test('a cosine stays at its minimum after its end', () => {
@@ -67,6 +127,21 @@ test.each<[() => unknown, string]>([
   [() => step(1, { every: 1, gama: 0.5 } as never), 'got unknown option gama, expected every, gamma'],
   [() => cosine(1, { minimum: 2 }), 'got minimum = 2, expected a finite number >= 0 and <= 1'],
   [() => cosine(1, { steps: 0 }), 'got steps = 0'],
+  [() => more.multiStep(1, { at: [3, 2] }), 'optim.multiStep: got at[1] = 2, expected an integer >= 3'],
+  [() => more.multiStep(1, { at: 3 as never }), 'got no array at'],
+  [() => more.exponential(1, { gamma: 0 }), 'optim.exponential: got gamma = 0'],
+  [() => more.cosineRestarts(1, { steps: 3, factor: 1.5 }), 'got factor = 1.5, expected an integer >= 1'],
+  [() => more.polynomial(1, { power: 0 }), 'optim.polynomial: got power = 0'],
+  [() => more.polynomial(1)(0, Infinity), 'optim.polynomial: the run has no fixed number of steps'],
+  [() => more.oneCycle(1, { rise: 1 }), 'optim.oneCycle: got rise = 1'],
+  [
+    () => more.oneCycle(1, { shape: 'square' as never }),
+    `got shape = "square", expected 'cosine' or 'linear'`,
+  ],
+  [() => more.plateau(1, { factor: 1 }), 'optim.plateau: got factor = 1'],
+  [() => more.plateau(1, { mode: 'up' as never }), `got mode = "up", expected 'min' or 'max'`],
+  [() => more.sequence(), 'optim.sequence: got nothing'],
+  [() => more.sequence({ lr: 1 }, { lr: 2 }), 'optim.sequence, part 1: got steps = undefined'],
   [() => warmup(1, {} as never), 'optim.warmup: got steps = undefined, expected an integer >= 1'],
   [() => warmup(1, { steps: 3, start: 0 }), 'got start = 0, expected a finite number > 0 and <= 1'],
 ])('wrong options, case %#', (make, message) => {

@@ -5,19 +5,40 @@ import { cosPi, powInteger } from './exactMath.ts';
 /** What JSON can hold: goes into the definition of a run. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
-/** The learning rate at a step (0-based, counted in optimizer steps) of a run of `totalSteps`. */
-export type ScheduleFunction = (step: number, totalSteps: number) => number;
+/** What the validation part gave in the course of a run. */
+export interface Validation {
+  /** Optimizer steps before it. */
+  readonly step: number;
+  readonly loss: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/**
+ * The learning rate at a step (0-based, counted in optimizer steps) of a run of `totalSteps`, after the given
+ * validations.
+ */
+export type ScheduleFunction = (
+  step: number,
+  totalSteps: number,
+  validations?: readonly Validation[],
+) => number;
 
 /** A schedule that can tell what it is. */
 export interface Schedule extends ScheduleFunction {
   readonly config: Json;
+  /** What of the validations it looks at: `loss` or the name of a metric. */
+  readonly watches?: string;
 }
 
 /** Wherever a learning rate is expected: a number, one of the schedules here, or a function of your own. */
 export type LearningRate = number | ScheduleFunction;
 
-function schedule(config: Json, at: ScheduleFunction): Schedule {
-  return Object.assign((step: number, totalSteps: number) => at(step, totalSteps), { config });
+type FullScheduleFunction = (step: number, totalSteps: number, validations: readonly Validation[]) => number;
+
+/** A schedule from what it is and what it gives. */
+export function schedule(config: Json, at: FullScheduleFunction, watches?: string): Schedule {
+  const call: ScheduleFunction = (step, totalSteps, validations = []) => at(step, totalSteps, validations);
+  return Object.assign(call, { config, ...(watches !== undefined && { watches }) });
 }
 
 const isSchedule = (value: ScheduleFunction): value is Schedule => 'config' in value;
@@ -58,6 +79,16 @@ export function step(lr: number, options: StepOptions): Schedule {
   return schedule({ kind: 'step', lr, every, gamma }, (t) => lr * powInteger(gamma, Math.floor(t / every)));
 }
 
+/** The length of a schedule: its own, or that of the run. Throws ConfigError. */
+export function lengthOf(who: string, steps: number | undefined, totalSteps: number): number {
+  const length = steps ?? totalSteps;
+  if (Number.isFinite(length)) return length;
+  throw new ConfigError(
+    who,
+    'the run has no fixed number of steps; pass { steps } for the length of the wave',
+  );
+}
+
 export interface CosineOptions {
   /** Where it ends. Default 0. */
   readonly minimum?: number;
@@ -77,13 +108,7 @@ export function cosine(lr: number, options: CosineOptions = {}): Schedule {
   expectNumber(who, 'minimum', minimum, { min: 0, max: lr });
   if (steps !== undefined) expectNumber(who, 'steps', steps, { min: 1, integer: true });
   return schedule({ kind: 'cosine', lr, minimum, steps: steps ?? null }, (t, totalSteps) => {
-    const end = steps ?? totalSteps;
-    if (!Number.isFinite(end)) {
-      throw new ConfigError(
-        who,
-        'the run has no fixed number of steps; pass { steps } for the length of the wave',
-      );
-    }
+    const end = lengthOf(who, steps, totalSteps);
     return t >= end ? minimum : minimum + ((lr - minimum) * (1 + cosPi(t / end))) / 2;
   });
 }
@@ -106,9 +131,13 @@ export function warmup(after: LearningRate, options: WarmupOptions): Schedule {
   const steps = expectNumber(who, 'steps', options.steps, { min: 1, integer: true });
   const start = expectNumber(who, 'start', options.start ?? 1 / (steps + 1), { above: 0, max: 1 });
   const rest = toSchedule(who, after);
-  return schedule({ kind: 'warmup', steps, start, after: rest.config }, (t, totalSteps) => {
-    const remaining = Math.max(totalSteps - steps, 1);
-    if (t >= steps) return rest(t - steps, remaining);
-    return rest(0, remaining) * (start + ((1 - start) * t) / steps);
-  });
+  return schedule(
+    { kind: 'warmup', steps, start, after: rest.config },
+    (t, totalSteps, validations) => {
+      const remaining = Math.max(totalSteps - steps, 1);
+      if (t >= steps) return rest(t - steps, remaining, validations);
+      return rest(0, remaining, validations) * (start + ((1 - start) * t) / steps);
+    },
+    rest.watches,
+  );
 }
