@@ -44,6 +44,20 @@ int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, ui
       case 15: LS_NAME(gather)(&ctx, w); break;
       case 16: LS_NAME(gatherAdd)(&ctx, w); break;
       case 17: LS_NAME(cumsum)(&ctx, w); break;
+      case 24: LS_NAME(conv2d)(&ctx, w); break;
+      case 25: LS_NAME(conv2dInputGrad)(&ctx, w); break;
+      case 26: LS_NAME(conv2dWeightGrad)(&ctx, w); break;
+      case 27: LS_NAME(maxPool2d)(&ctx, w); break;
+      case 28: LS_NAME(maxPool2dGrad)(&ctx, w); break;
+      case 29: LS_NAME(sumPool2d)(&ctx, w); break;
+      case 30: LS_NAME(sumPool2dGrad)(&ctx, w); break;
+      case 40: LS_NAME(normalize)(&ctx, w); break;
+      case 41: LS_NAME(normalizeGrad)(&ctx, w); break;
+      case 42: LS_NAME(normalizeWeightGrad)(&ctx, w); break;
+      case 43: LS_NAME(attention)(&ctx, w); break;
+      case 44: LS_NAME(attentionGrad)(&ctx, w); break;
+      case 45: LS_NAME(recurrent)(&ctx, w); break;
+      case 46: LS_NAME(recurrentGrad)(&ctx, w); break;
       default: return -1 - (int32_t)at;
     }
     if (w[1] < 2) return -1 - (int32_t)at; /* never advances: a program that was not validated */

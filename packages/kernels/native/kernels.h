@@ -116,6 +116,20 @@ LS_KERNEL(scatterAdd);        /* 14 */
 LS_KERNEL(gather);            /* 15 */
 LS_KERNEL(gatherAdd);         /* 16 */
 LS_KERNEL(cumsum);            /* 17 */
+LS_KERNEL(conv2d);            /* 24 */
+LS_KERNEL(conv2dInputGrad);   /* 25 */
+LS_KERNEL(conv2dWeightGrad);  /* 26 */
+LS_KERNEL(maxPool2d);         /* 27 */
+LS_KERNEL(maxPool2dGrad);     /* 28 */
+LS_KERNEL(sumPool2d);         /* 29 */
+LS_KERNEL(sumPool2dGrad);     /* 30 */
+LS_KERNEL(normalize);         /* 40 */
+LS_KERNEL(normalizeGrad);     /* 41 */
+LS_KERNEL(normalizeWeightGrad); /* 42 */
+LS_KERNEL(attention);         /* 43 */
+LS_KERNEL(attentionGrad);     /* 44 */
+LS_KERNEL(recurrent);         /* 45 */
+LS_KERNEL(recurrentGrad);     /* 46 */
 
 /** Runs the instructions in words [from, to) of the code; 0, or −1 − (the position of an unknown opcode). */
 int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases);

@@ -13,7 +13,7 @@
  * When all pieces of a panel are packed together (S · K ≤ MM_KC: a training step's weight gradient), a tile's stack is
  * R × NR floats per level and stays in L1. Else C is done in blocks whose stack fits the scratch (and L2).
  */
-#include "kernels.h"
+#include "matmul.h"
 #include "transpose.h"
 
 /* Rows of a tile; the columns are 2 vectors (1 in the last panel when that is enough). What fits the registers. */
@@ -26,22 +26,10 @@
 #endif
 #define MM_COLUMNS (2 * LS_W)
 
-/* Depth of a piece. The scratch (`MATMUL_SCRATCH_BYTES` in instructions.ts) holds a packed block of A, a packed panel of B
-   for the widest vectors, and the stack of partial sums; these sizes are the same in all builds. */
-#define MM_KC 256
-#define MM_PACKED_A (128 * 1024)
-#define MM_PACKED_B (MM_KC * 32)
-#define MM_STACK (128 * 1024)
 /* Rows of A that are read in place for one pass over B: 4 MiB of them. */
 #define MM_IN_PLACE_A (1024 * 1024)
 /* A panel of B is used once per MM_ROWS rows: with fewer rows than this, packing it does not pay. */
 #define MM_PACK_ROWS 32
-
-typedef struct {
-  float *c, *packedA, *packedB, *stack;
-  const float *a, *b;
-  size_t m, n, k, lda, ldb, ldc, transA, transB, segments, segmentA, segmentB;
-} Product;
 
 /** A tile of C and the pieces of its sum that are added now: `depth` k of each of the segments [segment, segment + count). */
 typedef struct {
@@ -162,27 +150,6 @@ static void packRows(float *to, size_t width, const float *b, size_t ldb, size_t
       ls_store(to, j + LS_W <= n ? ls_load(b + j) : j < n ? ls_load_part(b + j, n - j) : (vf){0});
 }
 
-/** to[k][j] = b[j][k] for j < n, 0 for n ≤ j < width: B stored [N, K]. */
-static void packTransposed(float *to, size_t width, const float *b, size_t ldb, size_t k, size_t n) {
-  for (size_t i = 0; i < k; i += LS_W) {
-    const size_t depth = ls_min(LS_W, k - i);
-    for (size_t j = 0; j < width; j += LS_W) {
-      vf x[LS_W];
-      if (depth == LS_W && j + LS_W <= n) {
-#pragma GCC unroll 16
-        for (size_t r = 0; r < LS_W; r++) x[r] = ls_load(b + (j + r) * ldb + i);
-        ls_transpose(x);
-#pragma GCC unroll 16
-        for (size_t r = 0; r < LS_W; r++) ls_store(to + (i + r) * width + j, x[r]);
-      } else {
-        for (size_t r = 0; r < LS_W; r++) x[r] = j + r < n ? ls_load_part(b + (j + r) * ldb + i, depth) : (vf){0};
-        ls_transpose(x);
-        for (size_t r = 0; r < depth; r++) ls_store(to + (i + r) * width + j, x[r]);
-      }
-    }
-  }
-}
-
 /** Panels of A stored [K, M]: for each panel of R rows to[k][r] = a[k][r]. */
 static void packA(float *to, const float *a, size_t lda, size_t k, size_t m) {
   for (size_t i = 0, rows; i < m; i += rows) {
@@ -226,7 +193,7 @@ static void rectangle(const Product *p, const Work *w) {
     const int inPlace = !p->transB && t.columns == width && w->m < MM_PACK_ROWS;
     for (size_t s = 0; s < w->count && !inPlace; s++) {
       float *to = p->packedB + s * w->depth * width;
-      if (p->transB) packTransposed(to, width, b + s * p->segmentB + j * p->ldb, p->ldb, w->depth, t.columns);
+      if (p->transB) ls_pack_transposed(to, width, b + s * p->segmentB + j * p->ldb, p->ldb, w->depth, t.columns);
       else packRows(to, width, b + s * p->segmentB + j, p->ldb, w->depth, t.columns);
     }
     t.b = inPlace ? b + j : p->packedB;
@@ -275,6 +242,13 @@ static void deepProduct(const Product *p) {
     }
 }
 
+void LS_NAME(multiply)(Product *p, float *scratch) {
+  if (p->m == 0 || p->n == 0) return;
+  p->packedA = scratch, p->packedB = scratch + MM_PACKED_A, p->stack = p->packedB + MM_PACKED_B;
+  if (p->segments * p->k <= MM_KC) product(p);
+  else deepProduct(p);
+}
+
 LS_KERNEL(matmul) {
   const uint32_t *v = w + 10; /* after c, a, b, scratch */
   float *const c = ls_at(ctx, w + 2), *const scratch = ls_at(ctx, w + 8);
@@ -282,14 +256,11 @@ LS_KERNEL(matmul) {
   Product p = {.m = v[0], .n = v[1], .k = v[2], .lda = v[3], .ldb = v[4], .ldc = v[5], .transA = v[6], .transB = v[7]};
   const uint32_t *batch = v + 8, *strideA = v + 10, *strideB = v + 12, *strideC = v + 14;
   p.segments = v[16], p.segmentA = v[17], p.segmentB = v[18];
-  p.packedA = scratch, p.packedB = scratch + MM_PACKED_A, p.stack = p.packedB + MM_PACKED_B;
-  if (p.m == 0 || p.n == 0) return;
   for (size_t i = 0; i < batch[0]; i++)
     for (size_t j = 0; j < batch[1]; j++) {
       p.a = a + i * strideA[0] + j * strideA[1];
       p.b = b + i * strideB[0] + j * strideB[1];
       p.c = c + i * strideC[0] + j * strideC[1];
-      if (p.segments * p.k <= MM_KC) product(&p);
-      else deepProduct(&p);
+      LS_NAME(multiply)(&p, scratch);
     }
 }

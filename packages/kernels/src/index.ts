@@ -1,7 +1,22 @@
 export * from './builder.ts';
 export type { Chain, ChainInput, ChainOutput, ChainStep } from './chain.ts';
+export {
+  type ConvolutionShape,
+  convInputGradScratchBytes,
+  convScratchBytes,
+  convWeightGradScratchBytes,
+} from './convolution.ts';
 export * from './disassemble.ts';
 export { type Decoded, instructionExtents } from './extents.ts';
+export {
+  attentionScratchBytes,
+  normalizeScratchBytes,
+  normalizeWeightKinds,
+  type RecurrentKind,
+  recurrentKinds,
+  recurrentParts,
+  recurrentScratchBytes,
+} from './fused.ts';
 export * from './host.ts';
 export { COPY_RANK, scatterAddScratchBytes } from './indexing.ts';
 export * from './instructions.ts';

@@ -5,24 +5,22 @@
  * Words are 32-bit little-endian. An `addr` takes two words (region, byte offset), everything else one.
  * Strides and sizes count elements (4 bytes) unless a name says bytes.
  */
+import { convolutions } from './convolution.ts';
+import { fused } from './fused.ts';
 import { indexing } from './indexing.ts';
 import { define, elements, oneOf, segmentCount, span, type Values } from './instruction.ts';
+import { MATMUL_SCRATCH_BYTES } from './matmul.ts';
 import { ELEMENT_BYTES, TILE } from './program.ts';
 
 export { type Extent, type Fields, type FieldType, MAX_SEGMENTS, type Values } from './instruction.ts';
 
+export { MATMUL_SCRATCH_BYTES } from './matmul.ts';
 
 export const reduceKinds = { sum: 0, max: 1, min: 2, prod: 3, argmax: 4, argmin: 5 } as const;
 export const guardKinds = { finite: 0, zero: 1 } as const;
 export const softmaxKinds = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as const;
 /** How `gatherRows` reads its source. u8 and i32 sources may also be converted to f32. */
 export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
-
-/**
- * Scratch for `matmul`, in bytes, whatever the shape and the build: packed A, a packed panel of B, and the partial sums of
- * the tree over segments (MM_PACKED_A, MM_PACKED_B and MM_STACK in `native/matmul.c`).
- */
-export const MATMUL_SCRATCH_BYTES = ELEMENT_BYTES * (128 * 1024 + 256 * 32 + 128 * 1024);
 
 export const instructions = {
   /**
@@ -209,6 +207,7 @@ export const instructions = {
    * Lets the program go on only as long as nothing has gone wrong: returns from it when halt[0] is not 0, or when one
    * of values[0], values[stride], … (`count` words) is bad, which sets halt[0]. Kind `finite`: a bad one is an f32 that
    * is NaN or infinite, and halt[0] = tick[0]. Kind `zero`: a bad one is a word other than 0 (the mark of a journal that
+   * refused a tile in the tick before), and halt[0] = tick[0] − 1. Every program after it starts with a guard, too, so
    * the state stays as it was before the tick in `halt`.
    */
   guard: define({
@@ -224,6 +223,8 @@ export const instructions = {
     },
   }),
   ...indexing,
+  ...convolutions,
+  ...fused,
 } as const;
 
 export type InstructionName = keyof typeof instructions;

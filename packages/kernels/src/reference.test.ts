@@ -1,5 +1,7 @@
 /** The reference machine against the kernels, instruction by instruction: each is the other's oracle. */
 import { describe, expect, it } from 'vitest';
+import { convolutionCases } from '../test/convolution.ts';
+import { fusedCases } from '../test/fused.ts';
 import { ProgramBuilder } from './builder.ts';
 import { Arena, loadProgram } from './host.ts';
 import {
@@ -255,6 +257,7 @@ const copying = (title: string, sizes: number[], outs: number[], ins: number[], 
 });
 
 const cases: { readonly [N in InstructionName]: readonly Case[] } = {
+  ...convolutionCases,
   matmul: [0, 1].flatMap((a) => [0, 1].flatMap((b) => [1, 5].map((segments) => product(a, b, segments)))),
   reduce: Object.entries(reduceKinds).flatMap(([name, kind]) =>
     [1, 3].map(
@@ -354,6 +357,7 @@ const cases: { readonly [N in InstructionName]: readonly Case[] } = {
       }),
     ),
   ),
+  ...fusedCases,
   sumOfSquares: [
     {
       title: 'a shorter last block',

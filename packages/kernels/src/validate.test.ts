@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { fusedOperands } from '../test/fused.ts';
 import { chainCall, floats, run } from '../test/rig.ts';
 import { ProgramBuilder } from './builder.ts';
 import { disassemble } from './disassemble.ts';
@@ -207,6 +208,11 @@ describe('validateProgram refuses', () => {
     strideC1: 0,
   };
   const indexed = { segments: 2, outer: 2, n: 3, inner: 4, count: 5 };
+  const window = {
+    ...{ h: 5, w: 4, oh: 3, ow: 4, kh: 3, kw: 2 },
+    ...{ strideH: 2, strideW: 1, padH: 1, padW: 1, dilationH: 1, dilationW: 2 },
+  };
+  const convolution = { rows: 2, c: 4, o: 6, groups: 2, ...window };
   const operands: { readonly [N in InstructionName]: Readonly<Record<string, number>> } = {
     matmul: { ...shape, ...batch },
     reduce: { outer: 2, n: 3, inner: 4, kind: 0 },
@@ -230,6 +236,14 @@ describe('validateProgram refuses', () => {
     gather: { ...indexed, segmentIn: 24, segmentIndex: 40 },
     gatherAdd: { ...indexed, segmentIn: 40, segmentIndex: 0 },
     cumsum: { outer: 2, n: 3, inner: 5, reverse: 1 },
+    conv2d: convolution,
+    conv2dInputGrad: convolution,
+    conv2dWeightGrad: { ...convolution, segments: 2, tree: 1 },
+    maxPool2d: { images: 3, ...window },
+    maxPool2dGrad: { images: 3, ...window },
+    sumPool2d: { images: 3, ...window },
+    sumPool2dGrad: { images: 3, ...window },
+    ...fusedOperands,
   };
   it.each(Object.keys(operands) as InstructionName[])('or lets through what stays in bounds: %s', (name) => {
     const b = new ProgramBuilder();

@@ -11,6 +11,8 @@ import {
 } from '../instructions.ts';
 import { type Address, ELEMENT_BYTES } from '../program.ts';
 import { fieldValue } from '../words.ts';
+import { convolutions } from './convolution.ts';
+import { fused } from './fused.ts';
 import { indexing } from './indexing.ts';
 import { forEach, type Machine, reduceLanes, tree } from './machine.ts';
 
@@ -37,6 +39,8 @@ function decode(fields: Fields, words: Int32Array): Record<string, number | Addr
 
 const kernels: Kernels = {
   ...indexing,
+  ...convolutions,
+  ...fused,
   matmul: (machine, v) => {
     const [a, b, c] = [machine.at(v.a), machine.at(v.b), machine.at(v.c)];
     const [stepAm, stepAk] = v.transA ? [1, v.lda] : [v.lda, 1];
