@@ -7,7 +7,6 @@
  */
 import { convolutions } from './convolution.ts';
 import { fused } from './fused.ts';
-import { convolutions } from './convolution.ts';
 import { indexing } from './indexing.ts';
 import { define, elements, oneOf, segmentCount, span, type Values } from './instruction.ts';
 import { MATMUL_SCRATCH_BYTES } from './matmul.ts';

@@ -2,7 +2,6 @@
 import { describe, expect, it } from 'vitest';
 import { convolutionCases } from '../test/convolution.ts';
 import { fusedCases } from '../test/fused.ts';
-import { convolutionCases } from '../test/convolution.ts';
 import { ProgramBuilder } from './builder.ts';
 import { Arena, loadProgram } from './host.ts';
 import {

@@ -13,7 +13,6 @@ import { type Address, ELEMENT_BYTES } from '../program.ts';
 import { fieldValue } from '../words.ts';
 import { convolutions } from './convolution.ts';
 import { fused } from './fused.ts';
-import { convolutions } from './convolution.ts';
 import { indexing } from './indexing.ts';
 import { forEach, type Machine, reduceLanes, tree } from './machine.ts';
 
