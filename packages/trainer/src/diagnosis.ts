@@ -34,7 +34,6 @@ export function explainNonFinite<M, F extends string>(
   weights: Float32Array,
   sampler: Sampler,
   job: BatchJob,
-  step: number,
 ): never {
   scatter(layout, weights);
   const order = sampler.permutation(job.epoch);
@@ -59,12 +58,12 @@ export function explainNonFinite<M, F extends string>(
     } catch (error) {
       if (!(error instanceof Culprit)) throw error;
       throw new TrainingError(
-        `step ${step} (epoch ${job.epoch + 1}): ${error.op} gave ${error.what}, in shard ${shard} of ${used}, from finite ` +
+        `step ${job.step} (epoch ${job.epoch + 1}): ${error.op} gave ${error.what}, in shard ${shard} of ${used}, from finite ` +
           `numbers. ${wayOut}`,
       );
     }
   }
   throw new TrainingError(
-    `step ${step} (epoch ${job.epoch + 1}): the sum over ${used} shards, or the optimizer's update, left the range of f32. ${wayOut}`,
+    `step ${job.step} (epoch ${job.epoch + 1}): the sum over ${used} shards, or the optimizer's update, left the range of f32. ${wayOut}`,
   );
 }

@@ -2,6 +2,8 @@
 
 /** The place of one batch, and the numbers that its step needs. */
 export interface BatchJob {
+  /** The optimizer step that it belongs to, from 1. */
+  readonly step: number;
   /** Counts batches over the whole run: keys the random numbers. */
   readonly index: number;
   readonly epoch: number;

@@ -7,12 +7,6 @@ import type { Prepared } from './prepare.ts';
 /** Results are picked up about this often (ms), so that short steps do not wake the main thread each time. */
 const PICK_UP = 20;
 
-/** A batch under way, and whether an optimizer step ends with it. */
-interface Pending {
-  readonly job: BatchJob;
-  readonly step: number;
-}
-
 export interface LoopOutcome {
   readonly step: number;
   readonly epoch: number;
@@ -60,7 +54,7 @@ export interface LoopOptions {
   readonly emit: (event: TrainingEvent) => void;
   readonly signal?: AbortSignal | undefined;
   /** Called on the batch whose update was refused because a number is not finite: finds out where, and throws. */
-  readonly explain: (job: BatchJob, step: number) => never;
+  readonly explain: (job: BatchJob) => never;
 }
 
 /** Sums over rows, and their means. */
@@ -105,7 +99,7 @@ export class Loop<M, F extends string> {
   readonly #executor: Executor;
   readonly #options: LoopOptions;
   readonly #metricNames: readonly string[];
-  readonly #pending: Pending[] = [];
+  readonly #pending: BatchJob[] = [];
   #trained = 0;
   #trainingMs = 0;
   #best: Best | undefined;
@@ -196,9 +190,9 @@ export class Loop<M, F extends string> {
     let step = firstStep;
     let ordered = false;
     let cut = false;
-    for (const pending of this.#batches(epoch, firstStep)) {
+    for (const job of this.#batches(epoch, firstStep)) {
       // What has been accumulated lies in no checkpoint: a run is left, and saved, between two optimizer steps.
-      if (pending.job.accumulate === 'first') {
+      if (job.accumulate === 'first') {
         cut = signal?.aborted ?? false;
         if (cut) break;
         if (checkpoints?.due(step)) {
@@ -207,9 +201,9 @@ export class Loop<M, F extends string> {
           this.#save(step, epoch, mean);
         }
       }
-      this.#executor.submit(pending.job);
-      this.#pending.push(pending);
-      if (pending.job.update) step = pending.step;
+      this.#executor.submit(job);
+      this.#pending.push(job);
+      if (job.update) step = job.step;
       const ahead = oneByOne ? 1 : this.#ahead(performance.now() - began, mean.rows - rowsBefore);
       if (this.#pending.length < ahead) continue;
       if (!ordered) {
@@ -242,7 +236,7 @@ export class Loop<M, F extends string> {
   }
 
   /** The batches of an epoch in groups that end with an optimizer step. */
-  *#batches(epoch: number, firstStep: number): Generator<Pending> {
+  *#batches(epoch: number, firstStep: number): Generator<BatchJob> {
     const { accumulate, optimizer } = this.#prepared.definition;
     const perEpoch = this.sampler.stepsPerEpoch;
     let step = firstStep;
@@ -255,7 +249,8 @@ export class Loop<M, F extends string> {
       const scalars = optimizer.scalarsAt(step, this.totalSteps);
       step++;
       for (const [i, { start, rows: own }] of places.entries()) {
-        const job: BatchJob = {
+        yield {
+          step,
           index: epoch * perEpoch + first + i,
           epoch,
           start,
@@ -263,7 +258,6 @@ export class Loop<M, F extends string> {
           accumulate: i === 0 ? 'first' : 'next',
           ...(i === places.length - 1 && { update: { rows, scalars } }),
         };
-        yield { job, step };
       }
     }
   }
@@ -280,8 +274,8 @@ export class Loop<M, F extends string> {
     const done = await this.#executor.drain(keep);
     const refused = this.#executor.refused();
     for (const sums of done) {
-      const { job, step } = this.#pending.shift()!;
-      if (job === refused) this.#options.explain(job, step);
+      const job = this.#pending.shift()!;
+      if (job === refused) this.#options.explain(job);
       epochMean.add(sums, job.rows);
       group.mean.add(sums, job.rows);
       this.#trained += job.rows;
@@ -289,11 +283,11 @@ export class Loop<M, F extends string> {
       this.#trainingMs = trainingMs();
       const event: StepEvent = {
         type: 'step',
-        step,
+        step: job.step,
         epoch: epoch + 1,
         loss: group.mean.loss,
         metrics: group.mean.metrics,
-        learningRate: optimizer.learningRate(step - 1, this.totalSteps),
+        learningRate: optimizer.learningRate(job.step - 1, this.totalSteps),
         samplesPerSecond: this.#samplesPerSecond,
       };
       group.mean = new Mean(this.#metricNames);

@@ -9,6 +9,8 @@ import type { FlatLayout } from './flat.ts';
 import { PlanBook, planKey } from './plans.ts';
 import { RECORD_WORDS } from './programs.ts';
 
+type WorkerListener = (loss: WorkerLoss, step: number) => void;
+
 export interface PoolExecutorOptions<M, F extends string> {
   readonly definition: ResolvedDefinition<M, F>;
   readonly model: M;
@@ -19,8 +21,9 @@ export interface PoolExecutorOptions<M, F extends string> {
   /** Run neighbouring shards as one (default), or each on its own: the same bits, slower. */
   readonly coalesce: boolean;
   readonly signal?: AbortSignal | undefined;
-  readonly onWorkerLost?: ((loss: WorkerLoss) => void) | undefined;
-  readonly onWorkerReplaced?: ((loss: WorkerLoss) => void) | undefined;
+  /** `step`: the optimizer step under way, 0 before the first. */
+  readonly onWorkerLost?: WorkerListener | undefined;
+  readonly onWorkerReplaced?: WorkerListener | undefined;
 }
 
 /** Ticks that can be under way. */
@@ -38,7 +41,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
   readonly #seed: readonly [number, number];
   readonly #underWay: number[] = [];
   /** By tick, modulo RING. */
-  readonly #jobs: BatchJob[] = [];
+  readonly #jobs: (BatchJob | undefined)[] = [];
 
   static async start<M, F extends string>(options: PoolExecutorOptions<M, F>): Promise<PoolExecutor<M, F>> {
     const executor = new PoolExecutor(options);
@@ -67,8 +70,10 @@ export class PoolExecutor<M, F extends string> implements Executor {
       ...(signal && { signal }),
     });
     this.kernels = kernels;
-    if (options.onWorkerLost) this.pool.on('workerLost', options.onWorkerLost);
-    if (options.onWorkerReplaced) this.pool.on('workerReplaced', options.onWorkerReplaced);
+    const tell = (listener: WorkerListener | undefined) => (loss: WorkerLoss) =>
+      listener?.(loss, this.#stepOf(loss.tick));
+    this.pool.on('workerLost', tell(options.onWorkerLost));
+    this.pool.on('workerReplaced', tell(options.onWorkerReplaced));
   }
 
   setOrder(epoch: number, order: Int32Array): void {
@@ -101,6 +106,13 @@ export class PoolExecutor<M, F extends string> implements Executor {
     return ticks.map((tick) => this.pool.result(tick).slice());
   }
 
+  /** Ticks of validation belong to the step before them. */
+  #stepOf(tick: number): number {
+    for (let t = tick; t > Math.max(0, tick - RING); t--)
+      if (this.#jobs[t % RING]) return this.#jobs[t % RING]!.step;
+    return 0;
+  }
+
   refused(): BatchJob | undefined {
     const tick = this.#book.refusedTick(this.pool.completed);
     return tick === 0 ? undefined : this.#jobs[tick % RING];
@@ -114,11 +126,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
       for (; start < this.#validationRows && ticks.length < RING / 2; start += batch) {
         const rows = Math.min(batch, this.#validationRows - start);
         const position = 2 * this.#book.trainRows + start;
-        ticks.push(
-          this.pool.submit(this.#book.planOf(planKey(rows, 'validate', 'first')), ({ u32 }) => {
-            u32[RECORD_WORDS.start] = position;
-          }),
-        );
+        const tick = this.pool.submit(this.#book.planOf(planKey(rows, 'validate', 'first')), ({ u32 }) => {
+          u32[RECORD_WORDS.start] = position;
+        });
+        this.#jobs[tick % RING] = undefined;
+        ticks.push(tick);
       }
       await this.pool.wait(ticks.at(-1)!);
       for (const tick of ticks) {

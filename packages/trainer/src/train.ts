@@ -109,8 +109,8 @@ export async function startExecutor<M, F extends string>(
   }
   const tell =
     (type: 'workerLost' | 'workerReplaced') =>
-    ({ worker, tick, phase, reason }: WorkerLoss) =>
-      emit({ type, worker, step: tick, phase, reason });
+    ({ worker, phase, reason }: WorkerLoss, step: number) =>
+      emit({ type, worker, step, phase, reason });
   return PoolExecutor.start({
     ...prepared,
     workers: resolveWorkers(options.workers),
@@ -150,7 +150,7 @@ async function* runSteps<M, F extends string>(
     const loop: Loop<M, F> = new Loop(prepared, executor, {
       emit,
       signal: options.signal,
-      explain: (job, step) => explainNonFinite(prepared, executor.weights(), loop.sampler, job, step),
+      explain: (job) => explainNonFinite(prepared, executor.weights(), loop.sampler, job),
     });
     emit(startEvent(prepared, executor, loop));
     const outcome = yield* loop.run(oneByOne);
