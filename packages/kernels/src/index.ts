@@ -30,3 +30,4 @@ export * from './serialize.ts';
 export * from './validate.ts';
 export type { SharedMemory } from './webassembly.ts';
 export { bitsFloat, floatBits } from './words.ts';
+export { instructionWork, type Work } from './work.ts';
