@@ -25,6 +25,10 @@ const content = z.strictObject({
 export const nodeMessage = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('hello'),
+    /** Made by the process when it starts: tells a reconnect from another node of the same name. */
+    id: z.string().regex(/^[0-9a-f]{16}$/),
+    /** Counts the connections that this process tried; the welcome repeats it. */
+    attempt: u32,
     name,
     workers: z.int().min(1).max(4096),
     /** For people: which kernels the node runs. */
@@ -52,6 +56,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   /** The fence of the session that begins is in the frame's header. */
   z.strictObject({
     type: z.literal('welcome'),
+    /** Of the hello that this answers: a welcome of an earlier connection is none. */
+    attempt: u32,
     /** Milliseconds between two pings. */
     heartbeat: z.int().min(1).max(600_000),
     /** Hash of the run's definition. */

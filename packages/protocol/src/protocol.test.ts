@@ -243,6 +243,8 @@ describe('control messages', () => {
   const said: NodeMessage[] = [
     {
       type: 'hello',
+      id: 'ab'.repeat(8),
+      attempt: 1,
       name: 'a node-1',
       workers: 2,
       kernels: 'native-avx512',
@@ -256,6 +258,7 @@ describe('control messages', () => {
   const told: CoordinatorMessage[] = [
     {
       type: 'welcome',
+      attempt: 1,
       heartbeat: 2000,
       definition: hash,
       shards: 8,

@@ -1,0 +1,428 @@
+/**
+ * The coordinator as a pure state machine: no await, no clock, no randomness, no sockets, no files. A driver tells it
+ * what happened (`CoordinatorEvent`) and when, and does what it wants (`Effect`).
+ *
+ * Note [The step's life]: gathering → open ⇄ applying → saving → done. Open: units are computed, handed out anew when
+ * their holder is lost, computed twice when it is late. When every unit is there: applying, which the driver does on
+ * its own (it may have begun with buckets that are complete). Then the weights go out and the next step is open. A
+ * run without nodes stays open until one joins.
+ */
+import { type Fence, isSameFence } from '@lockstep/protocol';
+import type { CloseReason, CoordinatorConfig, CoordinatorEvent, Effect, Report } from './coordinatorTypes.ts';
+import { OpenStep, type Orders, type UnitState } from './openStep.ts';
+import { makespan, shareOut } from './shares.ts';
+import type { ShardRange } from './tree.ts';
+
+interface Member {
+  readonly session: number;
+  readonly id: string;
+  readonly name: string;
+  /** When anything last came from it. */
+  heard: number;
+  /** When it was last pinged. */
+  pinged: number;
+  /** Shards per millisecond, as measured here: computing and network. */
+  speed: number | undefined;
+  leaving: boolean;
+  /** What it does in the open step since when; undefined while it has nothing to do. */
+  busy: { readonly since: number; shards: number } | undefined;
+}
+
+export interface Coordinator {
+  readonly config: CoordinatorConfig;
+  phase: 'gathering' | 'open' | 'applying' | 'saving' | 'done';
+  /** The weights are those before this step. */
+  step: number;
+  /** By session, in order of joining. */
+  readonly members: Map<number, Member>;
+  /** All sessions ever granted; names of late duplicates' senders. */
+  readonly names: Map<number, string>;
+  open: OpenStep;
+  /** The shares of the last step that was handed out, kept while they are good enough. */
+  shares: { readonly shards: number; readonly ranges: ReadonlyMap<number, ShardRange> };
+  stalled: boolean;
+  stopping: boolean;
+  readonly save: { writing: number | undefined; step: number; at: number; wanted: boolean };
+}
+
+/** A new assignment must promise at least this part less time: another one means new programs on the nodes. */
+const WORTH = 0.9;
+/** Weight of the newest measurement of a speed. */
+const NEWEST = 0.4;
+
+/** A coordinator at its start; the run begins with the first event. Throws when the configuration makes no sense. */
+export const createCoordinator = (config: CoordinatorConfig, now: number): Coordinator => {
+  if (!(config.start >= 0 && config.start <= config.steps && config.minNodes >= 1)) {
+    throw new RangeError(
+      `coordinator: start ${config.start}, steps ${config.steps}, minNodes ${config.minNodes}: ` +
+        'expected 0 <= start <= steps and minNodes >= 1',
+    );
+  }
+  return {
+    config,
+    phase: 'gathering',
+    step: config.start,
+    members: new Map(),
+    names: new Map(),
+    open: new OpenStep(-1, 1),
+    shares: { shards: 0, ranges: new Map() },
+    stalled: false,
+    stopping: false,
+    save: { writing: undefined, step: config.start, at: now, wanted: false },
+  };
+};
+
+/** Whether a frame is of a session that lives now. All others are dropped, whatever they say. */
+export const admits = ({ config, members }: Coordinator, fence: Fence): boolean =>
+  members.has(fence.session) &&
+  isSameFence(fence, { run: config.run, incarnation: config.incarnation, session: fence.session });
+
+/**
+ * Whether a piece of this unit is to be looked at: the step is open and the session was asked for the unit, or the
+ * step is over and the piece can be a late duplicate.
+ */
+export const expects = (state: Coordinator, session: number, step: number, { lo, hi }: ShardRange): boolean =>
+  step < state.open.step ||
+  (step === state.open.step &&
+    state.open.find(lo, hi)?.holders.some((holder) => holder.session === session) === true);
+
+/** When a `tick` is wanted next. Infinity: nothing is waited for but events. */
+export const nextWake = ({ config, phase, members, open }: Coordinator, now: number): number => {
+  let next = phase === 'open' ? open.nextDue(now) : Number.POSITIVE_INFINITY;
+  for (const { heard, pinged } of members.values()) {
+    next = Math.min(next, pinged + config.heartbeat, heard + 2 * config.heartbeat);
+  }
+  return next;
+};
+
+/** One event at time `now`: changes the state, returns what is to be done, in order. */
+export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
+  const turn = new Turn(state, now);
+  turn.take(event);
+  return turn.effects;
+};
+
+class Turn {
+  readonly effects: Effect[] = [];
+  readonly #state: Coordinator;
+  readonly #now: number;
+
+  constructor(state: Coordinator, now: number) {
+    this.#state = state;
+    this.#now = now;
+  }
+
+  take(event: CoordinatorEvent): void {
+    const member = 'session' in event ? this.#state.members.get(event.session) : undefined;
+    if (member !== undefined) member.heard = this.#now;
+    switch (event.type) {
+      case 'join':
+        this.#join(event);
+        break;
+      case 'leave':
+        if (member !== undefined) this.#leave(member);
+        break;
+      case 'lost':
+        if (member !== undefined) this.#lose(member, 'closed');
+        break;
+      case 'unit':
+        if (member !== undefined) this.#unit(member, event);
+        break;
+      case 'conflict':
+        this.#alarm(event);
+        break;
+      case 'applied':
+        this.#applied(event.step);
+        break;
+      case 'saved':
+        this.#saved(event.step, event.ok);
+        break;
+      case 'save':
+        this.#state.save.wanted = true;
+        break;
+      case 'stop':
+        this.#stop();
+        break;
+      case 'tick':
+        this.#tick();
+        break;
+      case 'heard':
+        break;
+    }
+  }
+
+  // Members
+
+  #join({ peer, id, name }: { peer: number; id: string; name: string }): void {
+    const state = this.#state;
+    // The same process again: its old connection is dead, although nobody has told us yet.
+    for (const old of [...state.members.values()]) if (old.id === id) this.#lose(old, 'replaced');
+    const session = state.names.size + 1;
+    state.names.set(session, name);
+    const now = this.#now;
+    state.members.set(session, {
+      session,
+      id,
+      name,
+      heard: now,
+      pinged: now,
+      speed: undefined,
+      leaving: false,
+      busy: undefined,
+    });
+    this.effects.push({ do: 'welcome', peer, session });
+    this.#report({ type: 'join', name, step: state.step });
+    if (state.phase === 'done' || state.phase === 'saving') return;
+    // While weights are updated, everybody gets them afterwards.
+    if (state.phase !== 'applying') this.effects.push({ do: 'publish', session, step: state.step });
+    if (state.phase === 'gathering') this.#begin();
+    else if (state.phase === 'open') this.#handOutOrphans();
+    this.#helpLate();
+  }
+
+  #leave(member: Member): void {
+    if (member.leaving) return;
+    member.leaving = true;
+    this.#dismissIdle(member);
+  }
+
+  /** A node that leaves goes when it has nothing left to do. */
+  #dismissIdle(member: Member): void {
+    if (!member.leaving || member.busy !== undefined) return;
+    this.#remove(member, 'left');
+    this.#report({ type: 'leave', name: member.name, step: this.#state.step });
+    this.#noteStall();
+  }
+
+  #lose(member: Member, reason: CloseReason | 'closed'): void {
+    const { phase } = this.#state;
+    this.#remove(member, reason);
+    this.#report({ type: 'lost', name: member.name, step: this.#state.step, reason });
+    if (phase === 'open') this.#handOutOrphans();
+    this.#noteStall();
+  }
+
+  #remove(member: Member, reason: CloseReason | 'closed'): void {
+    this.#state.members.delete(member.session);
+    this.#state.open.drop(member.session);
+    if (reason !== 'closed') this.effects.push({ do: 'close', session: member.session, reason });
+  }
+
+  /** Those who may get work. */
+  #takers(): { session: number; speed: number }[] {
+    const members = [...this.#state.members.values()].filter(({ leaving }) => !leaving);
+    const known = members.flatMap(({ speed }) => (speed === undefined ? [] : [speed]));
+    const usual = known.length === 0 ? 1 : known.reduce((a, b) => a + b) / known.length;
+    return members.map(({ session, speed }) => ({ session, speed: speed ?? usual }));
+  }
+
+  // The open step
+
+  #begin(): void {
+    const { config, members, stopping } = this.#state;
+    if (this.#state.step === config.steps || stopping) this.#end();
+    else if (members.size >= config.minNodes) this.#open();
+  }
+
+  #open(): void {
+    const state = this.#state;
+    state.phase = 'open';
+    state.open = new OpenStep(state.step, state.config.shards(state.step));
+    for (const member of state.members.values()) member.busy = undefined;
+    this.effects.push({ do: 'open', step: state.step });
+    const takers = this.#takers();
+    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#due));
+    this.#noteStall();
+  }
+
+  /** Shares by measured speed. Those of the step before stay while they are nearly as good. */
+  #share(takers: readonly { session: number; speed: number }[]): ReadonlyMap<number, ShardRange> {
+    const { open, shares, step } = this.#state;
+    const speeds = takers.map(({ speed }) => speed);
+    const kept = takers.flatMap(({ session }) => shares.ranges.get(session) ?? []);
+    const comparable =
+      shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
+    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, speeds);
+    if (comparable && makespan(best, speeds) >= WORTH * makespan(kept, speeds)) return shares.ranges;
+    if (comparable) this.#report({ type: 'rebalance', step });
+    const ranges = new Map(takers.map(({ session }, i) => [session, best[i]!]));
+    this.#state.shares = { shards: open.shards, ranges };
+    return ranges;
+  }
+
+  #handOutOrphans(): void {
+    const { open, members } = this.#state;
+    if (!open.hasOrphans) return;
+    const takers = this.#takers();
+    if (takers.length === 0) return;
+    const orders = open.dealOrphans(takers, this.#due);
+    const names = [...orders.keys()].map((session) => members.get(session)!.name);
+    this.#report({ type: 'reassign', step: open.step, names });
+    if (this.#state.stalled) this.#report({ type: 'resume', step: open.step });
+    this.#state.stalled = false;
+    this.#send(orders);
+  }
+
+  #send(orders: Orders): void {
+    for (const [session, units] of orders) {
+      const member = this.#state.members.get(session)!;
+      member.busy ??= { since: this.#now, shards: 0 };
+      for (const { lo, hi } of units) member.busy.shards += hi - lo;
+      this.effects.push({ do: 'assign', session, step: this.#state.open.step, units });
+    }
+  }
+
+  /** When a session that is given `shards` more is late. */
+  #due = (session: number, shards: number): number => {
+    const { members, config } = this.#state;
+    const member = members.get(session)!;
+    const { factor, least, unknown } = config.straggler;
+    const load = shards + this.#state.open.pending(session).reduce((n, { lo, hi }) => n + hi - lo, 0);
+    const time = member.speed === undefined ? unknown : Math.max(least, (factor * load) / member.speed);
+    return this.#now + time;
+  };
+
+  #unit(member: Member, { step, lo, hi }: { step: number } & ShardRange): void {
+    const { open, phase } = this.#state;
+    const unit = phase === 'open' && open.step === step ? open.find(lo, hi) : undefined;
+    if (unit === undefined || unit.done) return;
+    unit.done = true;
+    // Also those who were late with it: they are at most as fast as this.
+    for (const { session } of unit.holders) this.#measure(session);
+    if (open.isDone) {
+      this.#apply(open.units);
+    } else {
+      this.#dismissIdle(member);
+      this.#helpLate();
+    }
+  }
+
+  #measure(session: number): void {
+    const member = this.#state.members.get(session);
+    if (member?.busy === undefined || this.#state.open.pending(session).length > 0) return;
+    const speed = member.busy.shards / Math.max(this.#now - member.busy.since, 1e-3);
+    member.speed = member.speed === undefined ? speed : member.speed + NEWEST * (speed - member.speed);
+    member.busy = undefined;
+  }
+
+  /** Gives units that all their holders are late with to members that have nothing to do, the fastest first. */
+  #helpLate(): void {
+    const { open, phase, members } = this.#state;
+    if (phase !== 'open') return;
+    const idle = this.#takers()
+      .filter(({ session }) => members.get(session)!.busy === undefined)
+      .sort((a, b) => b.speed - a.speed);
+    for (const { session } of idle) {
+      const unit = open.findLate(this.#now);
+      if (unit === undefined) return;
+      const late = unit.holders.map((holder) => members.get(holder.session)!.name);
+      const helper = members.get(session)!.name;
+      this.#report({ type: 'straggler', step: open.step, lo: unit.lo, hi: unit.hi, late, helper });
+      unit.holders.push({ session, due: this.#due(session, unit.hi - unit.lo) });
+      this.#send(new Map([[session, [{ lo: unit.lo, hi: unit.hi }]]]));
+    }
+  }
+
+  #alarm({
+    step,
+    lo,
+    hi,
+    sessions,
+  }: { step: number; sessions: readonly [number, number] } & ShardRange): void {
+    const [first, second] = sessions.map((session) => this.#state.names.get(session) ?? `session ${session}`);
+    this.#report({ type: 'alarm', step, lo, hi, names: [first!, second!] });
+  }
+
+  // Commit, checkpoints, end
+
+  #apply(units: readonly UnitState[]): void {
+    this.#state.phase = 'applying';
+    for (const member of this.#state.members.values()) member.busy = undefined;
+    for (const member of [...this.#state.members.values()]) this.#dismissIdle(member);
+    const parts = units.map(({ lo, hi }) => ({ lo, hi }));
+    this.effects.push({ do: 'apply', step: this.#state.open.step, units: parts });
+  }
+
+  #applied(step: number): void {
+    const state = this.#state;
+    if (state.phase !== 'applying' || step !== state.step) return;
+    state.step++;
+    if (state.step === state.config.steps || state.stopping) {
+      this.#end();
+      return;
+    }
+    for (const { session } of state.members.values()) {
+      this.effects.push({ do: 'publish', session, step: state.step });
+    }
+    const { steps, time } = state.config.checkpoint;
+    const { save } = state;
+    if (save.wanted || state.step - save.step >= steps || this.#now - save.at >= time) this.#save();
+    this.#open();
+  }
+
+  /** One at a time: while one is written, the next is due and waits. */
+  #save(): void {
+    const { save, step } = this.#state;
+    if (save.writing !== undefined) return;
+    save.writing = step;
+    save.step = step;
+    save.at = this.#now;
+    save.wanted = false;
+    this.effects.push({ do: 'save', step });
+  }
+
+  #saved(step: number, ok: boolean): void {
+    const { save, phase } = this.#state;
+    if (save.writing !== step) return;
+    save.writing = undefined;
+    this.#report({ type: ok ? 'checkpoint' : 'checkpointFailed', step });
+    if (phase !== 'saving') return;
+    if (step === this.#state.step) this.#finish(ok);
+    else this.#save();
+  }
+
+  #stop(): void {
+    const { phase } = this.#state;
+    this.#state.stopping = true;
+    // What was computed of an open step is given up: another run computes the same.
+    if (phase === 'gathering' || phase === 'open') this.#end();
+  }
+
+  #end(): void {
+    this.#state.phase = 'saving';
+    this.#save();
+  }
+
+  #finish(saved: boolean): void {
+    this.#state.phase = 'done';
+    for (const { session } of this.#state.members.values()) {
+      this.effects.push({ do: 'close', session, reason: 'finished' });
+    }
+    this.effects.push({ do: 'finish', step: this.#state.step, saved });
+  }
+
+  #tick(): void {
+    const { members, config } = this.#state;
+    if (this.#state.phase === 'gathering') this.#begin();
+    for (const member of [...members.values()]) {
+      if (this.#now - member.heard >= 2 * config.heartbeat) {
+        this.#lose(member, 'silent');
+      } else if (this.#now - member.pinged >= config.heartbeat) {
+        member.pinged = this.#now;
+        this.effects.push({ do: 'ping', session: member.session });
+      }
+    }
+    this.#helpLate();
+  }
+
+  #noteStall(): void {
+    const { phase, stalled, step } = this.#state;
+    if (phase !== 'open' || stalled || !this.#state.open.hasOrphans) return;
+    this.#state.stalled = true;
+    this.#report({ type: 'stall', step });
+  }
+
+  #report(report: Report): void {
+    this.effects.push({ do: 'report', report });
+  }
+}

@@ -1,0 +1,112 @@
+import type { ShardRange } from './tree.ts';
+
+/** All times are milliseconds of one clock that never goes back. */
+export interface CoordinatorConfig {
+  readonly run: bigint;
+  /** Grows by one with every start of a coordinator of this run, and is on the disk before it speaks. */
+  readonly incarnation: number;
+  /** Weights that the run begins with, or goes on with: those before this step. */
+  readonly start: number;
+  /** Steps of the whole run. */
+  readonly steps: number;
+  /** Shards of a step that have rows, at least 1. */
+  readonly shards: (step: number) => number;
+  /** Nodes that are waited for before the first step. Later on, one is enough. */
+  readonly minNodes: number;
+  /** Between two pings. A peer that was silent for two of these is dead. */
+  readonly heartbeat: number;
+  readonly straggler: {
+    /** A holder is late after this many times the time that it should take by its speed, */
+    readonly factor: number;
+    /** but not before this time, */
+    readonly least: number;
+    /** which is this when its speed is not known. */
+    readonly unknown: number;
+  };
+  /** A checkpoint after so many steps or so much time, whatever is first; and always at the end. */
+  readonly checkpoint: { readonly steps: number; readonly time: number };
+}
+
+/** What happens to the coordinator. Sessions are the ones that it granted; events of others are ignored. */
+export type CoordinatorEvent =
+  /** An authenticated peer introduced itself; `peer` is the driver's name of the connection. */
+  | { readonly type: 'join'; readonly peer: number; readonly id: string; readonly name: string }
+  /** Any sign of life. */
+  | { readonly type: 'heard'; readonly session: number }
+  /** The node ends: it finishes what it holds. */
+  | { readonly type: 'leave'; readonly session: number }
+  /** The connection is gone, or what came on it was refused. */
+  | { readonly type: 'lost'; readonly session: number }
+  /** The gradient of a unit is here, whole. */
+  | ({ readonly type: 'unit'; readonly session: number; readonly step: number } & ShardRange)
+  /** A duplicate had other bits than the first. */
+  | ({
+      readonly type: 'conflict';
+      readonly step: number;
+      readonly sessions: readonly [first: number, second: number];
+    } & ShardRange)
+  /** The weights after this step are complete. */
+  | { readonly type: 'applied'; readonly step: number }
+  /** The checkpoint of the weights before `step` is on the disk, or it is not. */
+  | { readonly type: 'saved'; readonly step: number; readonly ok: boolean }
+  /** A checkpoint is wanted at the next chance. */
+  | { readonly type: 'save' }
+  /** The run is to end as soon as it can: with a checkpoint of the weights as they are. */
+  | { readonly type: 'stop' }
+  /** The time that `nextWake` gave has come. */
+  | { readonly type: 'tick' };
+
+/** What the coordinator wants done. */
+export type Effect =
+  | { readonly do: 'welcome'; readonly peer: number; readonly session: number }
+  | { readonly do: 'ping'; readonly session: number }
+  /** Send the weights before `step`. */
+  | { readonly do: 'publish'; readonly session: number; readonly step: number }
+  | {
+      readonly do: 'assign';
+      readonly session: number;
+      readonly step: number;
+      readonly units: readonly ShardRange[];
+    }
+  /** Pieces of this step are collected from now on. */
+  | { readonly do: 'open'; readonly step: number }
+  /** Reduce these units, in order, update the weights, then tell `applied`. Nothing else touches the weights. */
+  | { readonly do: 'apply'; readonly step: number; readonly units: readonly ShardRange[] }
+  /** Write a snapshot of the weights before `step`, then tell `saved`. Training goes on meanwhile. */
+  | { readonly do: 'save'; readonly step: number }
+  | { readonly do: 'close'; readonly session: number; readonly reason: CloseReason }
+  | { readonly do: 'report'; readonly report: Report }
+  /** The run is over: the weights are those before `step`. */
+  | { readonly do: 'finish'; readonly step: number; readonly saved: boolean };
+
+export type CloseReason = 'replaced' | 'silent' | 'left' | 'finished';
+
+/** What people and logs are told. */
+export type Report =
+  | { readonly type: 'join' | 'leave'; readonly name: string; readonly step: number }
+  | {
+      readonly type: 'lost';
+      readonly name: string;
+      readonly step: number;
+      readonly reason: CloseReason | 'closed';
+    }
+  /** Shards of a lost node, or of nobody, were handed out. */
+  | { readonly type: 'reassign'; readonly step: number; readonly names: readonly string[] }
+  /** A unit is computed a second time: its holder is late. */
+  | ({
+      readonly type: 'straggler';
+      readonly step: number;
+      readonly late: readonly string[];
+      readonly helper: string;
+    } & ShardRange)
+  /** The shares of the nodes were cut anew, by what was measured. */
+  | { readonly type: 'rebalance'; readonly step: number }
+  /** Nobody is there to compute. */
+  | { readonly type: 'stall' | 'resume'; readonly step: number }
+  /** Two nodes gave different bits for one unit: one of them computes wrongly. */
+  | ({
+      readonly type: 'alarm';
+      readonly step: number;
+      readonly names: readonly [string, string];
+    } & ShardRange)
+  | { readonly type: 'checkpoint' | 'checkpointFailed'; readonly step: number };
