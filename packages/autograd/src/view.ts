@@ -2,6 +2,7 @@
 import {
   type Address,
   type Chain,
+  COPY_RANK,
   ELEMENT_BYTES,
   type InstructionName,
   type InstructionValues,
@@ -66,3 +67,58 @@ export function copyView(emit: Emitter, source: View, target: Address): void {
     outputs: [{ address: target, value: 0 }],
   });
 }
+
+/** Dimensions of a copy with the steps of source and target, those of size 1 dropped, neighbours merged. */
+function walks(source: View, target: View): { size: number; from: number; to: number }[] {
+  const merged: { size: number; from: number; to: number }[] = [];
+  source.shape.forEach((size, i) => {
+    if (size === 1) return;
+    const walk = { size, from: source.strides[i]!, to: target.strides[i]! };
+    const outer = merged.at(-1);
+    if (outer && outer.from === walk.from * size && outer.to === walk.to * size) {
+      merged[merged.length - 1] = { ...walk, size: outer.size * size };
+    } else merged.push(walk);
+  });
+  return merged;
+}
+
+/** Copies a view to another window of the same shape; strides of the source may be negative. They must not overlap. */
+export function copyInto(emit: Emitter, source: View, target: View): void {
+  const merged = walks(source, target);
+  if (merged.length > COPY_RANK) {
+    const [size, from, to] = [source.shape[0]!, source.strides[0]!, target.strides[0]!];
+    const rest = ({ shape, strides }: View, address: Address): View => ({
+      address,
+      shape: shape.slice(1),
+      strides: strides.slice(1),
+    });
+    for (let i = 0; i < size; i++) {
+      copyInto(
+        emit,
+        rest(source, moved(source.address, i * from)),
+        rest(target, moved(target.address, i * to)),
+      );
+    }
+    return;
+  }
+  const all = [...new Array(COPY_RANK - merged.length).fill({ size: 1, from: 0, to: 0 }), ...merged];
+  emit.call('copy', {
+    out: target.address,
+    in: source.address,
+    ...(Object.fromEntries(
+      all.flatMap(({ size, from, to }, d) => [
+        [`n${d}`, size],
+        [`outStride${d}`, to],
+        [`inStride${d}`, from],
+      ]),
+    ) as CopyWalks),
+  });
+}
+
+type CopyWalks = Omit<InstructionValues<'copy'>, 'out' | 'in'>;
+
+/** The address so many elements further on. */
+export const moved = ({ region, offset }: Address, count: number): Address => ({
+  region,
+  offset: offset + count * ELEMENT_BYTES,
+});

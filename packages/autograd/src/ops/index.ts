@@ -1,6 +1,8 @@
 /** All ops: the functions that users call, and the table that the tests must cover. */
 import * as e from './elementwise.ts';
+import * as pick from './indexing.ts';
 import * as m from './matmul.ts';
+import * as parts from './parts.ts';
 import * as r from './random.ts';
 import * as reduce from './reduce.ts';
 import * as s from './shape.ts';
@@ -47,6 +49,14 @@ export const ops = {
   reshape: s.reshapeOp,
   permute: s.permuteOp,
   expand: s.expandOp,
+  slice: parts.sliceOp,
+  place: parts.placeOp,
+  concat: parts.concatOp,
+  flip: parts.flipOp,
+  take: pick.takeOp,
+  takeGrad: pick.takeGradOp,
+  gather: pick.gatherOp,
+  gatherGrad: pick.gatherGradOp,
   sum: reduce.sumOp,
   max: reduce.maxOp,
   min: reduce.minOp,
@@ -111,7 +121,22 @@ export {
   where,
   zeros,
 } from './elementwise.ts';
+export { gather, indexAdd, indexSelect, scatterAdd, take } from './indexing.ts';
 export { type MatmulOptions, matmul } from './matmul.ts';
+export {
+  chunk,
+  concat,
+  diagonal,
+  flip,
+  narrow,
+  pad,
+  type Range,
+  repeat,
+  roll,
+  slice,
+  split,
+  stack,
+} from './parts.ts';
 export { rand, randn, uniform } from './random.ts';
 export { argmax, argmin, blockSquares, max, mean, min, type ReduceOptions, sum, sumTo } from './reduce.ts';
 export { expand, flatten, permute, reshape, squeeze, transpose, unsqueeze, withRank } from './shape.ts';
