@@ -4,6 +4,7 @@
  */
 import type { OpName, Shape, Tensor } from '../src/index.ts';
 import * as a from '../src/index.ts';
+import { convolutionTests } from './convolution.ts';
 import { fusedTests } from './fused.ts';
 
 export interface OpCase {
@@ -199,6 +200,7 @@ const taken = (shape: Shape, axis: number, index: Shape): Shape => {
 };
 
 export const opTests: { readonly [K in OpName]: OpTest } = {
+  ...convolutionTests,
   full: {
     ulps: 0,
     differentiable: false,

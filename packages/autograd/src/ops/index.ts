@@ -1,8 +1,10 @@
 /** All ops: the functions that users call, and the table that the tests must cover. */
+import * as conv from './conv.ts';
 import * as e from './elementwise.ts';
 import * as pick from './indexing.ts';
 import * as m from './matmul.ts';
 import * as parts from './parts.ts';
+import * as pool from './pool.ts';
 import * as r from './random.ts';
 import * as reduce from './reduce.ts';
 import * as s from './shape.ts';
@@ -70,10 +72,46 @@ export const ops = {
   logSumExp: soft.logSumExpOp,
   crossEntropy: soft.crossEntropyOp,
   crossEntropyGrad: soft.crossEntropyGradOp,
+  conv2d: conv.conv2dOp,
+  conv2dInputGrad: conv.conv2dInputGradOp,
+  conv2dWeightGrad: conv.conv2dWeightGradOp,
+  maxPool2d: pool.maxPool2dOp,
+  maxPool2dPick: pool.maxPool2dPickOp,
+  maxPool2dGrad: pool.maxPool2dGradOp,
+  sumPool2d: pool.sumPool2dOp,
+  sumPool2dGrad: pool.sumPool2dGradOp,
 } as const;
 
 export type OpName = keyof typeof ops;
 
+export {
+  type Conv1dOptions,
+  type ConvAttrs,
+  type ConvOptions,
+  type ConvTranspose1dOptions,
+  type ConvTransposeOptions,
+  conv1d,
+  conv2d,
+  convTranspose1d,
+  convTranspose2d,
+  type Pair,
+  type PerAxis,
+} from './conv.ts';
+export {
+  type AvgPool1dOptions,
+  type AvgPoolOptions,
+  adaptiveAvgPool2d,
+  avgPool1d,
+  avgPool2d,
+  type MaxPool1dOptions,
+  type MaxPoolOptions,
+  maxPool1d,
+  maxPool2d,
+  type PoolAttrs,
+  type PoolOptions,
+  type UpsampleOptions,
+  upsample2d,
+} from './pool.ts';
 export {
   abs,
   add,

@@ -1,0 +1,328 @@
+/**
+ * Pooling over the last two axes, and resizing. The place of a maximum is found again in the backward pass instead of
+ * being stored: nothing but the input is kept.
+ */
+import { apply, tensor } from '../apply.ts';
+import type { KernelOp } from '../op.ts';
+import { expectDType, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { type Emitter, materialize, type View } from '../view.ts';
+import { asRows, fromRows, type Pair, type PerAxis, pairOf } from './conv.ts';
+import { div } from './elementwise.ts';
+import { matmul } from './matmul.ts';
+import { expand, reshape } from './shape.ts';
+
+export interface PoolAttrs {
+  readonly kernel: Pair;
+  readonly stride: Pair;
+  /** Skipped positions before the first row and column. */
+  readonly padding: Pair;
+  readonly dilation: Pair;
+  /** Height and width of the op's result: of the outputs, or of the images. */
+  readonly size: Pair;
+}
+
+const lastTwo = (shape: Shape): Pair => shape.slice(-2) as unknown as Pair;
+
+function expectPlanes(op: string, what: string, spec: Spec): void {
+  expectDType(op, what, spec, 'f32');
+  if (spec.shape.length < 2 || lastTwo(spec.shape).some((n) => n < 1)) {
+    throw new OpError(
+      op,
+      `got ${what} ${formatSpec(spec)}, expected [..., height, width] of at least 1 each`,
+    );
+  }
+}
+
+/** Operands of an instruction: `images` planes of `from`, outputs of `to`. */
+const windowOf = (planes: View, from: Pair, to: Pair, attrs: PoolAttrs) => ({
+  ...{ images: sizeOf(planes.shape.slice(0, -2)), h: from[0], w: from[1], oh: to[0], ow: to[1] },
+  ...{ kh: attrs.kernel[0], kw: attrs.kernel[1], strideH: attrs.stride[0], strideW: attrs.stride[1] },
+  ...{ padH: attrs.padding[0], padW: attrs.padding[1] },
+  ...{ dilationH: attrs.dilation[0], dilationW: attrs.dilation[1] },
+});
+
+/** Contiguous views with as many planes as the output has, repeated where they are alike in all shards. */
+const aligned = (emit: Emitter, output: View, inputs: readonly View[]): View[] =>
+  inputs.map((input) => materialize(emit, input, [...output.shape.slice(0, -2), ...lastTwo(input.shape)]));
+
+const resized = (name: string, what: string, x: Spec, size: Pair): Spec => {
+  expectPlanes(name, what, x);
+  return { shape: [...x.shape.slice(0, -2), ...size], dtype: 'f32' };
+};
+
+const sized = (attrs: PoolAttrs, like: Spec): PoolAttrs => ({ ...attrs, size: lastTwo(like.shape) });
+
+/** The greatest of each window; the first of equal ones, or the first NaN. */
+export const maxPool2dOp: KernelOp<PoolAttrs> = {
+  kind: 'kernel',
+  name: 'maxPool2d',
+  infer: ([x], { size }) => resized('maxPool2d', 'input', x!, size),
+  lower: (emit, output, inputs, attrs) => {
+    const [x] = aligned(emit, output, inputs) as [View];
+    emit.call('maxPool2d', {
+      ...{ out: output.address, in: x.address, values: x.address },
+      ...windowOf(output, lastTwo(x.shape), attrs.size, attrs),
+    });
+  },
+  backward: [(g, { inputs: [x], attrs }) => apply(maxPool2dGradOp, [x!, g], sized(attrs, x!))],
+};
+
+/** Of a second tensor, what lies where the first has the greatest of each window. */
+export const maxPool2dPickOp: KernelOp<PoolAttrs> = {
+  kind: 'kernel',
+  name: 'maxPool2dPick',
+  infer: ([x, values], { size }) => {
+    expectSame('maxPool2dPick', x!, values!, 2);
+    return resized('maxPool2dPick', 'input', x!, size);
+  },
+  lower: (emit, output, inputs, attrs) => {
+    const [x, values] = aligned(emit, output, inputs) as [View, View];
+    emit.call('maxPool2d', {
+      ...{ out: output.address, in: x.address, values: values.address },
+      ...windowOf(output, lastTwo(x.shape), attrs.size, attrs),
+    });
+  },
+  backward: [null, (g, { inputs: [x], attrs }) => apply(maxPool2dGradOp, [x!, g], sized(attrs, x!))],
+};
+
+/** Brings each output's gradient to the place of its greatest. */
+export const maxPool2dGradOp: KernelOp<PoolAttrs> = {
+  kind: 'kernel',
+  name: 'maxPool2dGrad',
+  infer: ([x, g], { size }) => {
+    expectSame('maxPool2dGrad', x!, g!, 0);
+    return resized('maxPool2dGrad', 'input', x!, size);
+  },
+  lower: (emit, output, inputs, attrs) => {
+    const [x, g] = aligned(emit, output, inputs) as [View, View];
+    emit.call('maxPool2dGrad', {
+      ...{ out: output.address, in: x.address, grad: g.address },
+      ...windowOf(output, attrs.size, lastTwo(g.shape), attrs),
+    });
+  },
+  backward: [null, (u, { inputs: [x, g], attrs }) => apply(maxPool2dPickOp, [x!, u], sized(attrs, g!))],
+};
+
+/** Equal axes but for the last two, of which `planeAxes` are compared, too. */
+function expectSame(op: string, x: Spec, other: Spec, planeAxes: 0 | 2): void {
+  const compared = (spec: Spec): string => spec.shape.slice(0, planeAxes === 2 ? undefined : -2).join();
+  if (x.shape.length === other.shape.length && compared(x) === compared(other)) return;
+  throw new OpError(op, `got ${formatSpec(x)} and ${formatSpec(other)}, expected planes for planes`);
+}
+
+export const sumPool2dOp: KernelOp<PoolAttrs> = {
+  kind: 'kernel',
+  name: 'sumPool2d',
+  infer: ([x], { size }) => resized('sumPool2d', 'input', x!, size),
+  lower: (emit, output, inputs, attrs) => {
+    const [x] = aligned(emit, output, inputs) as [View];
+    emit.call('sumPool2d', {
+      ...{ out: output.address, in: x.address },
+      ...windowOf(output, lastTwo(x.shape), attrs.size, attrs),
+    });
+  },
+  backward: [(g, { inputs: [x], attrs }) => apply(sumPool2dGradOp, [g], sized(attrs, x!))],
+};
+
+export const sumPool2dGradOp: KernelOp<PoolAttrs> = {
+  kind: 'kernel',
+  name: 'sumPool2dGrad',
+  infer: ([g], { size }) => resized('sumPool2dGrad', 'input', g!, size),
+  lower: (emit, output, inputs, attrs) => {
+    const [g] = aligned(emit, output, inputs) as [View];
+    emit.call('sumPool2dGrad', {
+      ...{ out: output.address, in: g.address },
+      ...windowOf(output, attrs.size, lastTwo(g.shape), attrs),
+    });
+  },
+  backward: [(u, { inputs: [g], attrs }) => apply(sumPool2dOp, [u], sized(attrs, g!))],
+};
+
+// ─── what users call ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface PoolOptions {
+  /** Default: the kernel's size, so that windows lie side by side. */
+  readonly stride?: PerAxis;
+  /** Positions around the image that count as none, at most half of the kernel. Default 0. */
+  readonly padding?: PerAxis;
+  /** A last window may hang over the border. Default false. */
+  readonly ceilMode?: boolean;
+}
+export interface MaxPoolOptions extends PoolOptions {
+  /** Distance between the positions of a window. Default 1. */
+  readonly dilation?: PerAxis;
+}
+export interface AvgPoolOptions extends PoolOptions {
+  /** Divide by the size of the kernel also where a part of it lies in the padding. Default true. */
+  readonly countIncludePad?: boolean;
+}
+
+const bothAxes = (f: (axis: 0 | 1) => number): Pair => [f(0), f(1)];
+
+/** Checked options, and how many windows there are (as PyTorch: one that begins behind the image is left out). */
+function attrsOf(op: string, x: Spec, kernelSize: PerAxis, options: MaxPoolOptions): PoolAttrs {
+  expectPlanes(op, 'input', x);
+  const kernel = pairOf(op, 'kernel', kernelSize, 1);
+  const stride = pairOf(op, 'stride', options.stride ?? kernel, 1);
+  const padding = pairOf(op, 'padding', options.padding ?? 0, 0);
+  const dilation = pairOf(op, 'dilation', options.dilation ?? 1, 1);
+  if (padding.some((n, axis) => 2 * n > kernel[axis]!)) {
+    throw new OpError(
+      op,
+      `got padding ${padding} for a kernel of ${kernel.join(' × ')}, expected at most half of it`,
+    );
+  }
+  const image = lastTwo(x.shape);
+  const size = bothAxes((axis) => {
+    const room = image[axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1;
+    if (!options.ceilMode) return Math.floor(room / stride[axis]) + 1;
+    const count = Math.ceil(room / stride[axis]) + 1;
+    return (count - 1) * stride[axis] >= image[axis] + padding[axis] ? count - 1 : count;
+  });
+  if (size.some((n) => n < 1)) {
+    throw new OpError(
+      op,
+      `got input ${formatSpec(x)} and a kernel of ${kernel.join(' × ')}, expected one that fits into the image`,
+    );
+  }
+  return { kernel, stride, padding, dilation, size };
+}
+
+/** Greatest of each window of [..., height, width], as PyTorch's max_pool2d. NaN if there is one. Throws OpError. */
+export const maxPool2d = (x: Tensor, kernel: PerAxis, options: MaxPoolOptions = {}): Tensor =>
+  apply(maxPool2dOp, [x], attrsOf('maxPool2d', x, kernel, options));
+
+/** Mean of each window of [..., height, width], as PyTorch's avg_pool2d. Throws OpError. */
+export function avgPool2d(x: Tensor, kernel: PerAxis, options: AvgPoolOptions = {}): Tensor {
+  const attrs = attrsOf('avgPool2d', x, kernel, options);
+  const { countIncludePad = true } = options;
+  const counts = bothAxesOf((axis) => windowLengths(attrs, lastTwo(x.shape), axis, countIncludePad));
+  const sums = apply(sumPool2dOp, [x], attrs);
+  const [rows, columns] = counts;
+  const uniform = counts.every((lengths) => lengths.every((n) => n === lengths[0]));
+  if (uniform) return div(sums, rows[0]! * columns[0]!);
+  const sizes = rows.flatMap((height) => columns.map((width) => height * width));
+  return div(sums, tensor(sizes, { shape: attrs.size }));
+}
+
+const bothAxesOf = <T>(f: (axis: 0 | 1) => T): readonly [T, T] => [f(0), f(1)];
+
+/** How many positions each window counts along an axis; those beyond the padding never do. */
+function windowLengths(attrs: PoolAttrs, image: Pair, axis: 0 | 1, withPadding: boolean): number[] {
+  const [kernel, stride, padding] = [attrs.kernel[axis], attrs.stride[axis], attrs.padding[axis]];
+  const [low, high] = withPadding ? [-padding, image[axis] + padding] : [0, image[axis]];
+  return Array.from({ length: attrs.size[axis] }, (_, i) => {
+    const start = i * stride - padding;
+    return Math.min(start + kernel, high) - Math.max(start, low);
+  });
+}
+
+/** A linear map of one axis as a matrix [to, from], from the weights of each of its rows. */
+const mapOf = (
+  from: number,
+  to: number,
+  weights: (row: number) => readonly (readonly [number, number])[],
+): Tensor => {
+  const values = new Float64Array(to * from);
+  for (let row = 0; row < to; row++) {
+    for (const [column, weight] of weights(row)) values[row * from + column]! += weight;
+  }
+  return tensor(Array.from(values), { shape: [to, from] });
+};
+
+/** Rows · x · columnsᵀ over the last two axes. */
+const mapPlanes = (x: Tensor, rows: Tensor, columns: Tensor): Tensor =>
+  matmul(rows, matmul(x, columns, { transB: true }));
+
+/**
+ * Means of size[0] × size[1] windows that cover [..., height, width] evenly, as PyTorch's adaptive_avg_pool2d: window i is
+ * from ⌊i · n / size⌋ to ⌈(i + 1) · n / size⌉. Throws OpError.
+ */
+export function adaptiveAvgPool2d(x: Tensor, size: PerAxis): Tensor {
+  const op = 'adaptiveAvgPool2d';
+  expectPlanes(op, 'input', x);
+  const to = pairOf(op, 'size', size, 1);
+  const from = lastTwo(x.shape);
+  if (from.every((n, axis) => n % to[axis]! === 0))
+    return avgPool2d(
+      x,
+      bothAxes((axis) => from[axis] / to[axis]),
+    );
+  const [rows, columns] = bothAxesOf((axis) =>
+    mapOf(from[axis], to[axis], (i) => {
+      const start = Math.floor((i * from[axis]) / to[axis]);
+      const length = Math.ceil(((i + 1) * from[axis]) / to[axis]) - start;
+      return Array.from({ length }, (_, k) => [start + k, 1 / length] as const);
+    }),
+  );
+  return mapPlanes(x, rows, columns);
+}
+
+export interface UpsampleOptions {
+  /** `nearest` (default) repeats, `bilinear` interpolates. */
+  readonly mode?: 'nearest' | 'bilinear';
+  /** With `bilinear`: corners lie on corners, instead of areas on areas. Default false. */
+  readonly alignCorners?: boolean;
+}
+
+/** [..., height, width] made larger by whole factors, as PyTorch's interpolate. Throws OpError. */
+export function upsample2d(x: Tensor, factor: PerAxis, options: UpsampleOptions = {}): Tensor {
+  const op = 'upsample2d';
+  expectPlanes(op, 'input', x);
+  const { mode = 'nearest', alignCorners = false } = options;
+  const [fy, fx] = pairOf(op, 'factor', factor, 1);
+  const [height, width] = lastTwo(x.shape);
+  const outer = x.shape.slice(0, -2);
+  if (mode === 'nearest') {
+    const spread = expand(reshape(x, [...outer, height, 1, width, 1]), [...outer, height, fy, width, fx]);
+    return reshape(spread, [...outer, height * fy, width * fx]);
+  }
+  if (mode !== 'bilinear') throw new OpError(op, `got mode ${String(mode)}, expected nearest or bilinear`);
+  const map = (n: number, f: number): Tensor =>
+    mapOf(n, n * f, (i) => {
+      const at = alignCorners
+        ? n * f > 1
+          ? (i * (n - 1)) / (n * f - 1)
+          : 0
+        : Math.max(0, (i + 0.5) / f - 0.5);
+      const low = Math.min(Math.floor(at), n - 1);
+      return [
+        [low, 1 - (at - low)],
+        [Math.min(low + 1, n - 1), at - low],
+      ];
+    });
+  return mapPlanes(x, map(height, fy), map(width, fx));
+}
+
+interface Along {
+  readonly stride?: number;
+  readonly padding?: number;
+  readonly ceilMode?: boolean;
+}
+export interface MaxPool1dOptions extends Along {
+  readonly dilation?: number;
+}
+export interface AvgPool1dOptions extends Along {
+  readonly countIncludePad?: boolean;
+}
+
+const alongWidth = <O extends Along>(kernel: number, { stride = kernel, padding = 0, ...rest }: O) => ({
+  ...rest,
+  stride: [1, stride] as const,
+  padding: [0, padding] as const,
+});
+
+/** maxPool2d along the last axis of [rows, channels, length]. Throws OpError. */
+export function maxPool1d(
+  x: Tensor,
+  kernel: number,
+  { dilation = 1, ...options }: MaxPool1dOptions = {},
+): Tensor {
+  const settings = { ...alongWidth(kernel, options), dilation: [1, dilation] as const };
+  return fromRows(maxPool2d(asRows('maxPool1d', 'input', x), [1, kernel], settings));
+}
+
+/** avgPool2d along the last axis of [rows, channels, length]. Throws OpError. */
+export const avgPool1d = (x: Tensor, kernel: number, options: AvgPool1dOptions = {}): Tensor =>
+  fromRows(avgPool2d(asRows('avgPool1d', 'input', x), [1, kernel], alongWidth(kernel, options)));
