@@ -56,10 +56,15 @@ describe('lockstep train --json', () => {
 
   test('--out has weights for PyTorch, all events and the definition', async () => {
     const out = join(folder, 'out');
-    expect(filesIn(out)).toEqual(['metrics.jsonl', 'run.json', 'weights.safetensors']);
+    expect(filesIn(out)).toEqual([
+      'checkpoints',
+      'checkpoints/checkpoint-000001.json',
+      'checkpoints/checkpoint-000001.safetensors',
+      ...['metrics.jsonl', 'run.json', 'weights.safetensors'],
+    ]);
     const lines = events(readFileSync(join(out, 'metrics.jsonl'), 'utf8'));
     const done = lines.at(-1)!;
-    expect([lines[0]?.type, done.type, lines.length]).toEqual(['start', 'done', 1 + 18 + 2 + 1]);
+    expect([lines[0]?.type, done.type, lines.length]).toEqual(['start', 'done', 1 + 18 + 2 + 1 + 1]);
     const { tensors, metadata } = data.readSafetensorsFile(join(out, 'weights.safetensors'));
     expect(metadata).toMatchObject({ format: 'pt', digest: done.weightsDigest });
     const shapes = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, shape]));

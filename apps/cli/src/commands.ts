@@ -1,6 +1,6 @@
 /** The words that `lockstep` understands. What a command does is loaded when it is called: help must be quick. */
 import { Command, Option } from 'commander';
-import { wholeNumber, workerCount } from './options.ts';
+import { interval, wholeNumber, workerCount } from './options.ts';
 import { readVersion } from './version.ts';
 
 const KERNELS = ['auto', 'native', 'wasm', 'native-avx512', 'native-avx2', 'native-sse', 'native-neon'];
@@ -54,6 +54,11 @@ export function commandLine(exit: (code: number) => void): Command {
     ...definitionOptions(),
     dataOption(),
     new Option('--out <dir>', 'write weights.safetensors, metrics.jsonl and run.json there'),
+    new Option(
+      '--checkpoint-every <when>',
+      'steps (500) or seconds (30s) between checkpoints in --out; 30s if not given',
+    ).argParser(interval),
+    new Option('--resume', 'go on from the last checkpoint in --out, to the same digest'),
     new Option('--fast-dev-run', 'two steps and one batch of validation, to see that all fits together'),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {

@@ -10,6 +10,14 @@ export const wholeNumber =
     throw new InvalidArgumentError(`Expected a whole number of at least ${min}.`);
   };
 
+/** 500: optimizer steps; 30s: seconds. Throws InvalidArgumentError. */
+export const interval = (text: string): { readonly steps: number } | { readonly seconds: number } => {
+  const [, digits, unit] = /^(\d+)(s?)$/.exec(text) ?? [];
+  const value = Number(digits);
+  if (Number.isSafeInteger(value) && value >= 1) return unit ? { seconds: value } : { steps: value };
+  throw new InvalidArgumentError('Expected steps (as 500) or seconds (as 30s), at least 1.');
+};
+
 export const workerCount = (text: string): number | 'auto' => {
   if (text === 'auto') return 'auto';
   const value = Number(text);

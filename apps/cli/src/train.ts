@@ -1,5 +1,5 @@
 /** `lockstep train`. */
-import { type TrainOptions, train } from 'lockstep';
+import { type CheckpointInterval, type TrainOptions, train } from 'lockstep';
 import { blameConfig, type DefinitionFlags, loadConfig } from './config.ts';
 import { ExitCode } from './failure.ts';
 import { interruptionSignal } from './interruption.ts';
@@ -11,6 +11,8 @@ export interface TrainFlags extends DefinitionFlags {
   readonly workers: NonNullable<TrainOptions['workers']>;
   readonly kernels: NonNullable<TrainOptions['kernels']>;
   readonly out?: string;
+  readonly checkpointEvery?: CheckpointInterval;
+  readonly resume?: boolean;
   readonly fastDevRun?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -18,7 +20,8 @@ export interface TrainFlags extends DefinitionFlags {
 
 /** Gives the exit code. Throws what is wrong with config, data or run. */
 export async function trainCommand(config: string | undefined, flags: TrainFlags): Promise<number> {
-  const { workers, kernels, out, fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
+  const { workers, kernels, out, checkpointEvery, resume } = flags;
+  const { fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
   const { definition, file } = await loadConfig(config, flags);
   const source =
     file ?? (dataDir === undefined ? 'no config: the embedded digits' : 'no config: MNIST files');
@@ -34,6 +37,8 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
       kernels,
       dataDir,
       out,
+      checkpointEvery,
+      resume,
       fastDevRun,
       signal,
       on: { event: (event) => reporter.event(event) },

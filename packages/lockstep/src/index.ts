@@ -17,6 +17,8 @@ export {
 export {
   type Batch,
   type Callbacks,
+  type CheckpointEvent,
+  type CheckpointInterval,
   type DataOptions,
   type DoneEvent,
   defineTraining,

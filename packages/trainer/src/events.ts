@@ -20,6 +20,8 @@ export interface StartEvent {
   readonly totalSteps: number;
   readonly workers: number;
   readonly kernels: string;
+  /** With `resume`: the checkpoint that the run goes on from, null where there was none. */
+  readonly resumed?: { readonly step: number; readonly file: string } | null;
 }
 
 /** After each optimizer step. Loss and metrics are means over the rows that went into it. */
@@ -67,6 +69,32 @@ export interface EarlyStopEvent {
   readonly value: number;
 }
 
+/** A checkpoint lies on the disk: a run with `resume` can go on from its step. */
+export interface CheckpointEvent {
+  readonly type: 'checkpoint';
+  readonly step: number;
+  /** Its manifest, below the run's folder. */
+  readonly file: string;
+  /** Of all its files. */
+  readonly bytes: number;
+  /** That writing it took, while training went on. */
+  readonly seconds: number;
+}
+
+/** A checkpoint could not be written (a full disk, say); those before it still stand, and training goes on. */
+export interface CheckpointFailedEvent {
+  readonly type: 'checkpointFailed';
+  readonly step: number;
+  readonly reason: string;
+}
+
+/** A checkpoint that is not whole was passed over, and left as it is. */
+export interface CheckpointDamagedEvent {
+  readonly type: 'checkpointDamaged';
+  readonly file: string;
+  readonly reason: string;
+}
+
 export interface DoneEvent {
   readonly type: 'done';
   readonly step: number;
@@ -89,7 +117,16 @@ export interface DoneEvent {
   readonly interrupted: boolean;
 }
 
-export type TrainingEvent = StartEvent | StepEvent | EpochEvent | WorkerEvent | EarlyStopEvent | DoneEvent;
+export type TrainingEvent =
+  | StartEvent
+  | StepEvent
+  | EpochEvent
+  | WorkerEvent
+  | EarlyStopEvent
+  | CheckpointEvent
+  | CheckpointFailedEvent
+  | CheckpointDamagedEvent
+  | DoneEvent;
 
 /** Called as things happen; what they return is not awaited. */
 export type Callbacks = {

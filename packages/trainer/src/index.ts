@@ -1,3 +1,4 @@
+export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
 export {
   type Batch,
   type DataOptions,

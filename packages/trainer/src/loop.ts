@@ -21,8 +21,11 @@ export interface LoopOutcome {
 export interface Progress {
   /** Optimizer steps done. */
   readonly step: number;
-  /** The open epoch, from 0; its place follows from `step`. */
+  /** The open epoch, from 0. */
   readonly epoch: number;
+  /** Batches of it that are done, and the index of the next one in the run: both follow from `step`. */
+  readonly batch: number;
+  readonly index: number;
   /** Of the open epoch so far. */
   readonly rows: number;
   readonly sums: readonly number[];
@@ -137,7 +140,7 @@ export class Loop<M, F extends string> {
       emit(event);
       finished = this.#shouldStop(event);
     }
-    if (!cut) this.#save(step, epoch, mean, finished || step >= this.totalSteps);
+    if (!cut && !from?.finished) this.#save(step, epoch, mean, finished || step >= this.totalSteps);
     if (this.#best) this.#executor.setWeights(this.#best.weights);
     const last = this.#lastEpoch;
     return {
@@ -160,9 +163,12 @@ export class Loop<M, F extends string> {
 
   /** Only between two optimizer steps, while no batch is under way. */
   #save(step: number, epoch: number, { rows, sums }: Mean, finished = false): void {
+    const batch = finished ? 0 : this.#batchesBefore(epoch, step);
     this.#options.checkpoints?.save({
       step,
       epoch,
+      batch,
+      index: epoch * this.sampler.stepsPerEpoch + batch,
       rows,
       sums,
       finished,
@@ -235,12 +241,17 @@ export class Loop<M, F extends string> {
     this.#orderOf = epoch;
   }
 
+  /** Batches of an epoch that belong to the run's first `step` steps. */
+  #batchesBefore(epoch: number, step: number): number {
+    return (step - epoch * this.stepsPerEpoch) * this.#prepared.definition.accumulate;
+  }
+
   /** The batches of an epoch in groups that end with an optimizer step. */
   *#batches(epoch: number, firstStep: number): Generator<BatchJob> {
     const { accumulate, optimizer } = this.#prepared.definition;
     const perEpoch = this.sampler.stepsPerEpoch;
     let step = firstStep;
-    let first = (firstStep - epoch * this.stepsPerEpoch) * accumulate;
+    let first = this.#batchesBefore(epoch, firstStep);
     for (; first < perEpoch && step < this.totalSteps; first += accumulate) {
       const places = Array.from({ length: Math.min(accumulate, perEpoch - first) }, (_, i) =>
         this.sampler.place(epoch * perEpoch + first + i),

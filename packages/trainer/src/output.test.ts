@@ -29,7 +29,12 @@ describe('out', () => {
   test('has the weights that train returns, in a folder made for them', async () => {
     const out = join(folder, 'a', 'b');
     const { weights, weightsDigest } = await train(definition, { workers: 2, out });
-    expect(readdirSync(out).sort()).toEqual(['metrics.jsonl', 'run.json', 'weights.safetensors']);
+    expect(readdirSync(out).sort()).toEqual([
+      'checkpoints',
+      'metrics.jsonl',
+      'run.json',
+      'weights.safetensors',
+    ]);
     const stored = readSafetensors(join(out, 'weights.safetensors'));
     for (const [name, { data }] of weights) expect(stored.get(name)?.data).toEqual(data);
     expect(recordIn(out)).toMatchObject({
@@ -55,7 +60,12 @@ describe('out', () => {
     for await (const { step } of train(definition, { out })) if (step === 2) break;
     expect(readdirSync(out)).toEqual(['unfinished.jsonl']);
     await train(definition, { out });
-    expect(readdirSync(out).sort()).toEqual(['metrics.jsonl', 'run.json', 'weights.safetensors']);
+    expect(readdirSync(out).sort()).toEqual([
+      'checkpoints',
+      'metrics.jsonl',
+      'run.json',
+      'weights.safetensors',
+    ]);
   });
 
   test('is not made for a run that cannot be, nor kept for one without a step', async () => {

@@ -1,12 +1,16 @@
 /** What a run leaves in a folder: weights.safetensors, metrics.jsonl and run.json. */
+import { createHash } from 'node:crypto';
 import {
   closeSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   openSync,
+  readSync,
   renameSync,
   rmdirSync,
   rmSync,
+  truncateSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -25,6 +29,12 @@ export const OUTPUT_FILES = {
   unfinished: 'unfinished.jsonl',
 } as const;
 
+/** The events up to some moment: so many bytes of metrics.jsonl, and their SHA-256. */
+export interface EventsMark {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 /** Events are written in pieces of about this many characters, so that short steps do not wait for the disk. */
 const PIECE = 1 << 16;
 
@@ -37,24 +47,73 @@ export class RunOutput {
   readonly #made: string | undefined;
   readonly #events: string;
   #file: number | undefined;
+  /** Not yet written, and the size at which it will be. */
+  #waiting: Buffer = Buffer.alloc(0);
   #text = '';
+  #piece = PIECE;
+  /** Of what was written. */
+  #bytes = 0;
+  #hash = createHash('sha256');
 
-  /** Makes the folder. Throws DataError (DATA_UNREADABLE) when nothing can be written there. */
-  constructor(folder: string) {
+  /**
+   * Makes the folder. Where `events` are given, those that an earlier process wrote up to then are kept, if they are
+   * still there. Throws DataError (DATA_UNREADABLE) when nothing can be written there.
+   */
+  constructor(folder: string, events?: EventsMark) {
     this.folder = resolve(folder);
     this.#events = join(this.folder, `${OUTPUT_FILES.metrics}.part`);
     try {
       this.#made = makeFolder(this.folder);
-      this.#file = openSync(this.#events, 'w');
+      const kept = events !== undefined && this.#keep(events);
+      this.#file = openSync(this.#events, kept ? 'a' : 'w');
     } catch (error) {
       throw cannotWrite(this.folder, error);
     }
   }
 
-  /** One more line of metrics.jsonl. */
+  /** One more line of metrics.jsonl. A disk that does not take it will be asked again: training goes on. */
   event(event: TrainingEvent): void {
     this.#text += `${JSON.stringify(event)}\n`;
-    if (this.#text.length >= PIECE) this.#flush();
+    if (this.#text.length < this.#piece) return;
+    try {
+      this.#flush();
+      this.#piece = PIECE;
+    } catch {
+      this.#piece += this.#text.length;
+    }
+  }
+
+  /** How far the events are. Undefined while the disk does not take them. */
+  mark(): EventsMark | undefined {
+    try {
+      this.#flush();
+      return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The beginning of the events from whatever file still has it. */
+  #keep({ bytes, sha256 }: EventsMark): boolean {
+    const files = [
+      this.#events,
+      ...[OUTPUT_FILES.unfinished, OUTPUT_FILES.metrics].map((name) => join(this.folder, name)),
+    ];
+    for (const file of files.filter(existsSync)) {
+      const hash = createHash('sha256');
+      let length = 0;
+      for (const piece of pieces(file, bytes)) {
+        hash.update(piece);
+        length += piece.length;
+      }
+      if (length < bytes || hash.copy().digest('hex') !== sha256) continue;
+      if (file !== this.#events) copyFileSync(file, this.#events);
+      truncateSync(this.#events, bytes);
+      this.#hash = hash;
+      this.#bytes = bytes;
+      return true;
+    }
+    return false;
   }
 
   /** Everything under its name. Throws DataError where the disk does not take it. */
@@ -98,9 +157,14 @@ export class RunOutput {
 
   #flush(): void {
     try {
-      const bytes = Buffer.from(this.#text);
-      for (let done = 0; done < bytes.length; ) done += writeSync(this.#file!, bytes, done);
+      this.#waiting = Buffer.concat([this.#waiting, Buffer.from(this.#text)]);
       this.#text = '';
+      while (this.#waiting.length > 0) {
+        const written = writeSync(this.#file!, this.#waiting);
+        this.#hash.update(this.#waiting.subarray(0, written));
+        this.#bytes += written;
+        this.#waiting = this.#waiting.subarray(written);
+      }
     } catch (error) {
       throw cannotWrite(this.#events, error);
     }
@@ -111,6 +175,22 @@ export class RunOutput {
     closeSync(this.#file!);
     this.#file = undefined;
     renameSync(this.#events, join(this.folder, name));
+  }
+}
+
+/** The first `bytes` of a file; fewer where it is shorter. */
+function* pieces(path: string, bytes: number): Generator<Uint8Array> {
+  const file = openSync(path, 'r');
+  try {
+    const buffer = new Uint8Array(PIECE);
+    for (let left = bytes; left > 0; ) {
+      const read = readSync(file, buffer, 0, Math.min(PIECE, left), null);
+      if (read === 0) return;
+      left -= read;
+      yield buffer.subarray(0, read);
+    }
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -129,68 +209,80 @@ function cannotWrite(path: string, error: unknown): DataError {
   });
 }
 
+/** What the weights are a function of, as far as it is data. */
+export interface DefinitionRecord {
+  readonly seed: number;
+  readonly batch: number;
+  readonly shards: number;
+  /** null: until `steps`. */
+  readonly epochs: number | null;
+  readonly steps: number | null;
+  readonly accumulate: number;
+  readonly shuffle: boolean;
+  readonly dropLast: boolean;
+  readonly validation: number;
+  readonly earlyStopping: object | null;
+  readonly optimizer: object;
+  readonly arithmetic: 'strict';
+  readonly parameters: Readonly<Record<string, readonly number[]>>;
+  readonly data: { readonly rows: number; readonly validationRows: number; readonly contentHash: string };
+  /** Digest of the weights that it began with, where they were given. */
+  readonly initialWeights: string | null;
+}
+
 /** run.json: all that the digest depends on, and what came of it. */
 export interface RunRecord {
   readonly name: string;
   readonly versions: { readonly lockstep: string; readonly node: string };
-  /** What the weights are a function of. */
-  readonly definition: {
-    readonly seed: number;
-    readonly batch: number;
-    readonly shards: number;
-    /** null: until `steps`. */
-    readonly epochs: number | null;
-    readonly steps: number | null;
-    readonly accumulate: number;
-    readonly shuffle: boolean;
-    readonly dropLast: boolean;
-    readonly validation: number;
-    readonly earlyStopping: object | null;
-    readonly optimizer: object;
-    readonly arithmetic: 'strict';
-    readonly parameters: Readonly<Record<string, readonly number[]>>;
-    readonly data: { readonly rows: number; readonly validationRows: number; readonly contentHash: string };
-    /** Digest of the weights that it began with, where they were given. */
-    readonly initialWeights: string | null;
-  };
+  readonly definition: DefinitionRecord;
   readonly data: { readonly name: string; readonly dir: string | null };
   readonly result: Omit<DoneEvent, 'type'>;
 }
 
-export function runRecord<M, F extends string>(
+interface Given {
+  readonly dataDir?: string | undefined;
+  readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined;
+}
+
+export function definitionRecord<M, F extends string>(
   { definition, data, layout }: Prepared<M, F>,
-  { type: _, ...result }: DoneEvent,
-  given: {
-    readonly dataDir?: string | undefined;
-    readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined;
-  },
-): RunRecord {
-  const { name, seed, batch, shards, epochs, accumulate, shuffle, dropLast, validation } = definition;
+  given: Given,
+): DefinitionRecord {
+  const { seed, batch, shards, epochs, accumulate, shuffle, dropLast, validation } = definition;
   return {
-    name,
-    versions: { lockstep: version, node: process.versions.node },
-    definition: {
-      seed,
-      batch,
-      shards,
-      epochs: epochs === Number.MAX_SAFE_INTEGER ? null : epochs,
-      steps: definition.steps ?? null,
-      accumulate,
-      shuffle,
-      dropLast,
-      validation,
-      earlyStopping: definition.earlyStopping ?? null,
-      optimizer: definition.optimizer.config,
-      arithmetic: 'strict',
-      parameters: Object.fromEntries(layout.entries.map(({ name, parameter }) => [name, parameter.shape])),
-      data: {
-        rows: data.length,
-        validationRows: data.validation?.length ?? 0,
-        contentHash: contentHash(data),
-      },
-      initialWeights: given.initialWeights ? weightsDigest(given.initialWeights) : null,
+    seed,
+    batch,
+    shards,
+    epochs: epochs === Number.MAX_SAFE_INTEGER ? null : epochs,
+    steps: definition.steps ?? null,
+    accumulate,
+    shuffle,
+    dropLast,
+    validation,
+    earlyStopping: definition.earlyStopping ?? null,
+    optimizer: definition.optimizer.config,
+    arithmetic: 'strict',
+    parameters: Object.fromEntries(layout.entries.map(({ name, parameter }) => [name, parameter.shape])),
+    data: {
+      rows: data.length,
+      validationRows: data.validation?.length ?? 0,
+      contentHash: contentHash(data),
     },
-    data: { name: data.name, dir: given.dataDir === undefined ? null : resolve(given.dataDir) },
-    result,
+    initialWeights: given.initialWeights ? weightsDigest(given.initialWeights) : null,
   };
 }
+
+export const runRecord = <M, F extends string>(
+  prepared: Prepared<M, F>,
+  { type: _, ...result }: DoneEvent,
+  given: Given,
+): RunRecord => ({
+  name: prepared.definition.name,
+  versions: { lockstep: version, node: process.versions.node },
+  definition: definitionRecord(prepared, given),
+  data: {
+    name: prepared.data.name,
+    dir: given.dataDir === undefined ? null : resolve(given.dataDir),
+  },
+  result,
+});

@@ -3,6 +3,8 @@ import { setEagerKernels } from '@lockstep/autograd';
 import { type KernelChoice, type KernelVariant, resolveVariant } from '@lockstep/kernels';
 import { ConfigError, type StateEntry, stateOf, summary } from '@lockstep/nn';
 import { cores, type WorkerLoss } from '@lockstep/workers';
+import { CHECKPOINTS, type CheckpointInterval, Checkpoints } from './checkpoint/checkpoints.ts';
+import { runDefinition } from './checkpoint/definition.ts';
 import type { TrainingDefinition } from './definition.ts';
 import { explainNonFinite } from './diagnosis.ts';
 import { weightsDigest } from './digest.ts';
@@ -34,6 +36,16 @@ export interface TrainOptions {
    * definition). Made when the definition, the data and the model have proved right; files appear when the run is done.
    */
   readonly out?: string | undefined;
+  /**
+   * How often `out` gets a checkpoint (in `checkpoints/`, the last two are kept) beside those at the end and when `signal`
+   * ends the run. Default: every 30 seconds. Written while training goes on; a disk that refuses does not end the run.
+   */
+  readonly checkpointEvery?: CheckpointInterval | undefined;
+  /**
+   * Go on from the newest whole checkpoint in `out`, if there is one: to the same weights, also with other workers and
+   * kernels. Throws ConfigError where it is of another definition.
+   */
+  readonly resume?: boolean | undefined;
   /** Two steps and one batch of validation, to see whether everything fits together. */
   readonly fastDevRun?: boolean;
   /** Ends the run after the batches under way; its result says `interrupted`. */
@@ -143,17 +155,32 @@ async function* runSteps<M, F extends string>(
   };
   resolveWorkers(options.workers);
   resolveKernels(options.kernels);
+  checkCheckpointOptions(options);
   const prepared = await prepare(definition, options);
+  const { out, checkpointEvery: every, resume = false } = options;
+  const checkpoints =
+    out === undefined
+      ? undefined
+      : new Checkpoints({
+          ...{ out, every, layout: prepared.layout, emit },
+          definition: () => runDefinition(prepared, options),
+          mark: () => output?.mark(),
+        });
+  const found = resume ? await checkpoints?.find() : undefined;
   const executor = await startExecutor(prepared, options, emit);
   try {
-    if (options.out !== undefined) output = new RunOutput(options.out);
+    const from = found && checkpoints?.restore(found, executor.state());
+    if (out !== undefined) output = new RunOutput(out, found?.manifest.events);
     const loop: Loop<M, F> = new Loop(prepared, executor, {
       emit,
       signal: options.signal,
+      checkpoints,
       explain: (job) => explainNonFinite(prepared, executor.weights(), loop.sampler, job),
     });
-    emit(startEvent(prepared, executor, loop));
-    const outcome = yield* loop.run(oneByOne);
+    const resumed = from && found ? { step: from.step, file: `${CHECKPOINTS}/${found.name}` } : null;
+    emit({ ...startEvent(prepared, executor, loop), ...(resume && { resumed }) });
+    const outcome = yield* loop.run(oneByOne, from);
+    await checkpoints?.finish();
     scatter(prepared.layout, executor.weights());
     const weights = stateOf(prepared.model);
     const done = doneEvent(prepared, executor, outcome, lostWorkers, performance.now() - began);
@@ -163,9 +190,25 @@ async function* runSteps<M, F extends string>(
     const { type: _, ...result } = done;
     return { ...result, model: prepared.model, weights };
   } finally {
+    await checkpoints?.finish().catch(() => {});
     output?.abandon(steps);
     await executor.close();
   }
+}
+
+/** Throws ConfigError. */
+function checkCheckpointOptions({ out, resume, checkpointEvery: every }: TrainOptions): void {
+  if (out === undefined && (resume || every)) {
+    throw new ConfigError(
+      resume ? 'resume' : 'checkpointEvery',
+      'checkpoints lie in the folder of a run; give out',
+    );
+  }
+  if (!every) return;
+  const [unit, value] = 'steps' in every ? ['steps', every.steps] : ['seconds', every.seconds];
+  if (Number.isFinite(value) && value > 0 && (unit === 'seconds' || Number.isInteger(value))) return;
+  const expected = unit === 'steps' ? 'a whole number of at least 1' : 'a number above 0';
+  throw new ConfigError('checkpointEvery', `${unit} is ${value}, expected ${expected}`);
 }
 
 function startEvent<M, F extends string>(

@@ -1,5 +1,5 @@
 /** A run for people: what is trained, a line of progress, a line per epoch, the result. */
-import type { DoneEvent, EpochEvent, StartEvent, StepEvent, TrainingEvent } from 'lockstep';
+import type { CheckpointEvent, DoneEvent, EpochEvent, StartEvent, StepEvent, TrainingEvent } from 'lockstep';
 import pc from 'picocolors';
 import { ProgressLine } from './progress.ts';
 import type { Reporter } from './reporter.ts';
@@ -17,6 +17,8 @@ export class HumanReporter implements Reporter {
   readonly #quiet: boolean;
   readonly #source: string;
   #start: StartEvent | undefined;
+  /** The last one. */
+  #checkpoint: CheckpointEvent | undefined;
   #columns: readonly string[] | undefined;
   #shownAt = Number.NEGATIVE_INFINITY;
 
@@ -48,8 +50,20 @@ export class HumanReporter implements Reporter {
         break;
       case 'workerReplaced':
         break;
+      case 'checkpoint':
+        this.#checkpoint = event;
+        break;
+      case 'checkpointFailed':
+        this.#warn(
+          `no checkpoint of step ${event.step}: ${event.reason}. Training goes on; what could be saved last is ` +
+            (this.#checkpoint ? `step ${this.#checkpoint.step}` : 'what was there before'),
+        );
+        break;
+      case 'checkpointDamaged':
+        this.#warn(`${event.file} is damaged and was passed over: ${event.reason}`);
+        break;
       case 'done':
-        this.#line.print(...(this.#quiet ? [] : ['']), ...result(event));
+        this.#line.print(...(this.#quiet ? [] : ['']), ...result(event, this.#checkpoint));
     }
   }
 
@@ -59,6 +73,12 @@ export class HumanReporter implements Reporter {
 
   end(): void {
     this.#line.clear();
+  }
+
+  /** Even when all else is quiet. */
+  #warn(text: string): void {
+    this.#line.clear();
+    console.error(`${pc.yellow('lockstep:')} ${text}`);
   }
 
   #print(...lines: readonly string[]): void {
@@ -97,12 +117,14 @@ export class HumanReporter implements Reporter {
 }
 
 function header(event: StartEvent, source: string): string[] {
-  const { name, data, trainRows, validationRows, workers, kernels, batch, shards, seed } = event;
+  const { name, data, trainRows, validationRows, workers, kernels, batch, shards, seed, resumed } = event;
   const held = validationRows > 0 ? `, ${thousands(validationRows)} for validation` : '';
   return [
     `${pc.bold(`lockstep: ${name}`)} (${source})`,
     `data ${data}: ${thousands(trainRows)} rows${held}`,
     `${plural(workers, 'worker')}, kernels ${kernels}; batch ${batch} in ${plural(shards, 'shard')}, seed ${seed}`,
+    ...(resumed ? [`goes on after step ${thousands(resumed.step)}, from ${resumed.file}`] : []),
+    ...(resumed === null ? ['no checkpoint yet: begins at the beginning'] : []),
   ];
 }
 
@@ -140,7 +162,7 @@ export function progress(event: StepEvent, start: StartEvent, width: number): st
   return `${pc.green('━'.repeat(filled))}${pc.dim('━'.repeat(room - filled))}  ${text}`;
 }
 
-function result(event: DoneEvent): string[] {
+function result(event: DoneEvent, checkpoint: CheckpointEvent | undefined): string[] {
   const { loss, metrics, validation, step, epoch, samplesPerSecond, seconds } = event;
   const list = (values: Readonly<Record<string, number>>): string =>
     Object.entries(values)
@@ -156,6 +178,9 @@ function result(event: DoneEvent): string[] {
       `${plural(event.workers, 'worker')}, kernels ${event.kernels}, ${plural(event.shards, 'shard')}`,
     ],
     ...(event.lostWorkers > 0 ? [['replaced', plural(event.lostWorkers, 'worker')]] : []),
+    ...(event.interrupted && checkpoint
+      ? [['checkpoint', `after step ${thousands(checkpoint.step)}; --resume goes on from there`]]
+      : []),
     ['digest', event.weightsDigest],
   ];
   return table(rows, [], Number.POSITIVE_INFINITY).map((line) =>

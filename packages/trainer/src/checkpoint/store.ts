@@ -1,0 +1,169 @@
+/**
+ * Generations of checkpoints in a folder. Each is two files, tensors and manifest; it exists from the instant in which
+ * its manifest has its name.
+ *
+ * Note [Old or new]: A file is written under another name, flushed, renamed, and the folder is flushed before the next
+ * thing is done: tensors first, then the manifest with their digest. So a crash leaves a manifest only with all of its
+ * tensors. No name is used twice, and older generations go only when two newer ones last. Whatever a disk does beyond
+ * that, the digests find.
+ */
+import { createHash } from 'node:crypto';
+import { encodeSafetensors, readSafetensors, type StoredTensor, type TensorToStore } from '@lockstep/data';
+import type { Folder } from './folder.ts';
+import { decodeManifest, encodeManifest, type FileProof, type Manifest, sha256 } from './manifest.ts';
+
+export interface Checkpoint {
+  /** File name of the manifest. */
+  readonly name: string;
+  readonly manifest: Manifest;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+}
+
+export interface DamagedCheckpoint {
+  readonly name: string;
+  readonly reason: string;
+}
+
+export type NewCheckpoint = {
+  readonly manifest: Omit<Manifest, 'sequence' | 'tensors'>;
+  readonly tensors: Iterable<readonly [string, TensorToStore]>;
+};
+
+/** Generations that stay. */
+const KEPT = 2;
+/** Bytes between two chances for other work of the process. */
+const PIECE = 1 << 20;
+
+const manifestName = (sequence: number): string => `checkpoint-${String(sequence).padStart(6, '0')}.json`;
+const tensorsName = (sequence: number): string => manifestName(sequence).replace('.json', '.safetensors');
+const PARTIAL = '.part';
+const NAME = /^checkpoint-(\d{6,15})\.(json|safetensors)(\.part)?$/;
+
+export class CheckpointStore {
+  readonly #folder: Folder;
+  /** What the next generation is called; undefined before the folder has been looked at. */
+  #next: number | undefined;
+  /** Proved whole, or found damaged: the latter are left alone. */
+  readonly #whole = new Set<number>();
+  readonly #damaged = new Set<number>();
+
+  constructor(folder: Folder) {
+    this.#folder = folder;
+  }
+
+  /** The newest whole generation, and the damaged ones that are newer. Throws only where the folder cannot be read. */
+  async newest(): Promise<{ checkpoint?: Checkpoint; damaged: DamagedCheckpoint[] }> {
+    const damaged: DamagedCheckpoint[] = [];
+    for (const sequence of (await this.#sequences()).reverse()) {
+      try {
+        return { checkpoint: await this.#load(sequence), damaged };
+      } catch (error) {
+        damaged.push({ name: manifestName(sequence), reason: messageOf(error) });
+      }
+    }
+    return { damaged };
+  }
+
+  /** Writes a generation, lastingly; older ones go. Throws where the disk refuses: what was there before is still. */
+  async save({ manifest, tensors }: NewCheckpoint): Promise<{ name: string; bytes: number }> {
+    this.#next ??= await this.#prepare();
+    const sequence = this.#next++;
+    try {
+      const proof = await this.#write(tensorsName(sequence), encodeSafetensors(tensors));
+      const page = encodeManifest({ sequence, ...manifest, tensors: proof });
+      const { bytes } = await this.#write(manifestName(sequence), [page]);
+      this.#whole.add(sequence);
+      // The new one lasts, whatever becomes of the old ones.
+      await this.#prune().catch(() => {});
+      return { name: manifestName(sequence), bytes: bytes + proof.bytes };
+    } catch (error) {
+      for (const name of [manifestName(sequence), tensorsName(sequence)]) {
+        for (const each of [name, name + PARTIAL]) await this.#folder.remove(each).catch(() => {});
+      }
+      throw error;
+    }
+  }
+
+  /** Of the manifests, in order. */
+  async #sequences(): Promise<number[]> {
+    const names = (await this.#folder.list()).map((name) => NAME.exec(name));
+    return names
+      .flatMap((match) => (match?.[2] === 'json' && !match[3] ? [Number(match[1])] : []))
+      .sort((a, b) => a - b);
+  }
+
+  /** Throws when anything about it is wrong. */
+  async #load(sequence: number): Promise<Checkpoint> {
+    try {
+      const name = manifestName(sequence);
+      const manifest = decodeManifest(await this.#folder.read(name));
+      if (manifest.sequence !== sequence) throw new Error(`it is number ${manifest.sequence}, renamed`);
+      const bytes = await this.#folder.read(tensorsName(sequence));
+      const { bytes: length, sha256: digest } = manifest.tensors;
+      if (bytes.length !== length) {
+        throw new Error(`${tensorsName(sequence)} has ${bytes.length} bytes, expected ${length}`);
+      }
+      if (sha256(bytes) !== digest)
+        throw new Error(`${tensorsName(sequence)} has another SHA-256 than expected`);
+      const tensors = readSafetensors(bytes);
+      this.#whole.add(sequence);
+      return { name, manifest, tensors };
+    } catch (error) {
+      this.#damaged.add(sequence);
+      throw error;
+    }
+  }
+
+  /** Clears what writers left that died. */
+  async #prepare(): Promise<number> {
+    await this.#folder.make();
+    const generations = new Set(await this.#sequences());
+    let last = 0;
+    for (const name of await this.#folder.list()) {
+      const [, digits, , partial] = NAME.exec(name) ?? [];
+      if (digits === undefined) continue;
+      last = Math.max(last, Number(digits));
+      if (partial || !generations.has(Number(digits))) await this.#folder.remove(name);
+    }
+    return last + 1;
+  }
+
+  /** Whole or not at all under its name, and lasting when it returns. */
+  async #write(name: string, chunks: readonly Uint8Array[]): Promise<FileProof> {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    const file = await this.#folder.create(name + PARTIAL);
+    try {
+      for (const chunk of chunks) {
+        for (let at = 0; at < chunk.length; at += PIECE) {
+          const piece = chunk.subarray(at, at + PIECE);
+          hash.update(piece);
+          bytes += piece.length;
+          await file.write(piece);
+        }
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await this.#folder.rename(name + PARTIAL, name);
+    await this.#folder.sync();
+    return { bytes, sha256: hash.digest('hex') };
+  }
+
+  /** Removes whole generations but the last; the unknown are looked at first, the damaged stay. */
+  async #prune(): Promise<void> {
+    const newer: number[] = [];
+    for (const sequence of (await this.#sequences()).reverse()) {
+      if (!this.#whole.has(sequence)) {
+        if (this.#damaged.has(sequence)) continue;
+        if (!(await this.#load(sequence).catch(() => undefined))) continue;
+      }
+      if (newer.push(sequence) <= KEPT) continue;
+      await this.#folder.remove(manifestName(sequence));
+      await this.#folder.remove(tensorsName(sequence));
+    }
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
