@@ -15,5 +15,15 @@ export {
   softplus,
   tanh,
 } from './activations.ts';
+export {
+  type Conv1dLayerOptions,
+  type Conv2dLayerOptions,
+  type Convolution,
+  type ConvTranspose2dLayerOptions,
+  conv1d,
+  conv2d,
+  convTranspose2d,
+} from './conv.ts';
 export { type Linear, type LinearOptions, linear } from './linear.ts';
 export { type Layer, type Module, module, parameter, type Sequential, sequential } from './module.ts';
+export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d, upsample2d } from './pool.ts';
