@@ -1,8 +1,10 @@
 /** All ops: the functions that users call, and the table that the tests must cover. */
+import * as attention from './attention.ts';
 import * as conv from './conv.ts';
 import * as e from './elementwise.ts';
 import * as pick from './indexing.ts';
 import * as m from './matmul.ts';
+import * as norm from './norm.ts';
 import * as parts from './parts.ts';
 import * as pool from './pool.ts';
 import * as r from './random.ts';
@@ -80,10 +82,18 @@ export const ops = {
   maxPool2dGrad: pool.maxPool2dGradOp,
   sumPool2d: pool.sumPool2dOp,
   sumPool2dGrad: pool.sumPool2dGradOp,
+  normalize: norm.normalizeOp,
+  normalizeGrad: norm.normalizeGradOp,
+  normalizeWeightGrad: norm.normalizeWeightGradOp,
+  attention: attention.attentionOp,
+  attentionGrad: attention.attentionGradOp,
+  selfAttention: attention.selfAttentionOp,
+  selfAttentionGrad: attention.selfAttentionGradOp,
 } as const;
 
 export type OpName = keyof typeof ops;
 
+export { type AttentionOptions, scaledDotProductAttention, selfAttention } from './attention.ts';
 export {
   type Conv1dOptions,
   type ConvAttrs,
@@ -97,21 +107,6 @@ export {
   type Pair,
   type PerAxis,
 } from './conv.ts';
-export {
-  type AvgPool1dOptions,
-  type AvgPoolOptions,
-  adaptiveAvgPool2d,
-  avgPool1d,
-  avgPool2d,
-  type MaxPool1dOptions,
-  type MaxPoolOptions,
-  maxPool1d,
-  maxPool2d,
-  type PoolAttrs,
-  type PoolOptions,
-  type UpsampleOptions,
-  upsample2d,
-} from './pool.ts';
 export {
   abs,
   add,
@@ -161,6 +156,7 @@ export {
 } from './elementwise.ts';
 export { gather, indexAdd, indexSelect, scatterAdd, take } from './indexing.ts';
 export { type MatmulOptions, matmul } from './matmul.ts';
+export { layerNorm, rmsNorm, standardize } from './norm.ts';
 export {
   chunk,
   concat,
@@ -175,6 +171,21 @@ export {
   split,
   stack,
 } from './parts.ts';
+export {
+  type AvgPool1dOptions,
+  type AvgPoolOptions,
+  adaptiveAvgPool2d,
+  avgPool1d,
+  avgPool2d,
+  type MaxPool1dOptions,
+  type MaxPoolOptions,
+  maxPool1d,
+  maxPool2d,
+  type PoolAttrs,
+  type PoolOptions,
+  type UpsampleOptions,
+  upsample2d,
+} from './pool.ts';
 export { rand, randn, uniform } from './random.ts';
 export { argmax, argmin, blockSquares, max, mean, min, type ReduceOptions, sum, sumTo } from './reduce.ts';
 export { expand, flatten, permute, reshape, squeeze, transpose, unsqueeze, withRank } from './shape.ts';
