@@ -17,6 +17,15 @@ export { OUTPUT_FILES, type RunRecord } from './output.ts';
 export { PoolExecutor } from './pool.ts';
 export { type Prepared, prepare } from './prepare.ts';
 export {
+  type Activity,
+  activities,
+  type ProfiledBatch,
+  type ProfileOptions,
+  type Span,
+} from './profile.ts';
+export { type Split, SplitTotals } from './profileSplit.ts';
+export { type ChromeTrace, type KernelCost, ProfileTrace } from './profileTrace.ts';
+export {
   type Run,
   resolveKernels,
   resolveWorkers,

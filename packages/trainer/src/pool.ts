@@ -7,6 +7,7 @@ import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
 import type { FlatLayout } from './flat.ts';
 import { PlanBook, planKey } from './plans.ts';
+import { markPrograms, type ProfileOptions, Profiler } from './profile.ts';
 import { RECORD_WORDS } from './programs.ts';
 
 type WorkerListener = (loss: WorkerLoss, step: number) => void;
@@ -21,6 +22,8 @@ export interface PoolExecutorOptions<M, F extends string> {
   /** Run neighbouring shards as one (default), or each on its own: the same bits, slower. */
   readonly coalesce: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** Measure where the time goes. */
+  readonly profile?: ProfileOptions | undefined;
   /** `step`: the optimizer step under way, 0 before the first. */
   readonly onWorkerLost?: WorkerListener | undefined;
   readonly onWorkerReplaced?: WorkerListener | undefined;
@@ -37,6 +40,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
   readonly pool: WorkerPool;
   readonly #definition: ResolvedDefinition<M, F>;
   readonly #book: PlanBook<M, F>;
+  readonly #profiler: Profiler | undefined;
   readonly #validationRows: number;
   readonly #seed: readonly [number, number];
   readonly #underWay: number[] = [];
@@ -58,11 +62,15 @@ export class PoolExecutor<M, F extends string> implements Executor {
     const heap = new SharedHeap();
     const recordWords = RECORD_WORDS.scalars + definition.optimizer.scalars.length;
     this.#book = new PlanBook(options, heap, recordWords);
+    const { profile } = options;
+    const programs = profile ? markPrograms(this.#book.programs, profile.depth) : this.#book.programs;
+    this.#profiler = profile && new Profiler(this.#book.plans, programs, profile);
     this.pool = new WorkerPool({
       heap,
       workers,
       kernels,
-      programs: this.#book.programs,
+      programs,
+      measure: profile !== undefined,
       plans: this.#book.plans,
       recordWords,
       resultWords: this.#book.values,
@@ -86,8 +94,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   submit(job: BatchJob): void {
-    const plan = this.#book.planOf(planKey(job.rows, job.update ? 'update' : 'accumulate', job.accumulate));
-    const tick = this.pool.submit(plan, ({ u32, f32 }) => {
+    const tick = this.pool.submit(this.#planOf(job), ({ u32, f32 }) => {
       [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
       u32[RECORD_WORDS.index] = job.index;
       u32[RECORD_WORDS.start] = this.#orderStart(job.epoch) + job.start;
@@ -98,12 +105,20 @@ export class PoolExecutor<M, F extends string> implements Executor {
     this.#jobs[tick % RING] = job;
   }
 
+  #planOf(job: BatchJob): number {
+    return this.#book.planOf(planKey(job.rows, job.update ? 'update' : 'accumulate', job.accumulate));
+  }
+
   async drain(keep: number): Promise<Sums[]> {
     const last = this.#underWay.at(-1 - keep);
     if (last !== undefined) await this.pool.wait(last);
     const done = this.#underWay.findIndex((tick) => tick > this.pool.completed);
     const ticks = this.#underWay.splice(0, done === -1 ? this.#underWay.length : done);
-    return ticks.map((tick) => this.pool.result(tick).slice());
+    return ticks.map((tick) => {
+      const job = this.#jobs[tick % RING]!;
+      this.#profiler?.batch(this.pool, tick, this.#planOf(job), job.rows);
+      return this.pool.result(tick).slice();
+    });
   }
 
   /** Ticks of validation belong to the step before them. */

@@ -16,6 +16,7 @@ import { Loop, type LoopOutcome } from './loop.ts';
 import { RunOutput, runRecord } from './output.ts';
 import { PoolExecutor } from './pool.ts';
 import { type Prepared, prepare } from './prepare.ts';
+import type { ProfileOptions } from './profile.ts';
 
 export interface TrainOptions {
   /** Threads; `auto` (default): one per core. The weights do not depend on it. */
@@ -48,6 +49,8 @@ export interface TrainOptions {
   readonly resume?: boolean | undefined;
   /** Two steps and one batch of validation, to see whether everything fits together. */
   readonly fastDevRun?: boolean;
+  /** Measure where the time goes; the weights do not depend on it. Not with `eager`. */
+  readonly profile?: ProfileOptions | undefined;
   /** Ends the run after the batches under way; its result says `interrupted`. */
   readonly signal?: AbortSignal;
   readonly on?: Callbacks;
@@ -116,6 +119,7 @@ export async function startExecutor<M, F extends string>(
   const { execution = 'coalesced' } = options;
   const kernels = resolveKernels(options.kernels);
   if (execution === 'eager') {
+    if (options.profile) throw new ConfigError('profile', 'there are no threads to measure in eager mode');
     setEagerKernels(kernels);
     return new EagerExecutor(prepared);
   }
@@ -128,6 +132,7 @@ export async function startExecutor<M, F extends string>(
     workers: resolveWorkers(options.workers),
     kernels,
     coalesce: execution === 'coalesced',
+    profile: options.profile,
     onWorkerLost: tell('workerLost'),
     onWorkerReplaced: tell('workerReplaced'),
   });
