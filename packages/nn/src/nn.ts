@@ -16,6 +16,12 @@ export {
   tanh,
 } from './activations.ts';
 export {
+  type AttentionInput,
+  type MultiHeadAttention,
+  type MultiHeadAttentionOptions,
+  multiHeadAttention,
+} from './attention.ts';
+export {
   type Conv1dLayerOptions,
   type Conv2dLayerOptions,
   type Convolution,
@@ -24,6 +30,27 @@ export {
   conv2d,
   convTranspose2d,
 } from './conv.ts';
+export {
+  type Embedding,
+  type EmbeddingOptions,
+  embedding,
+  learnedPositions,
+  sinusoidalPositions,
+} from './embedding.ts';
+export {
+  groupNorm,
+  type LayerNormOptions,
+  layerNorm,
+  type Norm,
+  type RmsNormOptions,
+  rmsNorm,
+} from './layerNorm.ts';
 export { type Linear, type LinearOptions, linear } from './linear.ts';
 export { type Layer, type Module, module, parameter, type Sequential, sequential } from './module.ts';
 export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d, upsample2d } from './pool.ts';
+export {
+  residual,
+  type TransformerBlock,
+  type TransformerBlockOptions,
+  transformerBlock,
+} from './transformer.ts';
