@@ -161,6 +161,8 @@ export class CheckpointStore {
       }
       if (newer.push(sequence) <= KEPT) continue;
       await this.#folder.remove(manifestName(sequence));
+      // Without it, a crash may leave a manifest without tensors, which looks like damage.
+      await this.#folder.sync();
       await this.#folder.remove(tensorsName(sequence));
     }
   }
