@@ -2,6 +2,7 @@
 import { availableVariants } from '@lockstep/kernels';
 import { afterAll, describe, expect, it } from 'vitest';
 import { numbers, type OpCase, type OpTest, opTests } from '../test/cases.ts';
+import { compositeTests } from '../test/composites.ts';
 import {
   checkGradients,
   grad,
@@ -19,7 +20,7 @@ import {
 } from './index.ts';
 
 const variants = availableVariants();
-const entries = Object.entries(opTests) as [OpName, OpTest][];
+const entries = [...(Object.entries(opTests) as [OpName, OpTest][]), ...Object.entries(compositeTests)];
 afterAll(() => setEagerKernels('auto'));
 
 const inFloat64 = ({ inputs, call }: OpCase): Tensor =>

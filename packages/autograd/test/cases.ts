@@ -37,7 +37,7 @@ export function numbers(shape: Shape, low: number, high: number, seed = 1): Tens
   return a.tensor(values, { shape });
 }
 
-const name = (...shapes: Shape[]): string => shapes.map((shape) => `[${shape.join(', ')}]`).join(' ');
+export const name = (...shapes: Shape[]): string => shapes.map((shape) => `[${shape.join(', ')}]`).join(' ');
 
 /** Labels 0 … classes − 1. */
 export const labels = (shape: Shape, classes: number): Tensor => {
@@ -52,7 +52,7 @@ const unaryShapes: Shape[] = [[7], [2, 3, 5], [1], [], [0, 3]];
 const large: Shape = [3, 611];
 
 /** `low` and `high` bound the inputs of gradient checks, `wide` those of a large forward pass. */
-const unary = (
+export const unary = (
   f: (x: Tensor) => Tensor,
   [low, high]: readonly [number, number],
   wide: readonly [number, number] = [low, high],
@@ -106,12 +106,12 @@ const comparison = (f: (x: Tensor, y: Tensor) => Tensor): OpCase[] => [
   },
 ];
 
-const one = (title: string, inputs: readonly Tensor[], call: OpCase['call']): OpCase => ({
+export const one = (title: string, inputs: readonly Tensor[], call: OpCase['call']): OpCase => ({
   title,
   inputs,
   call,
 });
-const on = (shape: Shape, call: (x: Tensor) => Tensor, title: string): OpCase =>
+export const on = (shape: Shape, call: (x: Tensor) => Tensor, title: string): OpCase =>
   one(`${title} of ${name(shape)}`, [numbers(shape, -2, 2)], call);
 
 const logical = (f: (p: Tensor, q: Tensor) => Tensor): OpCase[] =>
@@ -119,7 +119,7 @@ const logical = (f: (p: Tensor, q: Tensor) => Tensor): OpCase[] =>
     one(name(p, q), [numbers(p, -1, 1), numbers(q, -1, 1, 2)], (x, y) => f(a.gt(x, 0), a.gt(y, 0))),
   );
 
-const reduction = (f: typeof a.sum): OpCase[] => [
+export const reduction = (f: typeof a.sum): OpCase[] => [
   on([7], (x) => f(x), 'all'),
   on([3, 5, 2], (x) => f(x, 1), 'middle axis'),
   on([3, 5, 2], (x) => f(x, [0, -1]), 'outer axes'),
@@ -164,7 +164,7 @@ const crossEntropy = (f: (logits: Tensor, rows: Shape, classes: number) => Tenso
     return one(name(whole), [numbers(whole, -3, 3)], (logits) => f(logits, shape, classes));
   });
 
-const product = (p: Shape, q: Shape, options: a.MatmulOptions = {}): OpCase =>
+export const product = (p: Shape, q: Shape, options: a.MatmulOptions = {}): OpCase =>
   one(
     `${name(p)}${options.transA ? 'ᵀ' : ''} × ${name(q)}${options.transB ? 'ᵀ' : ''}`,
     [numbers(p, -2, 2), numbers(q, -2, 2, 2)],
@@ -242,6 +242,32 @@ export const opTests: { readonly [K in OpName]: OpTest } = {
   sigmoid: { ulps: 2, cases: unary(a.sigmoid, [-3, 3], [-90, 30]) },
   erf: { ulps: 2, cases: unary(a.erf, [-3, 3], [-5, 5]) },
   relu: { ulps: 0, cases: unary(a.relu, [-3, 3]) },
+  rsqrt: { ulps: 2, cases: unary(a.rsqrt, [0.2, 4], [1e-9, 1e9]) },
+  leakyRelu: { ulps: 0, cases: unary((x) => a.leakyRelu(x, 0.25), [-3, 3]) },
+  elu: { ulps: 2, cases: unary((x) => a.elu(x, 1.5), [-3, 3], [-90, 90]) },
+  gelu: { ulps: 2, ofLargest: true, cases: unary(a.gelu, [-3, 3], [-9, 9]) },
+  geluTanh: {
+    ulps: 2,
+    ofLargest: true,
+    cases: unary((x) => a.gelu(x, { approximate: 'tanh' }), [-3, 3], [-9, 9]),
+  },
+  silu: { ulps: 2, cases: unary(a.silu, [-3, 3], [-80, 80]) },
+  softplus: {
+    ulps: 2,
+    cases: [
+      ...unary(a.softplus, [-3, 3], [-80, 80]),
+      on([2, 3], (x) => a.softplus(x, 2.5), 'another sharpness'),
+    ],
+  },
+  hardswish: { ulps: 2, ofLargest: true, cases: unary(a.hardswish, [-4, 4]) },
+  mish: { ulps: 3, cases: unary(a.mish, [-3, 3], [-80, 80]) },
+  clamp: {
+    ulps: 0,
+    cases: [
+      ...unary((x) => a.clamp(x, -0.5, 1), [-3, 3]),
+      on([7], (x) => a.clamp(x, -Infinity, 1), 'one bound'),
+    ],
+  },
   add: { ulps: 0, cases: binary(a.add) },
   sub: { ulps: 0, cases: binary(a.sub) },
   mul: { ulps: 0, cases: [...binary(a.mul), one('integers', [], () => a.mul(labels([5], 3), -2))] },
@@ -494,6 +520,18 @@ export const opTests: { readonly [K in OpName]: OpTest } = {
       on([1], (x) => a.blockSquares(x, 16), 'a block that is not full'),
       on([0], (x) => a.blockSquares(x, 4), 'nothing'),
       on([1000], (x) => a.blockSquares(x, 512), 'large blocks'),
+    ],
+  },
+  cumsum: {
+    ulps: 16,
+    ofLargest: true,
+    cases: [
+      on([7], (x) => a.cumsum(x), 'a vector'),
+      on([2, 5, 3], (x) => a.cumsum(x, 1), 'middle axis'),
+      on([4, 3], (x) => a.cumsum(a.transpose(x), -1), 'a transposed tensor'),
+      on([3, 1], (x) => a.cumsum(x, 1), 'an axis of one'),
+      on([0, 3], (x) => a.cumsum(x, 0), 'nothing'),
+      on([1, 3], (x) => a.cumsum(a.expand(x, [4, 3]), 0), 'a repeated row'),
     ],
   },
   matmul: {

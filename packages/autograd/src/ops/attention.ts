@@ -17,7 +17,8 @@ import {
 } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { contiguousView, type Emitter, expandedStrides, materialize, type View } from '../view.ts';
-import { add, arange, cast, eq, le, mul, sub, where } from './elementwise.ts';
+import { arange } from './creation.ts';
+import { add, cast, eq, le, mul, sub, where } from './elementwise.ts';
 import { matmul } from './matmul.ts';
 import { sum } from './reduce.ts';
 import { permute, reshape, unsqueeze, withRank } from './shape.ts';

@@ -1,6 +1,6 @@
 /** Element-wise ops: arithmetic, functions, comparisons, choice. NumPy broadcasting. */
 import type { MicroOpName } from '@lockstep/kernels';
-import { apply, tensor } from '../apply.ts';
+import { apply } from '../apply.ts';
 import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
 import {
   broadcastShapes,
@@ -12,7 +12,7 @@ import {
   type Spec,
 } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { unsqueeze, withRank } from './shape.ts';
+import { withRank } from './shape.ts';
 
 /** Where an op takes a tensor, a number stands for a constant. */
 export type Operand = Tensor | number;
@@ -226,8 +226,6 @@ export const div = callable2(divOp);
 export const minimum = callable2(minimumOp);
 export const maximum = callable2(maximumOp);
 export const pow = callable2(powOp);
-/** x between `low` and `high`. */
-export const clamp = (x: Tensor, low: Operand, high: Operand): Tensor => minimum(maximum(x, low), high);
 
 // ─── comparisons, logic, choice, conversion ──────────────────────────────────────────────────────────────────────
 
@@ -349,13 +347,3 @@ export const castOp: ElementwiseOp<CastAttrs> = {
 /** Another element type: to i32 truncates and saturates, to bool is x ≠ 0. No gradient. */
 export const cast = (x: Tensor, dtype: DType): Tensor =>
   x.dtype === dtype ? x : apply(castOp, [x], { dtype });
-
-/** 0, 1, …, n − 1 as a constant. */
-export const arange = (n: number, dtype: 'f32' | 'i32' = 'f32'): Tensor => {
-  const values = Int32Array.from({ length: n }, (_, i) => i);
-  return tensor(dtype === 'i32' ? values : Float64Array.from(values), { dtype });
-};
-
-/** One f32 row of `classes` per label: 1 at the label, else 0. */
-export const oneHot = (labels: Tensor, classes: number): Tensor =>
-  cast(eq(unsqueeze(labels, -1), arange(classes, 'i32')), 'f32');

@@ -1,4 +1,5 @@
 /** All ops: the functions that users call, and the table that the tests must cover. */
+import * as act from './activations.ts';
 import * as attention from './attention.ts';
 import * as conv from './conv.ts';
 import * as e from './elementwise.ts';
@@ -11,6 +12,7 @@ import * as r from './random.ts';
 import * as reduce from './reduce.ts';
 import * as s from './shape.ts';
 import * as soft from './softmax.ts';
+import * as stats from './statistics.ts';
 
 export const ops = {
   full: e.fullOp,
@@ -31,6 +33,16 @@ export const ops = {
   sigmoid: e.sigmoidOp,
   erf: e.erfOp,
   relu: e.reluOp,
+  rsqrt: act.rsqrtOp,
+  leakyRelu: act.leakyReluOp,
+  elu: act.eluOp,
+  gelu: act.geluOp,
+  geluTanh: act.geluTanhOp,
+  silu: act.siluOp,
+  softplus: act.softplusOp,
+  hardswish: act.hardswishOp,
+  mish: act.mishOp,
+  clamp: act.clampOp,
   add: e.addOp,
   sub: e.subOp,
   mul: e.mulOp,
@@ -67,6 +79,7 @@ export const ops = {
   argmax: reduce.argmaxOp,
   argmin: reduce.argminOp,
   blockSquares: reduce.blockSquaresOp,
+  cumsum: stats.cumsumOp,
   matmul: m.matmulOp,
   random: r.randomOp,
   softmax: soft.softmaxOp,
@@ -93,6 +106,18 @@ export const ops = {
 
 export type OpName = keyof typeof ops;
 
+export {
+  clamp,
+  elu,
+  type GeluOptions,
+  gelu,
+  hardswish,
+  leakyRelu,
+  mish,
+  rsqrt,
+  silu,
+  softplus,
+} from './activations.ts';
 export { type AttentionOptions, scaledDotProductAttention, selfAttention } from './attention.ts';
 export {
   type Conv1dOptions,
@@ -107,13 +132,12 @@ export {
   type Pair,
   type PerAxis,
 } from './conv.ts';
+export { arange, eye, linspace, oneHot, tril, triu } from './creation.ts';
 export {
   abs,
   add,
-  arange,
   cast,
   ceil,
-  clamp,
   cos,
   div,
   eq,
@@ -139,7 +163,6 @@ export {
   ne,
   neg,
   type Operand,
-  oneHot,
   ones,
   pow,
   relu,
@@ -155,6 +178,7 @@ export {
   zeros,
 } from './elementwise.ts';
 export { gather, indexAdd, indexSelect, scatterAdd, take } from './indexing.ts';
+export { dot, einsum, outer } from './linalg.ts';
 export { type MatmulOptions, matmul } from './matmul.ts';
 export { layerNorm, rmsNorm, standardize } from './norm.ts';
 export {
@@ -187,6 +211,28 @@ export {
   upsample2d,
 } from './pool.ts';
 export { rand, randn, uniform } from './random.ts';
-export { argmax, argmin, blockSquares, max, mean, min, type ReduceOptions, sum, sumTo } from './reduce.ts';
+export {
+  type Axes,
+  argmax,
+  argmin,
+  blockSquares,
+  max,
+  mean,
+  min,
+  type ReduceOptions,
+  sum,
+  sumTo,
+} from './reduce.ts';
 export { expand, flatten, permute, reshape, squeeze, transpose, unsqueeze, withRank } from './shape.ts';
 export { crossEntropyRows, logSoftmax, logSumExp, softmax } from './softmax.ts';
+export {
+  all,
+  any,
+  cumsum,
+  type NormOptions,
+  norm,
+  prod,
+  std,
+  type VarianceOptions,
+  variance,
+} from './statistics.ts';

@@ -80,7 +80,8 @@ function runsOf(name: string, axes: number | readonly number[] | undefined, rank
   return runs;
 }
 
-type Axes = number | readonly number[];
+/** One axis or several, negative ones from the end. */
+export type Axes = number | readonly number[];
 
 function reduceBy(
   op: KernelOp<RunAttrs>,

@@ -1,13 +1,24 @@
-/** Softmax and cross-entropy over the last axis, each one kernel. */
+/** Softmax and cross-entropy, each one kernel over the last axis. */
 import { softmaxKinds } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { BackwardRule, KernelOp } from '../op.ts';
-import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../shape.ts';
+import {
+  axisFromEnd,
+  expectDType,
+  formatSpec,
+  OpError,
+  type Shape,
+  type Spec,
+  sameShape,
+  sizeOf,
+} from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
-import { exp, mul, oneHot, sub } from './elementwise.ts';
-import { sum } from './reduce.ts';
-import { unsqueeze } from './shape.ts';
+import { oneHot } from './creation.ts';
+import { exp, mul, sub } from './elementwise.ts';
+import { type Axes, type ReduceOptions, sum } from './reduce.ts';
+import { reshape, transpose, unsqueeze } from './shape.ts';
+import { lastOf } from './statistics.ts';
 
 type NoAttrs = Record<string, never>;
 
@@ -52,12 +63,22 @@ export const logSumExpOp = overRows('logSumExp', 'logSumExp', (g, { inputs: [x] 
   mul(softmax(x!), unsqueeze(g, -1)),
 );
 
-/** e^x / Σ e^x over the last axis. */
-export const softmax = (x: Tensor): Tensor => apply(softmaxOp, [x], {});
-/** x − log Σ e^x over the last axis. */
-export const logSoftmax = (x: Tensor): Tensor => apply(logSoftmaxOp, [x], {});
-/** log Σ e^x over the last axis, which it removes. */
-export const logSumExp = (x: Tensor): Tensor => apply(logSumExpOp, [x], {});
+/** Along `axis`: the op sees it as the last one. */
+function along(op: KernelOp<NoAttrs>, x: Tensor, axis: number): Tensor {
+  if (x.rank === 0 || axisFromEnd(op.name, axis, x.rank) === -1) return apply(op, [x], {});
+  return transpose(apply(op, [transpose(x, axis, -1)], {}), axis, -1);
+}
+
+/** e^x / Σ e^x along an axis (default: the last). Throws OpError. */
+export const softmax = (x: Tensor, axis = -1): Tensor => along(softmaxOp, x, axis);
+/** x − log Σ e^x along an axis (default: the last). Throws OpError. */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => along(logSoftmaxOp, x, axis);
+/** log Σ e^x over `axes` (default: the last one). Throws OpError. */
+export function logSumExp(x: Tensor, axes: Axes = -1, { keepDims = false }: ReduceOptions = {}): Tensor {
+  if (x.rank === 0) return apply(logSumExpOp, [x], {});
+  const { rows, kept, full } = lastOf('logSumExp', x, axes);
+  return reshape(apply(logSumExpOp, [rows], {}), keepDims ? full : kept);
+}
 
 function expectLabels(name: string, logits: Spec, labels: Spec): Shape {
   expectDType(name, 'logits', logits, 'f32');

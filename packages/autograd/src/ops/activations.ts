@@ -1,0 +1,234 @@
+/** Functions of one tensor that are made of several steps: each one pass over memory, with a gradient of its own. */
+import type { MicroOpName } from '@lockstep/kernels';
+import { apply } from '../apply.ts';
+import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
+import { expectDType, OpError } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import {
+  add,
+  div,
+  erf,
+  exp,
+  ge,
+  gt,
+  le,
+  logicalAnd,
+  maximum,
+  minimum,
+  mul,
+  type Operand,
+  sigmoid,
+  sub,
+  tanh,
+  where,
+} from './elementwise.ts';
+
+/** Writes down the steps of a chain: every call is a step and gives the number of its value. Value 0 is the input. */
+interface Recorder {
+  (op: MicroOpName, ...args: number[]): number;
+  constant(value: number): number;
+}
+
+function record(body: (step: Recorder, x: number) => void): Step[] {
+  const steps: Step[] = [];
+  const step = (op: MicroOpName, ...args: number[]): number => steps.push({ op, args });
+  step.constant = (imm: number): number => steps.push({ op: 'constant', args: [], imm });
+  body(step, 0);
+  return steps;
+}
+
+function activation<A>(
+  name: string,
+  body: (step: Recorder, x: number, attrs: A) => void,
+  rule: BackwardRule<A>,
+): ElementwiseOp<A> {
+  return {
+    kind: 'elementwise',
+    name,
+    infer: ([x]) => {
+      expectDType(name, 'input', x!, 'f32');
+      return x!;
+    },
+    steps: (_, attrs) => record((step, x) => body(step, x, attrs)),
+    backward: [rule],
+  };
+}
+
+type NoAttrs = Record<string, never>;
+
+export const rsqrtOp = activation<NoAttrs>(
+  'rsqrt',
+  (step, x) => step('div', step.constant(1), step('sqrt', x)),
+  (g, { inputs: [x], output: y }) => mul(g, mul(div(y, x!), -0.5)),
+);
+
+export interface SlopeAttrs {
+  readonly slope: number;
+}
+export const leakyReluOp = activation<SlopeAttrs>(
+  'leakyRelu',
+  (step, x, { slope }) => {
+    const below = step('mul', x, step.constant(slope));
+    step('select', step('lt', step.constant(0), x), x, below);
+  },
+  (g, { inputs: [x], attrs: { slope } }) => where(gt(x!, 0), g, mul(g, slope)),
+);
+
+export interface AlphaAttrs {
+  readonly alpha: number;
+}
+export const eluOp = activation<AlphaAttrs>(
+  'elu',
+  (step, x, { alpha }) => {
+    const zero = step.constant(0);
+    const below = step('mul', step('expm1', x), step.constant(alpha));
+    step('select', step('lt', zero, x), x, below);
+  },
+  // eˣ of the branch not taken may be infinite, and 0 · ∞ is no gradient.
+  (g, { inputs: [x], attrs: { alpha } }) => {
+    const positive = gt(x!, 0);
+    return mul(g, where(positive, 1, mul(exp(where(positive, 0, x!)), alpha)));
+  },
+);
+
+/** x · Φ(x) with Φ(x) = (1 + erf(x / √2)) / 2. */
+export const geluOp = activation<NoAttrs>(
+  'gelu',
+  (step, x) => {
+    const odd = step('erf', step('mul', x, step.constant(Math.SQRT1_2)));
+    step('mul', step('mul', x, step.constant(0.5)), step('add', odd, step.constant(1)));
+  },
+  // Φ(x) + x φ(x)
+  (g, { inputs: [x] }) => {
+    const density = mul(exp(mul(mul(x!, x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+    const distribution = add(mul(erf(mul(x!, Math.SQRT1_2)), 0.5), 0.5);
+    return mul(g, add(distribution, mul(x!, density)));
+  },
+);
+
+/** x · (1 + tanh u) / 2 = x · sigmoid(2u) with 2u = √(8/π) (x + 0.044715 x³). */
+const GELU_LINEAR = Math.sqrt(8 / Math.PI);
+const GELU_CUBIC = GELU_LINEAR * 0.044715;
+export const geluTanhOp = activation<NoAttrs>(
+  'geluTanh',
+  (step, x) => {
+    const inner = step(
+      'add',
+      step.constant(GELU_LINEAR),
+      step('mul', step.constant(GELU_CUBIC), step('mul', x, x)),
+    );
+    step('mul', x, step('sigmoid', step('mul', x, inner)));
+  },
+  (g, { inputs: [x] }) => {
+    const squared = mul(x!, x!);
+    const s = sigmoid(mul(x!, add(mul(squared, GELU_CUBIC), GELU_LINEAR)));
+    const slope = add(mul(squared, 3 * GELU_CUBIC), GELU_LINEAR);
+    return mul(g, mul(s, add(mul(mul(x!, sub(1, s)), slope), 1)));
+  },
+);
+
+export const siluOp = activation<NoAttrs>(
+  'silu',
+  (step, x) => step('mul', x, step('sigmoid', x)),
+  (g, { inputs: [x] }) => {
+    const s = sigmoid(x!);
+    return mul(g, mul(s, add(mul(x!, sub(1, s)), 1)));
+  },
+);
+
+export interface BetaAttrs {
+  readonly beta: number;
+}
+/** max(x, 0) + log(1 + e^−|βx|) / β. */
+export const softplusOp = activation<BetaAttrs>(
+  'softplus',
+  (step, x, { beta }) => {
+    const scaled = beta === 1 ? x : step('mul', x, step.constant(beta));
+    const rest = step('log1p', step('exp', step('neg', step('abs', scaled))));
+    const positive = step('max', x, step.constant(0));
+    step('add', positive, beta === 1 ? rest : step('div', rest, step.constant(beta)));
+  },
+  (g, { inputs: [x], attrs: { beta } }) => mul(g, sigmoid(mul(x!, beta))),
+);
+
+/** x · min(max(x + 3, 0), 6) / 6. */
+export const hardswishOp = activation<NoAttrs>(
+  'hardswish',
+  (step, x) => {
+    const six = step.constant(6);
+    const gate = step('min', step('max', step('add', x, step.constant(3)), step.constant(0)), six);
+    step('div', step('mul', x, gate), six);
+  },
+  (g, { inputs: [x] }) => {
+    const middle = add(div(x!, 3), 0.5);
+    return mul(g, where(le(x!, -3), 0, where(ge(x!, 3), 1, middle)));
+  },
+);
+
+/** x · tanh(log(1 + eˣ)) = x · n / (n + 2) with n = e (e + 2) and e = eˣ; from 20 on it is x. */
+export const mishOp = activation<NoAttrs>(
+  'mish',
+  (step, x) => {
+    const two = step.constant(2);
+    const e = step('exp', step('min', x, step.constant(20)));
+    const n = step('mul', e, step('add', e, two));
+    step('mul', x, step('div', n, step('add', n, two)));
+  },
+  (g, { inputs: [x] }) => {
+    const t = tanh(softplus(x!));
+    return mul(g, add(t, mul(mul(x!, sub(1, mul(t, t))), sigmoid(x!))));
+  },
+);
+
+const unary =
+  (op: ElementwiseOp<NoAttrs>) =>
+  (x: Tensor): Tensor =>
+    apply(op, [x], {});
+
+/** 1 / √x. */
+export const rsqrt = unary(rsqrtOp);
+/** x for x > 0, else slope · x (Maas et al., 2013). */
+export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => apply(leakyReluOp, [x], { slope });
+/** x for x > 0, else alpha · (eˣ − 1) (Clevert et al., 2016). */
+export const elu = (x: Tensor, alpha = 1): Tensor => apply(eluOp, [x], { alpha });
+/** x · sigmoid(x), also called swish (Elfwing et al., 2018). */
+export const silu = unary(siluOp);
+/** x · clamp(x + 3, 0, 6) / 6 (Howard et al., 2019). */
+export const hardswish = unary(hardswishOp);
+/** x · tanh(softplus(x)) (Misra, 2019). */
+export const mish = unary(mishOp);
+
+export interface GeluOptions {
+  /** `none`: by erf (default). `tanh`: the approximation of GPT-2. */
+  readonly approximate?: 'none' | 'tanh';
+}
+
+/** x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel, 2016). */
+export const gelu = (x: Tensor, { approximate = 'none' }: GeluOptions = {}): Tensor =>
+  apply(approximate === 'tanh' ? geluTanhOp : geluOp, [x], {});
+
+/** log(1 + e^βx) / β without overflow. Throws OpError. */
+export function softplus(x: Tensor, beta = 1): Tensor {
+  if (!(beta > 0)) throw new OpError('softplus', `got beta ${beta}, expected a number above 0`);
+  return apply(softplusOp, [x], { beta });
+}
+
+// ─── bounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface BoundsAttrs {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** min(max(x, low), high) of numbers: unlike with tensors the gradient passes where x equals a bound, as in PyTorch. */
+export const clampOp = activation<BoundsAttrs>(
+  'clamp',
+  (step, x, { low, high }) => step('min', step('max', x, step.constant(low)), step.constant(high)),
+  (g, { inputs: [x], attrs: { low, high } }) => where(logicalAnd(ge(x!, low), le(x!, high)), g, 0),
+);
+
+/** x between `low` and `high`. */
+export const clamp = (x: Tensor, low: Operand, high: Operand): Tensor =>
+  typeof low === 'number' && typeof high === 'number' && x.dtype === 'f32'
+    ? apply(clampOp, [x], { low, high })
+    : minimum(maximum(x, low), high);
