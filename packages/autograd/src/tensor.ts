@@ -21,7 +21,7 @@ export class Tensor {
   /** Numbers (row-major), or the graph node while tracing. Not for users: see `data()` and `item()`. */
   value: TensorData | GraphNode;
   /** Whether gradients flow to this tensor. */
-  readonly requiresGrad: boolean;
+  requiresGrad: boolean;
   /** Set by `backward()` on the leaves that require gradients. */
   grad: Tensor | undefined;
   readonly origin: Origin | undefined;

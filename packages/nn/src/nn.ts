@@ -37,6 +37,7 @@ export {
   learnedPositions,
   sinusoidalPositions,
 } from './embedding.ts';
+export { freeze, isFrozen, unfreeze } from './freeze.ts';
 export {
   groupNorm,
   type LayerNormOptions,

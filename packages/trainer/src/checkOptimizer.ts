@@ -1,6 +1,6 @@
 /** Whether an optimizer may be run on slices: tried once on a few weights, before anything starts. */
 import { type GraphNode, type Tensor, Trace, withTrace } from '@lockstep/autograd';
-import { ConfigError, type Optimizer } from '@lockstep/nn';
+import { ConfigError, type Optimizer, type UpdateGroup } from '@lockstep/nn';
 
 const SIZE = 8;
 
@@ -9,20 +9,36 @@ const SIZE = 8;
  * an op that looks beyond one element would see other numbers with another number of workers.
  */
 export function checkOptimizer(optimizer: Optimizer): void {
-  const who = `optimizer ${optimizer.name}`;
+  const { groups, name } = optimizer;
+  groups.forEach((group, i) => {
+    checkGroup(`optimizer ${name}${i === 0 ? '' : `, group ${i}`}`, group);
+  });
+}
+
+type Results = Readonly<Record<string, Tensor | undefined>>;
+
+function checkGroup(who: string, { slots, scalars, update, layer }: UpdateGroup): void {
   const trace = new Trace();
   const input = (name: string, size: number): Tensor =>
     trace.input('scalar', name, { shape: [size], dtype: 'f32' });
   const named = (names: readonly string[], size: number): Record<string, Tensor> =>
     Object.fromEntries(names.map((name) => [name, input(name, size)]));
-  const updated = withTrace(trace, () =>
-    optimizer.update({
-      weight: input('weight', SIZE),
-      gradient: input('gradient', SIZE),
-      slots: named(optimizer.slots, SIZE),
-      scalars: named(optimizer.scalars, 1),
-    }),
-  );
+  const inputs = {
+    weight: input('weight', SIZE),
+    gradient: input('gradient', SIZE),
+    slots: named(slots, SIZE),
+    scalars: named(scalars, 1),
+  };
+  const results = withTrace(trace, (): Results => {
+    if (!layer) {
+      const updated = update(inputs);
+      return { weight: updated?.weight, ...updated?.slots };
+    }
+    const first = layer.measure(inputs);
+    const norms = { weightNorm: input('norm', 1), measuredNorm: input('norm', 1) };
+    const last = layer.apply({ ...inputs, measured: first.measured, ...norms });
+    return { weight: last.weight, measured: first.measured, ...first.slots, ...last.slots };
+  });
   const mixes = (node: GraphNode): boolean => node.kind === 'op' && node.op.kind !== 'elementwise';
   const mixing = trace.nodes.find(mixes);
   if (mixing) {
@@ -32,9 +48,8 @@ export function checkOptimizer(optimizer: Optimizer): void {
         'must not depend on how they are cut; use clipNorm for the norm of the gradient',
     );
   }
-  const results = { weight: updated?.weight, ...updated?.slots };
-  for (const name of ['weight', ...optimizer.slots]) {
-    const shape = (results as Record<string, Tensor | undefined>)[name]?.shape;
+  for (const name of ['weight', ...slots]) {
+    const shape = results[name]?.shape;
     if (shape?.length === 1 && shape[0] === SIZE) continue;
     const got = shape ? `${name} of shape [${shape.join(', ')}]` : `no ${name}`;
     throw new ConfigError(

@@ -1,7 +1,7 @@
 /** What is trained, and how: everything that the digest depends on. */
 import type { Tensor } from '@lockstep/autograd';
 import type { Dataset } from '@lockstep/data';
-import { ConfigError, type Optimizer } from '@lockstep/nn';
+import { ConfigError, type Optimizer, type SumMetric } from '@lockstep/nn';
 import { z } from 'zod';
 
 /** One tensor per column of the data set: [rows, ...shape]. */
@@ -9,6 +9,15 @@ export type Batch<F extends string> = { readonly [K in F]: Tensor };
 
 /** A number per batch: the mean over its rows. */
 export type StepFunction<M, F extends string> = (model: M, batch: Batch<F>) => Tensor;
+
+/** A metric that is no mean over rows, such as F1: `{ of: (model, { x, y }) => [model(x), y], by: metrics.f1() }`. */
+export interface MeasuredBy<M, F extends string> {
+  /** What is measured: prediction and target. */
+  readonly of: (model: M, batch: Batch<F>) => readonly [prediction: Tensor, target: Tensor];
+  readonly by: SumMetric;
+}
+
+export type MetricDefinition<M, F extends string> = StepFunction<M, F> | MeasuredBy<M, F>;
 
 export interface EarlyStopping {
   /** What to watch: `loss` (default) or one of the metrics, on the validation part. */
@@ -53,8 +62,8 @@ export interface TrainingDefinition<M = unknown, F extends string = string> {
   readonly model: () => M;
   /** The mean loss of a batch, a scalar. Runs once per batch size, to be traced. */
   readonly loss: StepFunction<M, F>;
-  /** Means over the rows of a batch. */
-  readonly metrics?: { readonly [name: string]: StepFunction<M, F> };
+  /** Means over the rows of a batch, or what is computed from sums over rows. */
+  readonly metrics?: { readonly [name: string]: MetricDefinition<M, F> };
   readonly optimizer: Optimizer;
 }
 
@@ -91,9 +100,23 @@ const schema = z.strictObject({
   data: callable,
   model: callable,
   loss: callable,
-  metrics: z.record(z.string(), callable).optional(),
+  metrics: z
+    .record(
+      z.string(),
+      callable.or(
+        z.strictObject({
+          of: callable,
+          by: z.custom<SumMetric>(
+            (value) =>
+              typeof value === 'object' && value !== null && 'measure' in value && 'compute' in value,
+            'expected a metric of sums, for example metrics.f1()',
+          ),
+        }),
+      ),
+    )
+    .optional(),
   optimizer: z.custom<Optimizer>(
-    (value) => typeof value === 'object' && value !== null && 'update' in value && 'scalarsAt' in value,
+    (value) => typeof value === 'object' && value !== null && 'groups' in value && 'scalarsAt' in value,
     'expected an optimizer, for example optim.adam({ lr: 1e-3 })',
   ),
 });
@@ -108,7 +131,7 @@ export interface ResolvedDefinition<M = unknown, F extends string = string> exte
   readonly shuffle: boolean;
   readonly dropLast: boolean;
   readonly validation: number;
-  readonly metrics: { readonly [name: string]: StepFunction<M, F> };
+  readonly metrics: { readonly [name: string]: MetricDefinition<M, F> };
 }
 
 /** Checks a definition and fills in defaults. Throws ConfigError with all that is wrong. */
@@ -145,6 +168,13 @@ export function resolveDefinition<M, F extends string>(
     throw new ConfigError(
       'training definition',
       `earlyStopping watches ${watched}, and nothing says which way is better; set earlyStopping.mode to 'min' or 'max'`,
+    );
+  }
+  const { watches } = definition.optimizer;
+  if (watches !== undefined && watches !== 'loss' && !(watches in metrics)) {
+    throw new ConfigError(
+      'training definition',
+      `optim.plateau watches ${watches}, expected loss or one of: ${Object.keys(metrics).join(', ') || '(no metrics)'}`,
     );
   }
   return {

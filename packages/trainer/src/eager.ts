@@ -2,13 +2,14 @@
  * Training without graph, compiler and threads: one shard after another, op by op. The oracle that the pool is held
  * to, and a way to go through a model with a debugger.
  */
-import { add, mul, noGrad, type Tensor, tensor, withSeed } from '@lockstep/autograd';
+import { add, mul, noGrad, type Tensor, type TensorData, tensor, withSeed } from '@lockstep/autograd';
 import { type Column, type Dataset, rowSize } from '@lockstep/data';
 import { batchShards } from '@lockstep/sync';
 import type { Batch, ResolvedDefinition } from './definition.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
 import { type FlatLayout, gather, scatter } from './flat.ts';
-import { combineUnits, normBlocks, shardStep, updateStep } from './step.ts';
+import { countSums } from './metrics.ts';
+import { clippedGradient, combineUnits, normBlocks, shardStep } from './step.ts';
 
 export interface EagerExecutorOptions<M, F extends string> {
   readonly definition: ResolvedDefinition<M, F>;
@@ -23,15 +24,19 @@ export class EagerExecutor<M, F extends string> implements Executor {
   readonly ahead = 1;
   readonly #options: EagerExecutorOptions<M, F>;
   readonly #orders: Int32Array[] = [];
-  #slots: Record<string, Tensor>;
+  /** The slots of all groups, each over the trained part of the vector; the average over all of it. */
+  readonly #slots: Readonly<Record<string, Float32Array>>;
   #total: Tensor | undefined;
   readonly #done: Sums[] = [];
   #refused: BatchJob | undefined;
 
   constructor(options: EagerExecutorOptions<M, F>) {
     this.#options = options;
-    const zeros = (): Tensor => tensor(new Float32Array(options.layout.size));
-    this.#slots = Object.fromEntries(options.definition.optimizer.slots.map((slot) => [slot, zeros()]));
+    const { layout, definition } = options;
+    const { slots, average } = definition.optimizer;
+    const start = (slot: string): Float32Array =>
+      slot === average ? gather(layout) : new Float32Array(layout.trainedSize);
+    this.#slots = Object.fromEntries(slots.map((slot) => [slot, start(slot)]));
   }
 
   setOrder(epoch: number, order: Int32Array): void {
@@ -57,20 +62,35 @@ export class EagerExecutor<M, F extends string> implements Executor {
       const before = job.accumulate === 'next' ? this.#total : undefined;
       this.#total = before ? add(before, gradient) : gradient;
       if (!job.update) return;
-      const { optimizer } = definition;
       const scaled = mul(this.#total, tensor([1 / job.update.rows]));
-      const scalars = optimizer.scalars.map((name, i) => [name, tensor([job.update!.scalars[i]!])]);
-      const updated = updateStep(optimizer, {
-        weight: tensor(gather(layout)),
-        gradient: scaled,
-        slots: this.#slots,
-        scalars: Object.fromEntries(scalars),
-        squares: optimizer.clipNorm === undefined ? undefined : normBlocks(scaled),
-      });
-      this.#slots = updated.slots;
-      scatter(layout, updated.weight.data() as Float32Array);
+      const { clipNorm } = definition.optimizer;
+      const squares = clipNorm === undefined ? undefined : normBlocks(scaled);
+      this.#update(clippedGradient(scaled, squares, clipNorm), job.update.scalars);
     });
     return sums;
+  }
+
+  /** Group by group, and parameter by parameter where a group asks for that. */
+  #update(gradient: Tensor, values: readonly number[]): void {
+    const { definition, layout } = this.#options;
+    const weights = gather(layout);
+    definition.optimizer.groups.forEach((group, g) => {
+      const scalars = Object.fromEntries(
+        group.scalars.map((name, i) => [name, tensor([values[group.firstScalar + i]!])]),
+      );
+      for (const { from, to } of layout.updates[g]!) {
+        const part = (vector: TensorData): Tensor => tensor(vector.slice(from, to));
+        const updated = group.update({
+          weight: part(weights),
+          gradient: part(gradient.data()),
+          slots: Object.fromEntries(group.slots.map((slot) => [slot, part(this.#slots[slot]!)])),
+          scalars,
+        });
+        weights.set(updated.weight.data(), from);
+        for (const slot of group.slots) this.#slots[slot]!.set(updated.slots[slot]!.data(), from);
+      }
+    });
+    scatter(layout, weights);
   }
 
   /** Shard after shard, then the tree over all shards. */
@@ -92,11 +112,11 @@ export class EagerExecutor<M, F extends string> implements Executor {
     return noGrad(() => {
       const tree = (pick: (shard: (typeof shards)[number]) => Tensor): Tensor =>
         combineUnits(shards.map(pick), parts);
-      const gradient = new Float32Array(layout.size);
-      layout.entries.forEach(({ offset }, i) => {
+      const gradient = new Float32Array(layout.trainedSize);
+      layout.trained.forEach(({ offset }, i) => {
         if (training) gradient.set(tree((shard) => shard.gradients[i]!).data(), offset);
       });
-      const sums = shards[0]!.sums.map((_, i) => tree((shard) => shard.sums[i]!).item());
+      const sums = shards[0]!.sums.flatMap((_, i) => [...tree((shard) => shard.sums[i]!).data()]);
       return { sums: Float32Array.from(sums), gradient: tensor(gradient) };
     });
   }
@@ -106,11 +126,13 @@ export class EagerExecutor<M, F extends string> implements Executor {
   }
 
   async validate(): Promise<Sums> {
-    const { definition, data } = this.#options;
+    const { definition, data, layout } = this.#options;
     const held = data.validation as Dataset<F> | undefined;
-    const total = new Float64Array(1 + Object.keys(definition.metrics).length);
+    const total = new Float64Array(countSums(definition.metrics));
     if (!held) return Float32Array.from(total);
     const order = Int32Array.from({ length: held.length }, (_, row) => row);
+    const trained = gather(layout);
+    scatter(layout, this.weights());
     for (let start = 0; start < held.length; start += definition.batch) {
       const rows = Math.min(definition.batch, held.length - start);
       const { sums } = this.#batch(held, order, start, rows, 0, false);
@@ -118,28 +140,31 @@ export class EagerExecutor<M, F extends string> implements Executor {
         total[i]! += sum;
       });
     }
+    scatter(layout, trained);
     return Float32Array.from(total);
   }
 
   weights(): Float32Array {
-    return gather(this.#options.layout);
+    const { average } = this.#options.definition.optimizer;
+    return average === undefined ? gather(this.#options.layout) : this.#slots[average]!.slice();
   }
 
   setWeights(weights: Float32Array): void {
     scatter(this.#options.layout, weights);
+    const { average } = this.#options.definition.optimizer;
+    if (average !== undefined) this.#slots[average]!.set(weights);
   }
 
   state(): ExecutorState {
     const slots = Object.entries(this.#slots).map(
-      ([slot, value]) => [`slot ${slot}`, Float32Array.from(value.data())] as const,
+      ([slot, values]) => [`slot ${slot}`, values.slice()] as const,
     );
-    return new Map([['weights', this.weights()], ...slots]);
+    return new Map([['weights', gather(this.#options.layout)], ...slots]);
   }
 
   setState(state: ExecutorState): void {
-    this.setWeights(state.get('weights')!);
-    for (const slot of Object.keys(this.#slots))
-      this.#slots[slot] = tensor(state.get(`slot ${slot}`)!.slice());
+    scatter(this.#options.layout, state.get('weights')!);
+    for (const [slot, values] of Object.entries(this.#slots)) values.set(state.get(`slot ${slot}`)!);
   }
 
   async close(): Promise<void> {}

@@ -4,6 +4,7 @@ import { ConfigError, type StateEntry, stateOf } from '@lockstep/nn';
 import type { TrainingDefinition } from './definition.ts';
 import { weightsDigest } from './digest.ts';
 import type { Metrics } from './events.ts';
+import { readSums } from './metrics.ts';
 import { prepare } from './prepare.ts';
 import { resolveKernels, resolveWorkers, startExecutor, type TrainOptions } from './train.ts';
 
@@ -49,12 +50,12 @@ export async function evaluate<M, F extends string>(
   }
   const executor = await startExecutor(prepared, options);
   try {
-    const [loss, ...values] = Array.from(await executor.validate(), (sum) => sum / rows);
+    const found = readSums(metrics, await executor.validate(), rows);
     return {
       name,
       data: prepared.data.name,
-      loss: loss!,
-      metrics: Object.fromEntries(Object.keys(metrics).map((metric, i) => [metric, values[i]!])),
+      loss: found.loss,
+      metrics: found.metrics,
       rows,
       weightsDigest: weightsDigest(stateOf(prepared.model)),
       workers: executor.workers,

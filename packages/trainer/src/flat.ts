@@ -1,6 +1,7 @@
 /** All parameters in one vector: the order and the gaps are fixed by the model, so that slices can be owned by anyone. */
 import type { Parameter } from '@lockstep/autograd';
 import { ALIGNMENT, ELEMENT_BYTES } from '@lockstep/kernels';
+import { ConfigError, NORM_BLOCK, type Optimizer } from '@lockstep/nn';
 
 export interface FlatEntry {
   readonly name: string;
@@ -10,34 +11,84 @@ export interface FlatEntry {
   readonly size: number;
 }
 
+/** A stretch of the vector: elements from `from` to `to` (excluded). */
+export interface Stretch {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface FlatLayout {
+  /** Group by group of the optimizer, then what is frozen; within that in order of definition. */
   readonly entries: readonly FlatEntry[];
   /** Elements with padding (zeros, which no optimizer changes in a way that matters). */
   readonly size: number;
+  /** The entries that are trained: the first ones. */
+  readonly trained: readonly FlatEntry[];
+  /** Elements of the vector that are trained: those before what is frozen. Gradients and slots end here. */
+  readonly trainedSize: number;
+  /** What each group of the optimizer updates at once: its whole stretch, or parameter by parameter. */
+  readonly updates: readonly (readonly Stretch[])[];
 }
 
-/** Blocks of a global norm; slices are made of whole blocks. */
-export const NORM_BLOCK = 1024;
+export { NORM_BLOCK };
 
 const LINE = ALIGNMENT / ELEMENT_BYTES;
+const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
-export function flatLayout(parameters: ReadonlyMap<string, Parameter>): FlatLayout {
-  let offset = 0;
-  const entries = [...parameters].map(([name, parameter]) => {
-    const entry = { name, parameter, offset, size: parameter.size };
-    offset += Math.ceil(entry.size / LINE) * LINE;
-    return entry;
+/**
+ * Places parameters by the groups of an optimizer. One that needs norms over a parameter gives each its own blocks, so
+ * that a block's sum of squares belongs to one parameter. Throws ConfigError on a group without parameters.
+ */
+export function flatLayout(parameters: ReadonlyMap<string, Parameter>, optimizer: Optimizer): FlatLayout {
+  const members = optimizer.groups.map((): [string, Parameter][] => []);
+  const frozen: [string, Parameter][] = [];
+  for (const [name, parameter] of parameters) {
+    const fits = (i: number): boolean => optimizer.groups[i]!.matches({ name, shape: parameter.shape });
+    const group = members.findIndex((_, i) => i > 0 && fits(i));
+    (parameter.requiresGrad ? members[Math.max(group, 0)]! : frozen).push([name, parameter]);
+  }
+  const empty = members.findIndex((group, i) => i > 0 && group.length === 0);
+  if (empty >= 0) {
+    throw new ConfigError(
+      `optimizer ${optimizer.name}, group ${empty}`,
+      `no parameter that is not frozen matches it (or an earlier group has them all); the parameters are ${[...parameters.keys()].join(', ')}`,
+    );
+  }
+  let end = 0;
+  const place = (group: readonly [string, Parameter][], unit: number): FlatEntry[] => {
+    end = roundUp(end, unit);
+    return group.map(([name, parameter]) => {
+      const entry = { name, parameter, offset: end, size: parameter.size };
+      end += roundUp(entry.size, unit);
+      return entry;
+    });
+  };
+  const placed = members.map((group, i) => {
+    const unit = optimizer.groups[i]!.layer ? NORM_BLOCK : LINE;
+    const entries = place(group, unit);
+    const whole = entries.length === 0 ? [] : [{ from: entries[0]!.offset, to: end }];
+    const each = entries.map(({ offset, size }) => ({ from: offset, to: offset + roundUp(size, unit) }));
+    return { entries, updates: optimizer.groups[i]!.layer ? each : whole };
   });
-  return { entries, size: offset };
+  const trainedSize = end;
+  const trained = placed.flatMap(({ entries }) => entries);
+  const entries = [...trained, ...place(frozen, LINE)];
+  return { entries, size: end, trained, trainedSize, updates: placed.map(({ updates }) => updates) };
 }
 
 /** Contiguous slices of whole blocks for the workers; the last ones may be empty. */
-export function slices(size: number, workers: number): { from: number; to: number }[] {
+export function slices(size: number, workers: number): Stretch[] {
   const blocks = Math.ceil(size / NORM_BLOCK);
   return Array.from({ length: workers }, (_, worker) => ({
     from: Math.min(size, Math.floor((blocks * worker) / workers) * NORM_BLOCK),
     to: Math.min(size, Math.floor((blocks * (worker + 1)) / workers) * NORM_BLOCK),
   }));
+}
+
+/** What two stretches have in common, if anything. */
+export function overlap(a: Stretch, b: Stretch): Stretch[] {
+  const [from, to] = [Math.max(a.from, b.from), Math.min(a.to, b.to)];
+  return from < to ? [{ from, to }] : [];
 }
 
 /** The parameters' numbers as one vector. */

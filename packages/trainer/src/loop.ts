@@ -1,7 +1,9 @@
 /** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
 import { Sampler } from '@lockstep/data';
+import type { Validation } from '@lockstep/nn';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
+import { countSums, readSums } from './metrics.ts';
 import type { Prepared } from './prepare.ts';
 
 /** Results are picked up about this often (ms), so that short steps do not wake the main thread each time. */
@@ -35,6 +37,8 @@ export interface Progress {
   /** Of the weights that are kept in the end. */
   readonly validation?: EpochEvent['validation'];
   readonly best?: Best | undefined;
+  /** All so far. */
+  readonly validations?: readonly Validation[] | undefined;
   readonly state: ExecutorState;
 }
 
@@ -60,19 +64,16 @@ export interface LoopOptions {
   readonly explain: (job: BatchJob) => never;
 }
 
-/** Sums over rows, and their means. */
+/** Sums over rows, and what comes of them. */
 class Mean {
   rows: number;
   readonly #sums: Float64Array;
-  readonly #names: readonly string[];
+  readonly #definitions: object;
 
-  constructor(
-    names: readonly string[],
-    { rows = 0, sums = [] }: Partial<Pick<Progress, 'rows' | 'sums'>> = {},
-  ) {
-    this.#names = names;
+  constructor(definitions: object, { rows = 0, sums = [] }: Partial<Pick<Progress, 'rows' | 'sums'>> = {}) {
+    this.#definitions = definitions;
     this.rows = rows;
-    this.#sums = new Float64Array(names.length + 1);
+    this.#sums = new Float64Array(countSums(definitions));
     this.#sums.set(sums);
   }
 
@@ -90,7 +91,7 @@ class Mean {
   }
 
   get metrics(): Metrics {
-    return Object.fromEntries(this.#names.map((name, i) => [name, this.#sums[i + 1]! / this.rows]));
+    return readSums(this.#definitions, this.#sums, this.rows).metrics;
   }
 }
 
@@ -101,12 +102,14 @@ export class Loop<M, F extends string> {
   readonly #prepared: Prepared<M, F>;
   readonly #executor: Executor;
   readonly #options: LoopOptions;
-  readonly #metricNames: readonly string[];
+  readonly #metrics: object;
   readonly #pending: BatchJob[] = [];
   #trained = 0;
   #trainingMs = 0;
   #best: Best | undefined;
   #lastEpoch: EpochEvent | undefined;
+  /** All so far, for schedules that watch them. */
+  #validations: readonly Validation[] = [];
   /** Of the weights that are kept in the end. */
   #validation: EpochEvent['validation'];
 
@@ -116,7 +119,7 @@ export class Loop<M, F extends string> {
     this.#prepared = prepared;
     this.#executor = executor;
     this.#options = options;
-    this.#metricNames = Object.keys(definition.metrics);
+    this.#metrics = definition.metrics;
     this.sampler = new Sampler({ length: data.length, batch, seed, shuffle, dropLast });
     this.stepsPerEpoch = Math.ceil(this.sampler.stepsPerEpoch / accumulate);
     this.totalSteps = Math.min(epochs * this.stepsPerEpoch, steps ?? Number.POSITIVE_INFINITY);
@@ -127,13 +130,13 @@ export class Loop<M, F extends string> {
     const { signal, emit } = this.#options;
     const stopped = (): boolean => signal?.aborted ?? false;
     let { step = 0, epoch = 0, finished = false } = from ?? {};
-    let mean = new Mean(this.#metricNames, from);
+    let mean = new Mean(this.#metrics, from);
     let cut = false;
     if (from) this.#goOnFrom(from);
     for (; !finished && step < this.totalSteps && !stopped(); epoch++) {
       const result = yield* this.#epoch(epoch, step, mean, oneByOne);
       ({ step, cut } = result);
-      mean = new Mean(this.#metricNames);
+      mean = new Mean(this.#metrics);
       const event = await this.#endOfEpoch(epoch, step, result);
       this.#lastEpoch = event;
       if (event.best ?? true) this.#validation = event.validation;
@@ -154,11 +157,12 @@ export class Loop<M, F extends string> {
     };
   }
 
-  #goOnFrom({ state, best, lastEpoch, validation }: Progress): void {
+  #goOnFrom({ state, best, lastEpoch, validation, validations = [] }: Progress): void {
     this.#executor.setState(state);
     this.#best = best;
     this.#lastEpoch = lastEpoch;
     this.#validation = validation;
+    this.#validations = validations;
   }
 
   /** Only between two optimizer steps, while no batch is under way. */
@@ -174,6 +178,7 @@ export class Loop<M, F extends string> {
       finished,
       lastEpoch: this.#lastEpoch,
       validation: this.#validation,
+      validations: this.#validations,
       best: this.#best,
       state: this.#executor.state(),
     });
@@ -189,7 +194,7 @@ export class Loop<M, F extends string> {
     const began = performance.now();
     const before = this.#trainingMs;
     const rowsBefore = mean.rows;
-    const group = { mean: new Mean(this.#metricNames) };
+    const group = { mean: new Mean(this.#metrics) };
     const pickUp = (keep: number) =>
       this.#pickUp(keep, epoch, mean, group, () => before + performance.now() - began);
     this.#prepareOrder(epoch);
@@ -257,7 +262,7 @@ export class Loop<M, F extends string> {
         this.sampler.place(epoch * perEpoch + first + i),
       );
       const rows = places.reduce((sum, place) => sum + place.rows, 0);
-      const scalars = optimizer.scalarsAt(step, this.totalSteps);
+      const scalars = optimizer.scalarsAt(step, this.totalSteps, this.#validations);
       step++;
       for (const [i, { start, rows: own }] of places.entries()) {
         yield {
@@ -298,10 +303,10 @@ export class Loop<M, F extends string> {
         epoch: epoch + 1,
         loss: group.mean.loss,
         metrics: group.mean.metrics,
-        learningRate: optimizer.learningRate(job.step - 1, this.totalSteps),
+        learningRate: optimizer.learningRate(job.step - 1, this.totalSteps, this.#validations),
         samplesPerSecond: this.#samplesPerSecond,
       };
-      group.mean = new Mean(this.#metricNames);
+      group.mean = new Mean(this.#metrics);
       this.#options.emit(event);
       events.push(event);
     }
@@ -323,9 +328,10 @@ export class Loop<M, F extends string> {
       seconds,
     };
     if (!held) return event;
-    const validation = new Mean(this.#metricNames);
+    const validation = new Mean(this.#metrics);
     validation.add(await this.#executor.validate(), held.length);
     const found = { loss: validation.loss, metrics: validation.metrics };
+    this.#validations = [...this.#validations, { step, ...found }];
     const { earlyStopping } = this.#prepared.definition;
     if (!earlyStopping) return { ...event, validation: found };
     return { ...event, validation: found, best: this.#isBest(epoch, this.#watched(found)) };

@@ -3,7 +3,7 @@
 import type { IndexLimit } from '@lockstep/compiler';
 import type { Column, Dataset } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program } from '@lockstep/kernels';
-import { ConfigError } from '@lockstep/nn';
+import { ConfigError, type UpdateGroup } from '@lockstep/nn';
 import { assign, batchShards, type ShardRange, units } from '@lockstep/sync';
 import {
   type Plan,
@@ -16,14 +16,18 @@ import {
 } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob } from './executor.ts';
-import { type FlatLayout, gather, NORM_BLOCK, slices } from './flat.ts';
+import { type FlatLayout, gather, NORM_BLOCK, overlap, type Stretch, slices } from './flat.ts';
+import { countSums } from './metrics.ts';
 import {
+  compileApply,
+  compileMeasure,
   compileNorm,
   compileResult,
   compileTotal,
   compileUnit,
   compileUpdate,
   type DataRegions,
+  type GroupSlice,
   LINE_WORDS,
   refusalGuard,
 } from './programs.ts';
@@ -80,6 +84,14 @@ function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void {
   }
 }
 
+/** A part of a worker's slice that one program updates. */
+interface Piece extends Stretch {
+  /** The optimizer's group, counted from 0. */
+  readonly group: number;
+  /** All that is updated at once, of which this is the worker's part. */
+  readonly whole: Stretch;
+}
+
 export class PlanBook<M, F extends string> {
   readonly programs: PoolProgram[] = [];
   readonly plans: Plan[] = [];
@@ -98,9 +110,12 @@ export class PlanBook<M, F extends string> {
   readonly #programIndex = new Map<string, number>();
   readonly #traces = new Map<string, StepGraph>();
   readonly #common: Record<string, number>;
-  readonly #slices: { from: number; to: number }[];
+  readonly #slices: readonly Stretch[];
+  /** Of each worker's slice. */
+  readonly #pieces: readonly (readonly Piece[])[];
+  readonly #journalsPerWorker: number;
   readonly #unitSlots: UnitSlot[] = [];
-  /** Per worker: the journal of the total, then that of the update. */
+  /** Per worker: the journal of the total, then those of its slice's measures and of its pieces. */
   readonly #journals: Int32Array;
   /** Words from one unit's sums to the next. */
   readonly #sumsStride: number;
@@ -113,16 +128,25 @@ export class PlanBook<M, F extends string> {
     this.#options = options;
     this.#heap = heap;
     this.#tickOffset = tickOffset(recordWords);
-    this.values = 1 + Object.keys(definition.metrics).length;
+    this.values = countSums(definition.metrics);
     this.trainRows = data.length;
-    this.#slices = slices(layout.size, workers);
+    this.#slices = slices(layout.trainedSize, workers);
+    this.#pieces = this.#slices.map((slice) =>
+      layout.updates.flatMap((stretches, group) =>
+        stretches.flatMap((whole) => overlap(slice, whole).map((part) => ({ ...part, group, whole }))),
+      ),
+    );
+    this.#journalsPerWorker = 1 + 2 * Math.max(...this.#pieces.map(({ length }) => length));
 
     const validationRows = data.validation?.length ?? 0;
     const indexes = 2 * data.length + validationRows;
     this.#data = { rows: data.length + validationRows, indexes };
-    const journals = 2 * workers;
+    const journals = this.#journalsPerWorker * workers;
     this.#sumsStride = Math.ceil(this.values / LINE_WORDS) * LINE_WORDS;
-    const vector = (): number => heap.allocate(layout.size * ELEMENT_BYTES);
+    const vector = (size = layout.trainedSize): number => heap.allocate(size * ELEMENT_BYTES);
+    const squares = (): number => heap.allocate(Math.ceil(layout.trainedSize / NORM_BLOCK) * ELEMENT_BYTES);
+    const slotSize = (slot: string): number =>
+      slot === optimizer.average ? layout.size : layout.trainedSize;
     const { optimizer } = definition;
     this.#common = {
       record: RECORD,
@@ -130,32 +154,53 @@ export class PlanBook<M, F extends string> {
       halt: heap.allocate(ELEMENT_BYTES),
       journals: heap.allocate(journals * LINE_WORDS * ELEMENT_BYTES),
       'all sums': heap.allocate(definition.shards * this.#sumsStride * ELEMENT_BYTES),
-      weights: vector(),
+      weights: vector(layout.size),
       index: heap.allocate(indexes * ELEMENT_BYTES),
-      squares: heap.allocate(Math.ceil(layout.size / NORM_BLOCK) * ELEMENT_BYTES),
-      ...Object.fromEntries(optimizer.slots.map((slot) => [`slot ${slot}`, vector()])),
+      squares: squares(),
+      ...Object.fromEntries(optimizer.slots.map((slot) => [`slot ${slot}`, vector(slotSize(slot))])),
       ...this.#placeData(data),
       ...(this.#needsTotal ? { total: vector() } : {}),
+      ...(optimizer.groups.some(({ layer }) => layer)
+        ? { measured: vector(), 'weight squares': squares(), 'measured squares': squares() }
+        : {}),
     };
     this.#journals = heap.i32(this.#common.journals!, journals * LINE_WORDS);
     this.#halt = heap.i32(this.#common.halt!, 1);
     this.weights = heap.f32(this.#common.weights!, layout.size);
     gather(layout, this.weights);
-    this.state = new Map(
-      ['weights', ...optimizer.slots.map((slot) => `slot ${slot}`)].map((name) => [
-        name,
-        heap.f32(this.#common[name]!, layout.size),
-      ]),
-    );
+    this.state = new Map([
+      ['weights', this.weights],
+      ...optimizer.slots.map((slot) => {
+        const name = `slot ${slot}`;
+        return [name, heap.f32(this.#common[name]!, slotSize(slot))] as const;
+      }),
+    ] as const);
+    this.setWeights(this.weights);
     this.index = heap.i32(this.#common.index!, indexes);
     for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = data.length + row;
     this.#write();
+  }
+
+  /** The weights that validation takes and that are kept: their average, where there is one. */
+  get kept(): Float32Array {
+    const { average } = this.#options.definition.optimizer;
+    return average === undefined ? this.weights : this.state.get(`slot ${average}`)!;
+  }
+
+  setWeights(weights: Float32Array): void {
+    this.weights.set(weights);
+    this.kept.set(weights);
   }
 
   planOf(key: string): number {
     const index = this.#planIndex.get(key);
     if (index === undefined) throw new Error(`no plan for ${key}`);
     return index;
+  }
+
+  get #keptAddress(): number {
+    const { average } = this.#options.definition.optimizer;
+    return this.#common[average === undefined ? 'weights' : `slot ${average}`]!;
   }
 
   get #needsTotal(): boolean {
@@ -234,7 +279,12 @@ export class PlanBook<M, F extends string> {
       return {
         program: this.#unitProgram(unit.rows, unit.hi - unit.lo, training),
         worker: unit.worker,
-        bind: { unit: block, gradient: this.#slot(i).gradient, sums: this.#slot(i).sums },
+        bind: {
+          unit: block,
+          gradient: this.#slot(i).gradient,
+          sums: this.#slot(i).sums,
+          ...(!training && { weights: this.#keptAddress }),
+        },
       };
     });
     const ranges = parts.map(({ lo, hi }) => ({ lo, hi }));
@@ -251,48 +301,93 @@ export class PlanBook<M, F extends string> {
     const clips = optimizer.clipNorm !== undefined;
     const viaTotal = purpose === 'accumulate' || mode === 'next' || clips;
     const scaled = purpose === 'update';
-    const onSlices = (
-      make: (size: number, bind: Record<string, number>, worker: number) => PendingTask[],
-    ): PendingTask[] =>
-      this.#slices.flatMap(({ from, to }, worker) => {
-        if (to === from) return [];
-        const bytes = from * ELEMENT_BYTES;
-        const vectors = ['weights', 'total', ...optimizer.slots.map((slot) => `slot ${slot}`)];
-        const shifted = vectors.flatMap((name) =>
-          name in this.#common ? [[name, this.#common[name]! + bytes]] : [],
-        );
-        return make(to - from, { ...Object.fromEntries(shifted), ...bySlot('gradient', bytes) }, worker);
-      });
-
-    const reduce = onSlices((size, bind, worker) => {
+    const vectors = ['weights', 'total', 'measured', ...optimizer.slots.map((slot) => `slot ${slot}`)];
+    const bindFrom = (from: number): Record<string, number> => {
+      const bytes = from * ELEMENT_BYTES;
+      const known = vectors.filter((name) => name in this.#common);
+      const shifted = known.map((name) => [name, this.#common[name]! + bytes]);
+      return { ...Object.fromEntries(shifted), ...bySlot('gradient', bytes) };
+    };
+    /** The blocks' sums of squares of a part of a vector → the region `to`. */
+    const norm = (vector: string, to: string, { from, to: end }: Stretch, worker: number): PendingTask => ({
+      program: this.#program(`norm ${end - from}`, () => compileNorm(end - from)),
+      worker,
+      bind: {
+        vector: this.#common[vector]! + from * ELEMENT_BYTES,
+        'vector squares': this.#common[to]! + (from / NORM_BLOCK) * ELEMENT_BYTES,
+      },
+    });
+    const reduce = this.#slices.flatMap((slice, worker) => {
+      const size = slice.to - slice.from;
+      if (size === 0) return [];
       const total: PendingTask = {
         program: this.#program(`total ${mode} ${size} ${scaled} ${tree}`, () =>
           compileTotal(mode, size, batch, scaled),
         ),
         worker,
-        bind: { ...bind, journal: this.#journal(worker, 0) },
+        bind: { ...bindFrom(slice.from), journal: this.#journal(worker, 0) },
       };
-      if (!clips || purpose !== 'update') return [total];
-      const squares = this.#common.squares! + (this.#slices[worker]!.from / NORM_BLOCK) * ELEMENT_BYTES;
-      const norm = this.#program(`norm ${size}`, () => compileNorm(size));
-      return [total, { program: norm, worker, bind: { ...bind, squares } }];
+      return clips && purpose === 'update' ? [total, norm('total', 'squares', slice, worker)] : [total];
     });
-    const blocks = Math.ceil(layout.size / NORM_BLOCK);
-    const update = onSlices((size, bind, worker) => [
-      {
-        program: this.#program(`update ${size} ${viaTotal} ${tree}`, () =>
-          compileUpdate(optimizer, size, viaTotal ? 'total' : 'units', batch, blocks),
-        ),
-        worker,
-        bind: { ...bind, journal: this.#journal(worker, 1) },
-      },
-    ]);
     if (purpose === 'accumulate') return [compute, [result, ...reduce]];
-    return viaTotal ? [compute, [result, ...reduce], update] : [compute, [result, ...update]];
+
+    const blocksOf = ({ from, to }: Stretch): number => Math.ceil((to - from) / NORM_BLOCK);
+    const source = viaTotal ? 'total' : 'units';
+    const onPieces = (
+      make: (
+        piece: Piece,
+        group: UpdateGroup,
+        task: (name: string, make: () => Program, which: 0 | 1) => PendingTask,
+        worker: number,
+      ) => PendingTask[],
+    ): PendingTask[] =>
+      this.#pieces.flatMap((pieces, worker) =>
+        pieces.flatMap((piece, i) => {
+          const task = (name: string, compile: () => Program, which: 0 | 1): PendingTask => ({
+            program: this.#program(
+              `${name} ${piece.group} ${piece.to - piece.from} ${source} ${tree}`,
+              compile,
+            ),
+            worker,
+            bind: { ...bindFrom(piece.from), journal: this.#journal(worker, 1 + 2 * i + which) },
+          });
+          return make(piece, optimizer.groups[piece.group]!, task, worker);
+        }),
+      );
+    const slice = (piece: Piece, group: UpdateGroup, blocks: number): GroupSlice => ({
+      optimizer,
+      group,
+      size: piece.to - piece.from,
+      blocks,
+    });
+    const all = Math.ceil(layout.trainedSize / NORM_BLOCK);
+    const update = onPieces((piece, group, task, worker) => {
+      if (!group.layer)
+        return [task('update', () => compileUpdate(slice(piece, group, all), source, batch), 0)];
+      return [
+        task('measure', () => compileMeasure(slice(piece, group, all), source, batch), 0),
+        norm('weights', 'weight squares', piece, worker),
+        norm('measured', 'measured squares', piece, worker),
+      ];
+    });
+    const apply = onPieces((piece, group, task) => {
+      if (!group.layer) return [];
+      const blocks = blocksOf(piece.whole);
+      const made = task(`apply ${blocks}`, () => compileApply(slice(piece, group, blocks), batch), 1);
+      const squares = (name: string): [string, number] => [
+        name,
+        this.#common[name]! + (piece.whole.from / NORM_BLOCK) * ELEMENT_BYTES,
+      ];
+      const bind = Object.fromEntries([squares('weight squares'), squares('measured squares')]);
+      return [{ ...made, bind: { ...made.bind, ...bind } }];
+    });
+    const phases = viaTotal ? [compute, [result, ...reduce], update] : [compute, [result, ...update]];
+    return apply.length > 0 ? [...phases, apply] : phases;
   }
 
-  #journal(worker: number, which: 0 | 1): number {
-    return this.#common.journals! + (2 * worker + which) * LINE_WORDS * ELEMENT_BYTES;
+  #journal(worker: number, which: number): number {
+    const index = this.#journalsPerWorker * worker + which;
+    return this.#common.journals! + index * LINE_WORDS * ELEMENT_BYTES;
   }
 
   /** The tick whose update did not go through, because a number was not finite; 0: none. Later ticks did nothing. */
@@ -306,7 +401,7 @@ export class PlanBook<M, F extends string> {
 
   #slot(index: number): UnitSlot {
     this.#unitSlots[index] ??= {
-      gradient: this.#heap.allocate(this.#options.layout.size * ELEMENT_BYTES),
+      gradient: this.#heap.allocate(this.#options.layout.trainedSize * ELEMENT_BYTES),
       sums: this.#common['all sums']! + index * this.#sumsStride * ELEMENT_BYTES,
     };
     return this.#unitSlots[index];
@@ -326,7 +421,9 @@ export class PlanBook<M, F extends string> {
     const name = `${training ? 'train' : 'validate'} ${segments} × ${rows} rows`;
     return this.#program(name, () => {
       const step = this.#trace(rows, training);
-      const guard = training ? refusalGuard(this.#tickOffset, 2 * this.#options.workers) : undefined;
+      const guard = training
+        ? refusalGuard(this.#tickOffset, this.#journalsPerWorker * this.#options.workers)
+        : undefined;
       const compiled = compileUnit(step, this.#options.layout, this.#data, rows, segments, guard);
       checkIndexes(compiled.indexLimits, this.#options.data);
       const address = this.#heap.allocate(compiled.constants.byteLength);

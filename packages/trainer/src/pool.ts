@@ -158,11 +158,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   weights(): Float32Array {
-    return this.#book.weights.slice();
+    return this.#book.kept.slice();
   }
 
   setWeights(weights: Float32Array): void {
-    this.#book.weights.set(weights);
+    this.#book.setWeights(weights);
   }
 
   state(): ExecutorState {

@@ -44,6 +44,12 @@ export async function prepare<M, F extends string>(
       'earlyStopping watches the validation part, and the data set has none; set validation to a fraction of the rows',
     );
   }
+  if (definition.optimizer.watches !== undefined && !data.validation) {
+    throw new ConfigError(
+      'training definition',
+      'optim.plateau watches the validation part, and the data set has none; set validation to a fraction of the rows',
+    );
+  }
   if (definition.dropLast && data.length < definition.batch) {
     throw new ConfigError(
       'training definition',
@@ -64,7 +70,7 @@ export async function prepare<M, F extends string>(
     );
   }
   if (initialWeights) loadState(model, initialWeights);
-  return { definition, data, model, layout: flatLayout(parameters) };
+  return { definition, data, model, layout: flatLayout(parameters, definition.optimizer) };
 }
 
 /** A folder that the definition never looks at would silently do nothing. */

@@ -1,5 +1,14 @@
 /** Compiles what the threads run: units of shards, the optimizer on a slice, the sums of a batch. */
-import { add, type GraphNode, type InputNode, mul, type Tensor, Trace, withTrace } from '@lockstep/autograd';
+import {
+  add,
+  type GraphNode,
+  type InputNode,
+  mul,
+  sizeOf,
+  type Tensor,
+  Trace,
+  withTrace,
+} from '@lockstep/autograd';
 import {
   type CompiledProgram,
   type CompileOptions,
@@ -10,10 +19,10 @@ import {
 } from '@lockstep/compiler';
 import { type Column, rowSize } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program, sourceKinds } from '@lockstep/kernels';
-import type { Optimizer } from '@lockstep/nn';
+import { normOfBlocks, type Optimizer, type UpdateGroup } from '@lockstep/nn';
 import type { ShardRange } from '@lockstep/sync';
 import type { FlatLayout } from './flat.ts';
-import { combineUnits, normBlocks, type StepGraph, updateStep } from './step.ts';
+import { clippedGradient, combineUnits, normBlocks, type StepGraph } from './step.ts';
 
 /** Words of a record: seed (2), batch index, position of the batch, 1 / rows, then the optimizer's scalars. */
 export const RECORD_WORDS = { seedLow: 0, seedHigh: 1, index: 2, start: 3, scale: 4, scalars: 5 } as const;
@@ -68,9 +77,14 @@ export function compileUnit(
     if (parameter) return { kind: 'memory', ...at('weights', offsets.get(parameter)!) };
     return fieldBinding(node.name, step.fields.get(node)!, data, rows);
   };
+  let sums = 0;
+  const sumOffsets = step.sums.map(({ shape }) => {
+    sums += sizeOf(shape);
+    return sums - sizeOf(shape);
+  });
   const outputs = [
-    ...step.gradients.map((node, i) => ({ node, place: at('gradient', layout.entries[i]!.offset) })),
-    ...step.sums.map((node, i) => ({ node, place: at('sums', i) })),
+    ...step.gradients.map((node, i) => ({ node, place: at('gradient', layout.trained[i]!.offset) })),
+    ...step.sums.map((node, i) => ({ node, place: at('sums', sumOffsets[i]) })),
   ];
   return compile({
     segments,
@@ -114,14 +128,14 @@ export const LINE_WORDS = 16;
 const tickAt = (tickOffset: number): Place => ({ region: 'record', offset: tickOffset });
 
 /** Journaled, and only while all units' losses are finite. */
-const guarded = (tickOffset: number, units: number, stride: number) => ({
+const guarded = ({ tickOffset, parts, stride }: BatchUnits) => ({
   journal: { state: at('journal'), tick: tickAt(tickOffset) },
   guard: {
     kind: 'finite',
     halt: at('halt'),
     tick: tickAt(tickOffset),
     values: at('all sums'),
-    count: units,
+    count: parts.length,
     stride,
   } as const,
 });
@@ -146,69 +160,109 @@ export interface BatchUnits {
   readonly tickOffset: number;
 }
 
-/**
- * The optimizer on a slice of `size` elements: regions `weights`, `slot NAME`, and the gradient: that of the units,
- * added by the tree and scaled here, or the region `total`, where that has been done.
- */
-export function compileUpdate(
-  optimizer: Optimizer,
-  size: number,
-  source: 'units' | 'total',
-  { parts, stride, tickOffset }: BatchUnits,
-  blocks: number,
-): Program {
-  const program = new MemoryProgram();
-  const weight = program.input(at('weights'), size);
-  const slots = Object.fromEntries(
-    optimizer.slots.map((slot) => [slot, program.input(at(`slot ${slot}`), size)]),
-  );
-  const scalar = (word: number): Tensor => program.input(at('record', word), 1);
-  const scalars = Object.fromEntries(
-    optimizer.scalars.map((name, i) => [name, scalar(RECORD_WORDS.scalars + i)]),
-  );
+/** Where an update takes the gradient from: the units', added by the tree and scaled there, or the region `total`. */
+export type GradientSource = 'units' | 'total';
+
+/** One group of an optimizer on a slice of `size` elements, in a run whose gradient has `blocks` blocks. */
+export interface GroupSlice {
+  readonly optimizer: Optimizer;
+  readonly group: UpdateGroup;
+  readonly size: number;
+  readonly blocks: number;
+}
+
+/** Weights, slots and scalars of a slice: regions `weights`, `slot NAME`, `record`. */
+function sliceInputs(program: MemoryProgram, { group, size }: GroupSlice) {
+  const scalars = group.scalars.map((name, i) => {
+    const word = RECORD_WORDS.scalars + group.firstScalar + i;
+    return [name, program.input(at('record', word), 1)] as const;
+  });
+  const slots = group.slots.map((slot) => [slot, program.input(at(`slot ${slot}`), size)] as const);
+  return {
+    weight: program.input(at('weights'), size),
+    slots: Object.fromEntries(slots),
+    scalars: Object.fromEntries(scalars),
+  };
+}
+
+/** Gives the mean gradient of a slice, its norm clipped. To be called while tracing. */
+function sliceGradient(
+  program: MemoryProgram,
+  { optimizer, size, blocks }: GroupSlice,
+  source: GradientSource,
+  parts: readonly ShardRange[],
+): () => Tensor {
   const total = source === 'total' ? program.input(at('total'), size) : undefined;
   const units = source === 'units' ? unitGradients(program, parts, size) : [];
-  const scale = scalar(RECORD_WORDS.scale);
-  const squares = optimizer.clipNorm === undefined ? undefined : program.input(at('squares'), blocks);
-  return program.compile(
-    () => {
-      const gradient = total ?? mul(combineUnits(units, parts), scale);
-      const updated = updateStep(optimizer, { weight, gradient, slots, scalars, squares });
-      return [
-        [updated.weight, at('weights')],
-        ...optimizer.slots.map((slot) => [updated.slots[slot]!, at(`slot ${slot}`)] as const),
-      ];
-    },
-    guarded(tickOffset, parts.length, stride),
-  );
+  const scale = program.input(at('record', RECORD_WORDS.scale), 1);
+  const { clipNorm } = optimizer;
+  const squares = clipNorm === undefined ? undefined : program.input(at('squares'), blocks);
+  return () => clippedGradient(total ?? mul(combineUnits(units, parts), scale), squares, clipNorm);
+}
+
+const slotOutputs = (slots: Readonly<Record<string, Tensor>>): (readonly [Tensor, Place])[] =>
+  Object.entries(slots).map(([slot, value]) => [value, at(`slot ${slot}`)]);
+
+/** An elementwise update of a slice: regions `weights` and `slot NAME`. */
+export function compileUpdate(slice: GroupSlice, source: GradientSource, batch: BatchUnits): Program {
+  const program = new MemoryProgram();
+  const inputs = sliceInputs(program, slice);
+  const gradient = sliceGradient(program, slice, source, batch.parts);
+  return program.compile(() => {
+    const updated = slice.group.update({ ...inputs, gradient: gradient() });
+    return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
+  }, guarded(batch));
+}
+
+/** The first pass of an update by layers: regions `measured` and some of `slot NAME`. */
+export function compileMeasure(slice: GroupSlice, source: GradientSource, batch: BatchUnits): Program {
+  const program = new MemoryProgram();
+  const inputs = sliceInputs(program, slice);
+  const gradient = sliceGradient(program, slice, source, batch.parts);
+  return program.compile(() => {
+    const { measured, slots } = slice.group.layer!.measure({ ...inputs, gradient: gradient() });
+    return [[measured, at('measured')], ...slotOutputs(slots)];
+  }, guarded(batch));
+}
+
+/** The second pass, on a part of one parameter, which has `blocks` blocks: `weight squares` and `measured squares`. */
+export function compileApply(slice: GroupSlice, batch: BatchUnits): Program {
+  const program = new MemoryProgram();
+  const inputs = sliceInputs(program, slice);
+  const measured = program.input(at('measured'), slice.size);
+  const weightSquares = program.input(at('weight squares'), slice.blocks);
+  const measuredSquares = program.input(at('measured squares'), slice.blocks);
+  return program.compile(() => {
+    const norms = { weightNorm: normOfBlocks(weightSquares), measuredNorm: normOfBlocks(measuredSquares) };
+    const updated = slice.group.layer!.apply({ ...inputs, gradient: measured, measured, ...norms });
+    return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
+  }, guarded(batch));
 }
 
 /** Adds up the units' gradients of a slice into the region `total`: `first` replaces it, `next` adds to it (journaled). */
 export function compileTotal(
   mode: 'first' | 'next',
   size: number,
-  { parts, stride, tickOffset }: BatchUnits,
+  batch: BatchUnits,
   scaled: boolean,
 ): Program {
   const program = new MemoryProgram();
+  const { parts } = batch;
   const units = unitGradients(program, parts, size);
   const before = mode === 'next' ? program.input(at('total'), size) : undefined;
   const scale = program.input(at('record', RECORD_WORDS.scale), 1);
-  return program.compile(
-    () => {
-      const sum = combineUnits(units, parts);
-      const total = before ? add(before, sum) : sum;
-      return [[scaled ? mul(total, scale) : total, at('total')]];
-    },
-    guarded(tickOffset, parts.length, stride),
-  );
+  return program.compile(() => {
+    const sum = combineUnits(units, parts);
+    const total = before ? add(before, sum) : sum;
+    return [[scaled ? mul(total, scale) : total, at('total')]];
+  }, guarded(batch));
 }
 
-/** Sums of squares of the blocks of the region `total` → `squares`. */
+/** Sums of squares of the blocks of the region `vector` → `vector squares`. */
 export function compileNorm(size: number): Program {
   const program = new MemoryProgram();
-  const total = program.input(at('total'), size);
-  return program.compile(() => [[normBlocks(total), at('squares')]]);
+  const vector = program.input(at('vector'), size);
+  return program.compile(() => [[normBlocks(vector), at('vector squares')]]);
 }
 
 /** Adds up the units' sums (loss and metrics) by the tree → region `result`. */

@@ -9,7 +9,7 @@ import {
   type InputNode,
   minimum,
   mul,
-  OpError,
+  noGrad,
   type Parameter,
   reshape,
   sqrt,
@@ -20,17 +20,20 @@ import {
   withTraining,
 } from '@lockstep/autograd';
 import type { Column, Dataset } from '@lockstep/data';
-import { ConfigError, type Optimizer } from '@lockstep/nn';
+import { ConfigError } from '@lockstep/nn';
 import { type Addition, reductionPlan, type ShardRange } from '@lockstep/sync';
-import type { Batch, ResolvedDefinition } from './definition.ts';
+import type { Batch, MetricDefinition, ResolvedDefinition } from './definition.ts';
 import type { FlatLayout } from './flat.ts';
 import { NORM_BLOCK } from './flat.ts';
 
 /** What a step computes for one shard: sums over its rows, so that shards can be added. */
 export interface ShardValues<T> {
-  /** Loss, then the metrics in order of definition: means over the rows times the number of rows. */
+  /**
+   * Loss, then the metrics in order of definition: means over the rows times the number of rows, [1], or the sums of a
+   * metric, [n].
+   */
   readonly sums: readonly T[];
-  /** Of the loss sum, by parameter in the order of the layout; none in evaluation. */
+  /** Of the loss sum, by trained parameter in the order of the layout; none in evaluation. */
   readonly gradients: readonly T[];
 }
 
@@ -54,16 +57,32 @@ export function shardStep<M, F extends string>(
     };
     const loss = total('loss', definition.loss(model, fields));
     const metrics = Object.entries(definition.metrics).map(([name, metric]) =>
-      total(`metric ${name}`, metric(model, fields)),
+      typeof metric === 'function'
+        ? total(`metric ${name}`, metric(model, fields))
+        : measured(`metric ${name}`, metric, model, fields),
     );
     if (training && !loss.requiresGrad) {
       throw new ConfigError(
         'loss',
-        'it does not depend on any parameter of the model, so there is nothing to train',
+        'it does not depend on any parameter of the model, so there is nothing to train (frozen parameters do not count)',
       );
     }
-    const parameters = layout.entries.map((entry) => entry.parameter);
+    const parameters = layout.trained.map((entry) => entry.parameter);
     return { sums: [loss, ...metrics], gradients: training ? gradients(loss, parameters) : [] };
+  });
+}
+
+/** The sums of a metric. */
+function measured<M, F extends string>(
+  name: string,
+  { of, by }: Exclude<MetricDefinition<M, F>, (...inputs: never[]) => unknown>,
+  model: M,
+  batch: Batch<F>,
+): Tensor {
+  return noGrad(() => {
+    const sums = by.measure(...of(model, batch));
+    if (sums.dtype === 'f32' && sums.rank === 1 && sums.size === by.size) return sums;
+    throw new ConfigError(name, `its measure gave ${formatSpec(sums)}, expected f32[${by.size}]: its size`);
   });
 }
 
@@ -147,24 +166,9 @@ export const clipFactor = (squares: Tensor, limit: number): Tensor =>
 /** Sums of squares of the blocks of a vector. */
 export const normBlocks = (vector: Tensor): Tensor => blockSquares(vector, NORM_BLOCK);
 
-export interface UpdateInputs {
-  readonly weight: Tensor;
-  /** Mean over the batch, not yet clipped. */
-  readonly gradient: Tensor;
-  readonly slots: Readonly<Record<string, Tensor>>;
-  readonly scalars: Readonly<Record<string, Tensor>>;
-  /** Where the norm is clipped: the blocks' sums of squares. */
-  readonly squares?: Tensor | undefined;
-}
-
-export function updateStep(optimizer: Optimizer, inputs: UpdateInputs) {
-  const { squares, weight, slots, scalars } = inputs;
-  const clip = optimizer.clipNorm;
-  const gradient =
-    squares && clip !== undefined ? mul(inputs.gradient, clipFactor(squares, clip)) : inputs.gradient;
-  const updated = optimizer.update({ weight, gradient, slots, scalars });
-  if (!updated?.weight || updated.weight.size !== weight.size) {
-    throw new OpError(`optimizer ${optimizer.name}`, `update gave no weight of shape ${formatSpec(weight)}`);
-  }
-  return updated;
-}
+/** The gradient with its norm clipped: `squares` are the blocks' sums of squares. */
+export const clippedGradient = (
+  gradient: Tensor,
+  squares: Tensor | undefined,
+  limit: number | undefined,
+): Tensor => (squares && limit !== undefined ? mul(gradient, clipFactor(squares, limit)) : gradient);

@@ -180,7 +180,7 @@ async function* runSteps<M, F extends string>(
       emit,
       signal: options.signal,
       checkpoints,
-      explain: (job) => explainNonFinite(prepared, executor.weights(), loop.sampler, job),
+      explain: (job) => explainNonFinite(prepared, executor.state().get('weights')!, loop.sampler, job),
     });
     const resumed = from && found ? { step: from.step, file: `${CHECKPOINTS}/${found.name}` } : null;
     emit({ ...startEvent(prepared, executor, loop), ...(resume && { resumed }) });

@@ -59,6 +59,7 @@ const schema = z.looseObject({
     })
     .optional(),
   validation: validation.optional(),
+  validations: z.array(z.strictObject({ step: count, loss: real, metrics })).optional(),
   best: z.strictObject({ value: real, epoch: count }).optional(),
   events: proof.optional(),
   definitionHash: z.string(),

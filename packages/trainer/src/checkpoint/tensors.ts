@@ -6,20 +6,25 @@ import type { FlatLayout } from '../flat.ts';
 /** Vectors by name: a state, and `best` for the best weights. */
 export type Vectors = ReadonlyMap<string, Float32Array>;
 
+/** The parameters that a vector of this length is over: all, those that are trained, or none. */
+const entriesOf = ({ size, entries, trainedSize, trained }: FlatLayout, length: number) =>
+  length === size ? entries : length === trainedSize ? trained : undefined;
+
 /**
- * A vector over all parameters becomes a tensor `VECTOR/PARAMETER` for each of them (its padding is nobody's); others
+ * A vector over all parameters, or over all that are trained, becomes a tensor `VECTOR/PARAMETER` for each of them (its padding is nobody's); others
  * stay whole.
  */
 export function* toTensors(layout: FlatLayout, vectors: Vectors): Generator<[string, TensorToStore]> {
   for (const [name, data] of vectors) {
-    if (data.length !== layout.size) yield [name, { shape: [data.length], data }];
+    const entries = entriesOf(layout, data.length);
+    if (!entries) yield [name, { shape: [data.length], data }];
     else {
       for (const {
         name: parameter,
         parameter: { shape },
         offset,
         size,
-      } of layout.entries)
+      } of entries)
         yield [`${name}/${parameter}`, { shape, data: data.subarray(offset, offset + size) }];
     }
   }
@@ -45,14 +50,15 @@ export function fromTensors(
   };
   const vectors = new Map<string, Float32Array>();
   for (const [name, length] of expected) {
-    if (length !== layout.size) vectors.set(name, take(name, [length]));
+    const entries = entriesOf(layout, length);
+    if (!entries) vectors.set(name, take(name, [length]));
     else {
       const vector = new Float32Array(length);
       for (const {
         name: parameter,
         parameter: { shape },
         offset,
-      } of layout.entries)
+      } of entries)
         vector.set(take(`${name}/${parameter}`, shape), offset);
       vectors.set(name, vector);
     }
