@@ -46,6 +46,7 @@ export type {
   ViewOp,
 } from './op.ts';
 export * from './ops/index.ts';
+export { type RecurrentOptions, recurrent } from './recurrent.ts';
 export {
   broadcastShapes,
   contiguousStrides,

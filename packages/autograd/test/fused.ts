@@ -28,7 +28,20 @@ const heads: readonly (readonly [q: Shape, k: Shape, mask?: Shape])[] = [
   ],
 ];
 
-type Names = Extract<OpName, `${'normalize' | 'attention' | 'selfAttention'}${string}`>;
+const recurrentKinds = [
+  ['tanh', 1],
+  ['relu', 1],
+  ['lstm', 4],
+  ['gru', 3],
+] as const;
+/** Rows, steps, hidden. */
+const sequences = [
+  [2, 4, 3],
+  [1, 3, 17],
+  [3, 1, 1],
+] as const;
+
+type Names = Extract<OpName, `${'normalize' | 'attention' | 'selfAttention' | 'recurrent'}${string}`>;
 
 export const fusedTests = (numbers: Numbers): { readonly [K in Names]: OpTest } => {
   const title = (...shapes: Shape[]): string => shapes.map((shape) => `[${shape}]`).join(' ');
@@ -113,6 +126,51 @@ export const fusedTests = (numbers: Numbers): { readonly [K in Names]: OpTest } 
         ...packed,
         on([[1, 4, 3, 2, 2]], (x) => a.selfAttention(x, { mask: a.tensor([1, 0, 1, 1], { dtype: 'bool' }) })),
       ],
+    },
+    recurrent: {
+      ulps: 64,
+      ofLargest: true,
+      differentiable: false,
+      cases: recurrentKinds.flatMap(([kind, gates]) =>
+        sequences.map(([rows, steps, hidden]) =>
+          on(
+            [
+              [rows, steps, gates * hidden],
+              [gates * hidden, hidden],
+            ],
+            (x, w) =>
+              a.apply(a.ops.recurrent, [a.detach(x), a.detach(w)], {
+                ...{ kind, reverse: steps === 3, biased: false, initial: false },
+              }),
+            kind,
+          ),
+        ),
+      ),
+    },
+    recurrentGrad: {
+      ulps: 64,
+      ofLargest: true,
+      differentiable: false,
+      cases: recurrentKinds.flatMap(([kind, gates]) =>
+        sequences.map(([rows, steps, hidden]) =>
+          on(
+            [
+              [rows, steps, gates * hidden],
+              [gates * hidden, hidden],
+              [rows, steps, hidden],
+            ],
+            (x, w, g) => {
+              const [xs, ws] = [a.detach(x), a.detach(w)];
+              const attrs = { kind, reverse: false, initial: false } as const;
+              const states = a.apply(a.ops.recurrent, [xs, ws], { ...attrs, biased: false });
+              return a.apply(a.ops.recurrentGrad, [states, ws, a.detach(g)], {
+                ...{ ...attrs, cells: false, wanted: 'slopes' },
+              });
+            },
+            kind,
+          ),
+        ),
+      ),
     },
     selfAttentionGrad: {
       ulps: 64,

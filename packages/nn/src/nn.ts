@@ -50,6 +50,17 @@ export { type Linear, type LinearOptions, linear } from './linear.ts';
 export { type Layer, type Module, module, parameter, type Sequential, sequential } from './module.ts';
 export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d, upsample2d } from './pool.ts';
 export {
+  gru,
+  type LstmOutput,
+  lstm,
+  type Recurrent,
+  type RecurrentInput,
+  type RecurrentLayerOptions,
+  type RecurrentOutput,
+  type RnnOptions,
+  rnn,
+} from './recurrent.ts';
+export {
   residual,
   type TransformerBlock,
   type TransformerBlockOptions,

@@ -9,6 +9,7 @@ import * as norm from './norm.ts';
 import * as parts from './parts.ts';
 import * as pool from './pool.ts';
 import * as r from './random.ts';
+import * as recurrent from './recurrent.ts';
 import * as reduce from './reduce.ts';
 import * as s from './shape.ts';
 import * as soft from './softmax.ts';
@@ -102,6 +103,8 @@ export const ops = {
   attentionGrad: attention.attentionGradOp,
   selfAttention: attention.selfAttentionOp,
   selfAttentionGrad: attention.selfAttentionGradOp,
+  recurrent: recurrent.recurrentOp,
+  recurrentGrad: recurrent.recurrentGradOp,
 } as const;
 
 export type OpName = keyof typeof ops;
