@@ -29,18 +29,18 @@ class OpOrigin<A> implements Origin, BackwardContext<A> {
   readonly label: string;
   readonly inputs: readonly Tensor[];
   readonly attrs: A;
-  readonly #op: Op<A>;
+  readonly op: Op<A>;
   output!: Tensor;
 
   constructor(op: Op<A>, inputs: readonly Tensor[], attrs: A, label: string) {
-    this.#op = op;
+    this.op = op;
     this.inputs = inputs;
     this.attrs = attrs;
     this.label = label;
   }
 
   backward(g: Tensor, index: number): Tensor | null {
-    const rule = ruleOf(this.#op, index);
+    const rule = ruleOf(this.op, index);
     return rule ? rule(g, this) : null;
   }
 }

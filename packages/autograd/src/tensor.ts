@@ -7,6 +7,8 @@ export type TensorData = Float32Array | Int32Array | Float64Array;
 export interface Origin {
   readonly label: string;
   readonly inputs: readonly Tensor[];
+  /** An entry of the table of ops, or none: an origin of another kind. */
+  readonly op?: object;
   /** Gradient with respect to input `index`, from the gradient with respect to the output; null: none. */
   backward(g: Tensor, index: number): Tensor | null;
 }

@@ -133,29 +133,34 @@ typedef struct {
   const float *image;
   const uint32_t *taps;
   size_t m, k, rows, columns, pitch;
+  int byRows; /* every vector lies in one row; else they follow each other through the copy, junk and all */
 } Correlation;
 
-/** A tile of it: where the first lane lies. */
+/** A tile of it: rows from i on, and the output (y, x) at which each vector begins, in the copy and in the strip. */
 typedef struct {
   const Correlation *of;
-  size_t i, at, y, x;
+  size_t i, at[2], y[2], x[2];
 } Place;
 
 /** Stores what the vector holds of real outputs; lanes from `columns` to `pitch` of a row are none. */
 LS_INLINE void store_lanes(const Correlation *c, float *out, vf sum, size_t y, size_t x) {
-  if (x + LS_W <= c->columns && c->outColumn == 1) {
-    ls_store(out + y * c->outRow + x, sum);
-    return;
+  size_t lane = 0;
+  if (c->outColumn == 1) {
+    if (x + LS_W <= c->columns) ls_store(out + y * c->outRow + x, sum);
+    else if (x < c->columns) ls_store_part(out + y * c->outRow + x, sum, c->columns - x);
+    if (c->byRows || x + LS_W <= c->pitch) return;
+    lane = c->pitch - x, x = 0, y++;
   }
   float lanes[2 * LS_W];
   ls_store(lanes, sum);
-  for (size_t lane = 0; lane < LS_W && y < c->rows; lane += c->pitch - x, x = 0, y++) {
+  for (; lane < LS_W && y < c->rows; lane += c->pitch - x, x = 0, y++) {
     if (x >= c->columns) continue;
     const size_t n = ls_min(LS_W - lane, c->columns - x);
     float *to = out + y * c->outRow + x * c->outColumn;
     if (c->outColumn == 1) ls_store_part(to, ls_load(lanes + lane), n);
     else
       for (size_t l = 0; l < n; l++) to[l * c->outColumn] = lanes[lane + l];
+    if (c->byRows) return;
   }
 }
 
@@ -168,12 +173,12 @@ LS_INLINE void outputs(const Place *p, const int R, const int V) {
     for (int v = 0; v < V; v++) sum[r][v] = (vf){0};
     row[r] = c->a + (p->i + r) * c->lda;
   }
-  const float *image = c->image + p->at;
+  const float *image = c->image + p->at[0];
   const uint32_t *taps = c->taps;
-  const size_t depth = c->k;
+  const size_t depth = c->k, second = p->at[1] - p->at[0];
   for (size_t k = 0; k < depth; k++) {
     const float *b = image + taps[k];
-    const vf b0 = ls_load(b), b1 = V == 2 ? ls_load(b + LS_W) : b0;
+    const vf b0 = ls_load(b), b1 = V == 2 ? ls_load(b + second) : b0;
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       const vf a = ls_splat(row[r][k]);
@@ -181,12 +186,10 @@ LS_INLINE void outputs(const Place *p, const int R, const int V) {
       if (V == 2) sum[r][1] = LS_MADD(sum[r][1], a, b1);
     }
   }
-  size_t y = p->y, x = p->x;
   for (int v = 0; v < V; v++) {
     float *out = c->out + p->i * c->outChannel;
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++, out += c->outChannel) store_lanes(c, out, sum[r][v], y, x);
-    for (x += LS_W; x >= c->pitch; x -= c->pitch) y++;
+    for (int r = 0; r < R; r++, out += c->outChannel) store_lanes(c, out, sum[r][v], p->y[v], p->x[v]);
   }
 }
 
@@ -259,17 +262,26 @@ LS_INLINE size_t tile_rows(size_t m, size_t done) {
   return (left + tiles - 1) / tiles;
 }
 
-static void correlate(const Correlation *c) {
-  const size_t end = (c->rows - 1) * c->pitch + c->columns;
+static void correlate(Correlation *c) {
+  const size_t perRow = (c->columns + LS_W - 1) / LS_W, through = ((c->rows - 1) * c->pitch + c->columns + LS_W - 1) / LS_W;
+  /* Vectors of one row each are stored at once; they are worth a ninth more of them. */
+  c->byRows = 8 * c->rows * perRow <= 9 * through;
+  const size_t vectors = c->byRows ? c->rows * perRow : through;
   Place p = {.of = c};
-  for (; p.at < end; p.at += COLUMNS) {
-    const int wide = end - p.at > LS_W;
+  size_t y = 0, x = 0;
+  for (size_t done = 0; done < vectors; done += 2) {
+    const int wide = done + 1 < vectors;
+    for (int v = 0; v <= wide; v++) {
+      p.at[v] = y * c->pitch + x, p.y[v] = y, p.x[v] = x;
+      x += LS_W;
+      if (!c->byRows) for (; x >= c->pitch; x -= c->pitch) y++;
+      else if (x >= c->columns) x = 0, y++;
+    }
     for (size_t i = 0, rows; i < c->m; i += rows) {
       rows = tile_rows(c->m, i);
       p.i = i;
       switch (rows) { ALL(outputs, &p) }
     }
-    for (p.x += COLUMNS; p.x >= c->pitch; p.x -= c->pitch) p.y++;
   }
 }
 
@@ -300,7 +312,7 @@ LS_KERNEL(conv2d) {
       for (Int y = 0; y < s.y.out; y += copy.strip) {
         const Int rows = (Int)ls_min(copy.strip, s.y.out - y);
         copy_strided(image, in + (n * s.groups + g) * s.c * inPlane, &s, &copy, y, rows);
-        const Correlation c = {.out = out + (n * s.groups + g) * s.o * outPlane + (size_t)y * s.x.out,
+        Correlation c = {.out = out + (n * s.groups + g) * s.o * outPlane + (size_t)y * s.x.out,
                                .outChannel = outPlane, .outRow = s.x.out, .outColumn = 1,
                                .a = weight + g * s.o * taps, .lda = taps, .image = image, .taps = offsets,
                                .m = s.o, .k = taps, .rows = rows, .columns = s.x.out, .pitch = pitch};
@@ -373,7 +385,7 @@ LS_KERNEL(conv2dInputGrad) {
           for (Int b = 0; b < s.x.stride; b++, weights += s.c * *count, taps += *count++) {
             const Int left = inputs_of(&s.y, a) - y, columns = inputs_of(&s.x, b);
             if (left <= 0 || columns == 0) continue;
-            const Correlation c = {.out = to + ((size_t)y * s.y.stride + a) * s.x.in + b, .outChannel = inPlane,
+            Correlation c = {.out = to + ((size_t)y * s.y.stride + a) * s.x.in + b, .outChannel = inPlane,
                                    .outRow = (size_t)s.y.stride * s.x.in, .outColumn = s.x.stride,
                                    .a = weights, .lda = *count, .image = image, .taps = taps, .m = s.c, .k = *count,
                                    .rows = left < rows ? left : rows, .columns = columns, .pitch = pitch};

@@ -4,11 +4,11 @@
  */
 import { apply, tensor } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { expectDType, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../shape.ts';
+import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { asRows, fromRows, type Pair, type PerAxis, pairOf } from './conv.ts';
-import { div } from './elementwise.ts';
+import { add, addOp, div, relu, reluOp } from './elementwise.ts';
 import { matmul } from './matmul.ts';
 import { expand, reshape } from './shape.ts';
 
@@ -189,9 +189,27 @@ function attrsOf(op: string, x: Spec, kernelSize: PerAxis, options: MaxPoolOptio
   return { kernel, stride, padding, dilation, size };
 }
 
-/** Greatest of each window of [..., height, width], as PyTorch's max_pool2d. NaN if there is one. Throws OpError. */
-export const maxPool2d = (x: Tensor, kernel: PerAxis, options: MaxPoolOptions = {}): Tensor =>
-  apply(maxPool2dOp, [x], attrsOf('maxPool2d', x, kernel, options));
+/**
+ * Greatest of each window of [..., height, width], as PyTorch's max_pool2d. NaN if there is one. Throws OpError.
+ *
+ * A relu and a bias of each channel before it are done after it, on what is left: both never change which of two numbers is
+ * the greater, so the values have the same bits, and there is less to compute and nothing large to keep. (Of numbers
+ * that only rounding makes equal, the greatest before the bias gets the gradient.)
+ */
+export function maxPool2d(x: Tensor, kernel: PerAxis, options: MaxPoolOptions = {}): Tensor {
+  const attrs = attrsOf('maxPool2d', x, kernel, options);
+  const rest = monotone(x);
+  return rest ? rest.again(maxPool2d(rest.input, kernel, options)) : apply(maxPool2dOp, [x], attrs);
+}
+
+/** The input of the op that made x, and the same op on another input, where it keeps the order within a plane. */
+function monotone(x: Tensor): { readonly input: Tensor; readonly again: (y: Tensor) => Tensor } | undefined {
+  const { op, inputs = [] } = x.origin ?? {};
+  const [input, other] = inputs;
+  if (op === reluOp) return { input: input!, again: relu };
+  const isBias = other?.shape.slice(-2).every((n) => n === 1) && sameShape(input!.shape, x.shape);
+  return op === addOp && isBias ? { input: input!, again: (y) => add(y, other!) } : undefined;
+}
 
 /** Mean of each window of [..., height, width], as PyTorch's avg_pool2d. Throws OpError. */
 export function avgPool2d(x: Tensor, kernel: PerAxis, options: AvgPoolOptions = {}): Tensor {
