@@ -8,7 +8,7 @@ import { defineTraining, type TrainingDefinition } from '@lockstep/trainer';
 export const STEPS = 200;
 
 /** 24 random bits for an index: the finalizer of MurmurHash3 over (stream, index). */
-function bits(stream: number, index: number): number {
+export function bits(stream: number, index: number): number {
   let h = (index + Math.imul(stream, 0x9e3779b9)) | 0;
   h ^= h >>> 16;
   h = Math.imul(h, 0x85ebca6b);
@@ -19,7 +19,7 @@ function bits(stream: number, index: number): number {
 }
 
 /** A number in [−1, 1), exact in double. */
-const symmetric = (stream: number, index: number): number => bits(stream, index) / 2 ** 23 - 1;
+export const symmetric = (stream: number, index: number): number => bits(stream, index) / 2 ** 23 - 1;
 
 function linear(inputs: number, outputs: number, stream: number): nn.Linear {
   const bound = 1 / Math.sqrt(inputs);
