@@ -36,6 +36,35 @@ def losses():
         "huber": (lambda a, b: F.huber_loss(a, b, delta=0.75), prediction, target),
         "bceWithLogits": (F.binary_cross_entropy_with_logits, prediction, probabilities),
     }
+    weight = torch.tensor([0.5, 2.0, 0.0, 1.5])
+    ignoring = torch.tensor([0, -100, 1, 1, 2])
+    signs = torch.tensor([1.0, -1.0, -1.0])
+    distribution = F.softmax(torch.randn(3, 4), -1) * torch.tensor([1.0, 1.0, 0.0, 1.0])
+    cases |= {
+        "crossEntropy weighted": (lambda a, b: F.cross_entropy(a, b, weight=weight), logits, labels),
+        "crossEntropy ignoring": (lambda a, b: F.cross_entropy(a, b), logits, ignoring),
+        "crossEntropy smoothed": (lambda a, b: F.cross_entropy(a, b, label_smoothing=0.2), logits, labels),
+        "crossEntropy all": (
+            lambda a, b: F.cross_entropy(a, b, weight=weight, label_smoothing=0.2), logits, ignoring
+        ),
+        "crossEntropy sum": (lambda a, b: F.cross_entropy(a, b, weight=weight, reduction="sum"), logits, labels),
+        "nll": (F.nll_loss, F.log_softmax(logits, -1), labels),
+        "nll weighted": (lambda a, b: F.nll_loss(a, b, weight=weight), F.log_softmax(logits, -1), ignoring),
+        "smoothL1": (lambda a, b: F.smooth_l1_loss(a, b, beta=0.4), prediction, target),
+        "bce": (F.binary_cross_entropy, torch.tensor([[0.0, 1.0, 0.3], [1e-7, 0.5, 1.0]]), torch.tensor([[0.0, 1.0, 0.25], [1.0, 0.5, 0.5]])),
+        "bceWithLogits positive": (
+            lambda a, b: F.binary_cross_entropy_with_logits(a, b, pos_weight=torch.tensor(3.0)), prediction, probabilities
+        ),
+        "klDiv": (lambda a, b: F.kl_div(a, b, reduction="batchmean"), F.log_softmax(prediction, -1), distribution),
+        "klDiv log": (
+            lambda a, b: F.kl_div(a, b, reduction="mean", log_target=True),
+            F.log_softmax(prediction, -1),
+            F.log_softmax(target, -1),
+        ),
+        "hinge": (lambda a, b: (1 - a * b).clamp(min=0).mean(), prediction, torch.sign(target)),
+        "cosineEmbedding": (lambda a, b: F.cosine_embedding_loss(a, target, b, margin=0.2), prediction, signs),
+    }
+    other = {"cosineEmbedding": target}
     found = {}
     for name, (f, x, y) in cases.items():
         x = x.clone().requires_grad_()
@@ -43,6 +72,7 @@ def losses():
         value.backward()
         found[name] = {
             "shape": list(x.shape),
+            **({"other": numbers(other[name])} if name in other else {}),
             "input": numbers(x),
             "target": y.flatten().tolist() if y.dtype == torch.int64 else numbers(y),
             "loss": numbers(value)[0],

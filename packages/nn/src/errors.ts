@@ -79,3 +79,19 @@ export function expectSameShape(who: string, prediction: Spec, target: Spec): vo
     );
   }
 }
+
+/** One i32 class number per row of scores [..., classes]. Throws OpError. */
+export function expectLabels(who: string, scores: Spec, labels: Spec): void {
+  const rows = scores.shape.slice(0, -1);
+  if (
+    labels.shape.length !== rows.length ||
+    labels.dtype !== 'i32' ||
+    !rows.every((n, i) => n === labels.shape[i])
+  ) {
+    throw new OpError(
+      who,
+      `got logits ${formatSpec(scores)} and labels ${formatSpec(labels)}, expected logits [..., classes] and one ` +
+        'i32 class number per row',
+    );
+  }
+}

@@ -3,33 +3,20 @@ import {
   argmax,
   cast,
   eq,
-  formatSpec,
   gt,
   lt,
   max,
   mean,
   noGrad,
-  OpError,
   oneHot,
   sum,
   type Tensor,
   where,
 } from '@lockstep/autograd';
-import { expectNumber, expectSameShape } from './errors.ts';
+import { expectLabels, expectNumber, expectSameShape } from './errors.ts';
 import { l1, mse as meanSquaredError } from './loss.ts';
 
 const share = (hits: Tensor): Tensor => mean(cast(hits, 'f32'));
-
-function expectLabels(who: string, logits: Tensor, labels: Tensor): void {
-  const rows = logits.shape.slice(0, -1);
-  if (labels.rank !== rows.length || labels.dtype !== 'i32' || !rows.every((n, i) => n === labels.shape[i])) {
-    throw new OpError(
-      who,
-      `got logits ${formatSpec(logits)} and labels ${formatSpec(labels)}, expected logits [..., classes] and one ` +
-        'i32 class number per row',
-    );
-  }
-}
 
 /** Share of rows whose largest logit (the first, if equal) is at the label. Logits [..., classes], labels i32 [...]. */
 export const accuracy = (logits: Tensor, labels: Tensor): Tensor =>
@@ -61,3 +48,15 @@ export const mae = (prediction: Tensor, target: Tensor): Tensor => noGrad(() => 
 /** Mean squared error. Throws OpError on unequal shapes. */
 export const mse = (prediction: Tensor, target: Tensor): Tensor =>
   noGrad(() => meanSquaredError(prediction, target));
+
+export {
+  type ClassMetricOptions,
+  confusion,
+  f1,
+  perplexity,
+  precision,
+  r2,
+  recall,
+  rmse,
+  type SumMetric,
+} from './sumMetrics.ts';

@@ -3,7 +3,7 @@ import { DataError, readSafetensors } from '@lockstep/data';
 import { ConfigError, type StateEntry, stateOf } from '@lockstep/nn';
 import type { TrainingDefinition } from './definition.ts';
 import { weightsDigest } from './digest.ts';
-import type { Metrics } from './events.ts';
+import type { Metrics, Tables } from './events.ts';
 import { readSums } from './metrics.ts';
 import { prepare } from './prepare.ts';
 import { resolveKernels, resolveWorkers, startExecutor, type TrainOptions } from './train.ts';
@@ -19,6 +19,8 @@ export interface EvaluateResult {
   /** Means over the rows of the validation part. */
   readonly loss: number;
   readonly metrics: Metrics;
+  /** Of metrics that have one, such as a confusion matrix. */
+  readonly tables?: Tables;
   readonly rows: number;
   readonly weightsDigest: string;
   readonly workers: number;
@@ -56,6 +58,7 @@ export async function evaluate<M, F extends string>(
       data: prepared.data.name,
       loss: found.loss,
       metrics: found.metrics,
+      ...(found.tables && { tables: found.tables }),
       rows,
       weightsDigest: weightsDigest(stateOf(prepared.model)),
       workers: executor.workers,

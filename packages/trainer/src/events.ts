@@ -2,6 +2,15 @@
 import type { SummaryRow } from '@lockstep/nn';
 
 export type Metrics = Readonly<Record<string, number>>;
+/** By metric: rows of numbers, such as a confusion matrix. */
+export type Tables = Readonly<Record<string, readonly (readonly number[])[]>>;
+
+/** On the validation part. */
+export interface Validated {
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly tables?: Tables;
+}
 
 export interface StartEvent {
   readonly type: 'start';
@@ -44,7 +53,7 @@ export interface EpochEvent {
   readonly step: number;
   readonly loss: number;
   readonly metrics: Metrics;
-  readonly validation?: { readonly loss: number; readonly metrics: Metrics };
+  readonly validation?: Validated;
   readonly seconds: number;
   /** Better than all before, by the early stopping's measure. */
   readonly best?: boolean;
@@ -102,7 +111,7 @@ export interface DoneEvent {
   readonly loss: number;
   readonly metrics: Metrics;
   /** Of the weights that are kept: the best ones with early stopping. */
-  readonly validation?: { readonly loss: number; readonly metrics: Metrics };
+  readonly validation?: Validated;
   readonly samplesPerSecond: number;
   readonly seconds: number;
   readonly weightsDigest: string;

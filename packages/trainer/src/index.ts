@@ -4,6 +4,8 @@ export {
   type DataOptions,
   defineTraining,
   type EarlyStopping,
+  type MeasuredBy,
+  type MetricDefinition,
   type ResolvedDefinition,
   resolveDefinition,
   type StepFunction,

@@ -3,7 +3,7 @@ import { Sampler } from '@lockstep/data';
 import type { Validation } from '@lockstep/nn';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
-import { countSums, readSums } from './metrics.ts';
+import { countSums, type Measures, readSums } from './metrics.ts';
 import type { Prepared } from './prepare.ts';
 
 /** Results are picked up about this often (ms), so that short steps do not wake the main thread each time. */
@@ -86,12 +86,17 @@ class Mean {
     for (let i = 0; i < sums.length; i++) this.#sums[i]! += sums[i]!;
   }
 
+  /** With the tables. */
+  read(): Measures {
+    return readSums(this.#definitions, this.#sums, this.rows);
+  }
+
   get loss(): number {
     return this.#sums[0]! / this.rows;
   }
 
   get metrics(): Metrics {
-    return readSums(this.#definitions, this.#sums, this.rows).metrics;
+    return this.read().metrics;
   }
 }
 
@@ -330,8 +335,8 @@ export class Loop<M, F extends string> {
     if (!held) return event;
     const validation = new Mean(this.#metrics);
     validation.add(await this.#executor.validate(), held.length);
-    const found = { loss: validation.loss, metrics: validation.metrics };
-    this.#validations = [...this.#validations, { step, ...found }];
+    const found = validation.read();
+    this.#validations = [...this.#validations, { step, loss: found.loss, metrics: found.metrics }];
     const { earlyStopping } = this.#prepared.definition;
     if (!earlyStopping) return { ...event, validation: found };
     return { ...event, validation: found, best: this.#isBest(epoch, this.#watched(found)) };

@@ -1,7 +1,7 @@
 /** What a step measures: sums over rows, and the numbers that come of them. */
 import type { SumMetric } from '@lockstep/nn';
 import type { MetricDefinition } from './definition.ts';
-import type { Metrics } from './events.ts';
+import type { Metrics, Tables } from './events.ts';
 
 type Definitions = Readonly<Record<string, MetricDefinition<never, never>>>;
 
@@ -13,19 +13,29 @@ export const sumMetricOf = (metric: Definitions[string]): SumMetric | undefined 
 export const countSums = (metrics: object): number =>
   Object.values(metrics as Definitions).reduce((sum, metric) => sum + (sumMetricOf(metric)?.size ?? 1), 1);
 
-/** Loss and metrics from the sums over `rows` rows. */
-export function readSums(
-  metrics: object,
-  sums: ArrayLike<number>,
-  rows: number,
-): { loss: number; metrics: Metrics } {
+/** What was measured on some rows. */
+export interface Measures {
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly tables?: Tables;
+}
+
+/** Loss and metrics from the sums over `rows` rows; with the tables of those that have one. */
+export function readSums(metrics: object, sums: ArrayLike<number>, rows: number): Measures {
   let at = 1;
-  const values = Object.entries(metrics as Definitions).map(([name, metric]) => {
+  const values: Record<string, number> = {};
+  const tables: Record<string, Tables[string]> = {};
+  for (const [name, metric] of Object.entries(metrics as Definitions)) {
     const by = sumMetricOf(metric);
-    if (!by) return [name, sums[at++]! / rows];
+    if (!by) {
+      values[name] = sums[at++]! / rows;
+      continue;
+    }
     const own = Array.from({ length: by.size }, (_, i) => sums[at + i]!);
     at += by.size;
-    return [name, by.compute(own)];
-  });
-  return { loss: sums[0]! / rows, metrics: Object.fromEntries(values) as Metrics };
+    values[name] = by.compute(own);
+    if (by.table) tables[name] = by.table(own);
+  }
+  const hasTables = Object.keys(tables).length > 0;
+  return { loss: sums[0]! / rows, metrics: values, ...(hasTables && { tables }) };
 }
