@@ -17,13 +17,19 @@ export interface Outcome {
 export interface CommandOptions {
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that runs the rest of its words, with its own first words. */
+  readonly through?: readonly string[];
   /** Called with what has come on stdout so far. */
   readonly onOutput?: (stdout: string, child: ChildProcess) => void;
 }
 
-export function lockstep(args: readonly string[], { cwd, env, onOutput }: CommandOptions): Promise<Outcome> {
+export function lockstep(
+  args: readonly string[],
+  { cwd, env, through = [], onOutput }: CommandOptions,
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [MAIN, ...args], {
+    const [program = '', ...words] = [...through, process.execPath, MAIN, ...args];
+    const child = spawn(program, words, {
       cwd,
       // The colours of a terminal, and of continuous integration, are not what is tested.
       env: { ...process.env, NO_COLOR: '1', ...env },
