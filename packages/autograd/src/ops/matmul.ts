@@ -66,6 +66,7 @@ function lowerMatmul(
   attrs: MatmulAttrs,
   summed: boolean,
 ) {
+  if (sizeOf(output.shape) === 0) return;
   const a = asMatrix(emit, inputs[0]!, attrs.transA);
   const b = asMatrix(emit, inputs[1]!, attrs.transB);
   const [m0, n] = output.shape.slice(-2) as [number, number];

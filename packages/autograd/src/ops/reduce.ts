@@ -4,7 +4,7 @@ import { apply } from '../apply.ts';
 import type { BackwardRule, KernelOp } from '../op.ts';
 import { axisFromEnd, expectDType, formatSpec, OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { materialize } from '../view.ts';
+import { materialize, moved } from '../view.ts';
 import { cast, div, eq, mul } from './elementwise.ts';
 import { expand, reshape } from './shape.ts';
 
@@ -142,7 +142,11 @@ export const blockSquaresOp: KernelOp<BlockAttrs> = {
   },
   lower: (emit, output, [input], { block }) => {
     const x = materialize(emit, input!);
-    emit.call('sumOfSquares', { out: output.address, in: x.address, n: sizeOf(x.shape), block });
+    const n = x.shape.at(-1)!;
+    for (let row = 0; row < sizeOf(x.shape.slice(0, -1)); row++) {
+      const out = moved(output.address, row * output.shape.at(-1)!);
+      emit.call('sumOfSquares', { out, in: moved(x.address, row * n), n, block });
+    }
   },
   backward: [null],
 };
