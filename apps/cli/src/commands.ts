@@ -1,18 +1,21 @@
 /** The words that `lockstep` understands. What a command does is loaded when it is called: help must be quick. */
 import { Command, Option } from 'commander';
-import { interval, wholeNumber, workerCount } from './options.ts';
+import { interval, positiveNumber, wholeNumber, workerCount, workerList } from './options.ts';
 import { readVersion } from './version.ts';
 
 const KERNELS = ['auto', 'native', 'wasm', 'native-avx512', 'native-avx2', 'native-sse', 'native-neon'];
+
+const kernelsOption = () =>
+  new Option('--kernels <kind>', 'auto: the fastest here; native; wasm; or one variant by its name')
+    .choices(KERNELS)
+    .default('auto');
 
 /** How to run: changes speed, never a bit of the result. */
 const machineOptions = () => [
   new Option('--workers <n>', 'threads: a number, or auto for one per core')
     .argParser(workerCount)
     .default('auto'),
-  new Option('--kernels <kind>', 'auto: the fastest here; native; wasm; or one variant by its name')
-    .choices(KERNELS)
-    .default('auto'),
+  kernelsOption(),
 ];
 
 /** What to run: part of the definition, instead of the config's own. */
@@ -39,8 +42,13 @@ export function commandLine(exit: (code: number) => void): Command {
     .helpCommand(false)
     .exitOverride()
     .configureOutput({ outputError: () => {} });
-  const command = (usage: string, description: string, options: readonly Option[]): Command => {
-    const made = program.command(usage).description(description).allowExcessArguments(false);
+  const command = (
+    usage: string,
+    description: string,
+    options: readonly Option[],
+    parent: Command = program,
+  ): Command => {
+    const made = parent.command(usage).description(description).allowExcessArguments(false);
     for (const option of options) made.addOption(option);
     return made;
   };
@@ -59,6 +67,10 @@ export function commandLine(exit: (code: number) => void): Command {
       'steps (500) or seconds (30s) between checkpoints in --out; 30s if not given',
     ).argParser(interval),
     new Option('--resume', 'go on from the last checkpoint in --out, to the same digest'),
+    new Option(
+      '--profile <file>',
+      'write a trace of a few steps there (for Perfetto); show the costliest kernels',
+    ),
     new Option('--fast-dev-run', 'two steps and one batch of validation, to see that all fits together'),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
@@ -83,6 +95,41 @@ export function commandLine(exit: (code: number) => void): Command {
   ]).action(async (flags) => {
     const { doctorCommand } = await import('./doctor.ts');
     exit(await doctorCommand(flags));
+  });
+
+  const bench = program
+    .command('bench')
+    .description('Measure how training scales on this machine.')
+    .helpCommand(false);
+  command(
+    'scaling [config]',
+    'Throughput, efficiency and where the time goes, by the number of workers.',
+    [
+      new Option('--workers <list>', 'as 1,2,4; 1, 2, 4 … up to the cores if not given').argParser(
+        workerList,
+      ),
+      new Option('--strong', 'the same batch for all (this is the default)').conflicts('weak'),
+      new Option('--weak', 'batch and shards grow with the workers'),
+      new Option('--seconds <n>', 'to measure for, over all').argParser(positiveNumber).default(30),
+      kernelsOption(),
+      ...definitionOptions(),
+      dataOption(),
+      new Option('--out <dir>', 'write report.html and report.json there'),
+      new Option('--json', 'one JSON object on stdout, and nothing else'),
+    ],
+    bench,
+  ).action(async (config: string | undefined, flags) => {
+    const { scalingCommand } = await import('./bench/scaling.ts');
+    exit(await scalingCommand(config, flags));
+  });
+  command(
+    'compare <before> <after>',
+    'What changed between two report.json, and by how many times the noise.',
+    [new Option('--json', 'one JSON object')],
+    bench,
+  ).action(async (before: string, after: string, flags) => {
+    const { compareCommand } = await import('./bench/compare.ts');
+    exit(compareCommand(before, after, flags));
   });
   return program;
 }

@@ -6,6 +6,7 @@ import {
   loadKernels,
   loadProgram,
   MATMUL_SCRATCH_BYTES,
+  type Program,
   ProgramBuilder,
 } from '@lockstep/kernels';
 
@@ -16,9 +17,8 @@ const COPY_BYTES = 1 << 28;
 /** Milliseconds for each measurement. */
 const PATIENCE = 300;
 
-/** Billions of additions and multiplications per second in a product of square matrices. */
-export function matmulGflops(variant: KernelVariant): number {
-  const kernels = loadKernels({ kernels: variant, memory: createMemory(1 << 24) });
+/** A product of square matrices. */
+export function squareProduct(): Program {
   const builder = new ProgramBuilder();
   const place = (name: string, access: 'read' | 'write') => ({
     region: builder.addRegion(name, access),
@@ -35,8 +35,14 @@ export function matmulGflops(variant: KernelVariant): number {
     ...{ batch0: 1, batch1: 1, strideA0: 0, strideA1: 0, strideB0: 0, strideB1: 0, strideC0: 0, strideC1: 0 },
     ...{ segments: 1, segmentA: 0, segmentB: 0 },
   });
+  return builder.build();
+}
+
+/** Billions of additions and multiplications per second in a product of square matrices. */
+export function matmulGflops(variant: KernelVariant): number {
+  const kernels = loadKernels({ kernels: variant, memory: createMemory(1 << 24) });
   const arena = new Arena(kernels);
-  const program = loadProgram(arena, builder.build());
+  const program = loadProgram(arena, squareProduct());
   // Not zeros: some CPUs are faster on them.
   for (const base of program.bases.slice(1)) arena.f32(base, SIDE * SIDE).fill(1.5);
   return (2 * SIDE ** 3) / fastest(() => program.run()) / 1e9;

@@ -24,3 +24,16 @@ export const workerCount = (text: string): number | 'auto' => {
   if (/^\d+$/.test(text) && value >= 1 && value <= 1024) return value;
   throw new InvalidArgumentError('Expected auto (one per core) or a whole number from 1 to 1024.');
 };
+
+/** Rising numbers of workers, as 1,2,4. */
+export const workerList = (text: string): number[] => {
+  const counts = [...new Set(text.split(',').map((part) => (/^\d+$/.test(part) ? Number(part) : 0)))];
+  if (counts.every((count) => count >= 1 && count <= 1024)) return counts.sort((a, b) => a - b);
+  throw new InvalidArgumentError('Expected whole numbers from 1 to 1024 with commas between, as 1,2,4.');
+};
+
+export const positiveNumber = (text: string): number => {
+  const value = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text) && value > 0) return value;
+  throw new InvalidArgumentError('Expected a number above 0.');
+};

@@ -1,5 +1,7 @@
 /** `lockstep train`. */
+import { resolveKernels } from '@lockstep/trainer';
 import { type CheckpointInterval, type TrainOptions, train } from 'lockstep';
+import { ProfileFile } from './bench/profile.ts';
 import { blameConfig, type DefinitionFlags, loadConfig } from './config.ts';
 import { ExitCode } from './failure.ts';
 import { interruptionSignal } from './interruption.ts';
@@ -14,6 +16,7 @@ export interface TrainFlags extends DefinitionFlags {
   readonly checkpointEvery?: CheckpointInterval;
   readonly resume?: boolean;
   readonly fastDevRun?: boolean;
+  readonly profile?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -31,8 +34,9 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
   const signal = interruptionSignal();
   if (!quiet) showDownloads(process.stderr);
   signal.addEventListener('abort', () => reporter.interrupted());
+  const profile = flags.profile === undefined ? undefined : new ProfileFile(flags.profile);
   try {
-    const { interrupted } = await train(definition, {
+    const result = await train(definition, {
       workers,
       kernels,
       dataDir,
@@ -40,12 +44,16 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
       checkpointEvery,
       resume,
       fastDevRun,
+      profile: profile?.options,
       signal,
       on: { event: (event) => reporter.event(event) },
     });
-    return interrupted ? ExitCode.interrupted : ExitCode.done;
+    const lines = profile?.finish(definition.name ?? 'training', resolveKernels(kernels)) ?? [];
+    if (!json && !quiet && lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+    return result.interrupted ? ExitCode.interrupted : ExitCode.done;
   } catch (error) {
     reporter.end();
+    profile?.abandon();
     throw blameConfig(file, error);
   }
 }

@@ -1,0 +1,139 @@
+/** The report as a page: one file, nothing loaded from anywhere. */
+import { activities } from '@lockstep/trainer';
+import { plural, thousands } from '../report/text.ts';
+import type { ScalingReport } from './report.ts';
+import { escapeText, lineChart, splitChart, timelineChart } from './svg.ts';
+import { short } from './tables.ts';
+
+/** Colours of the activities, apart for people who see few of them, too: by lightness. */
+const STYLE = `
+:root { color-scheme: light dark; --page: #fff; --text: #1c2024; --soft: #60666d; --line: #e3e6ea; --card: #f7f8fa;
+  --accent: #1f6feb; --data: #8a63d2; --forward: #1f77d0; --backward: #e07b39; --update: #2a9d6f; --wait: #c9ced6;
+  --record: #969da8; }
+@media (prefers-color-scheme: dark) { :root { --page: #101317; --text: #e7eaee; --soft: #9aa3ad; --line: #2b3138;
+  --card: #181c22; --accent: #6ea8fe; --data: #a98be6; --forward: #58a6f0; --backward: #f0965a; --update: #45bd8c;
+  --wait: #3c444e; --record: #5d6773; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.25rem; max-width: 66rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0 0 .5rem; }
+p { margin: .25rem 0; color: var(--soft); }
+main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); margin-top: 1rem; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; min-width: 0; }
+section.wide { grid-column: 1 / -1; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; white-space: nowrap; }
+table { font-size: .9rem; }
+th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 500; }
+svg { display: block; width: 100%; height: auto; max-width: 34rem; margin: 0 auto; font: 12px system-ui, sans-serif; }
+.axis { fill: var(--soft); } .end { text-anchor: end; } .middle { text-anchor: middle; } .small { font-size: 10px; }
+.grid { stroke: var(--line); } .range { stroke: var(--accent); stroke-width: 2; } .dot { fill: var(--accent); }
+.curve { fill: none; stroke: var(--accent); stroke-width: 2; }
+.ideal { fill: none; stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 5 4; }
+.key { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0; margin: .5rem 0 0; list-style: none; color: var(--soft);
+  font-size: .9rem; }
+.key i { display: inline-block; width: .8rem; height: .8rem; border-radius: .2rem; margin-right: .35rem; }
+${activities.map((activity) => `rect.${activity} { fill: var(--${activity}); } i.${activity} { background: var(--${activity}); }`).join('\n')}
+`;
+
+const MEANINGS = {
+  data: 'fetching rows',
+  forward: 'the model and its loss',
+  backward: 'their gradients',
+  update: 'summing gradients, applying them',
+  wait: 'waiting for other workers',
+  record: 'waiting for the main thread',
+} as const satisfies Record<(typeof activities)[number], string>;
+
+const section = (title: string, body: string, wide = false): string =>
+  `<section${wide ? ' class="wide"' : ''}><h2>${escapeText(title)}</h2>${body}</section>`;
+
+const key = `<ul class="key">${activities
+  .map((activity) => `<li><i class="${activity}"></i>${activity}: ${MEANINGS[activity]}</li>`)
+  .join('')}</ul>`;
+
+/** A page for every browser and size of screen, light or dark as the reader has it. */
+export function reportHtml(report: ScalingReport): string {
+  const { training, machine, results, mode, rounds, secondsPerRound } = report;
+  const first = results[0]!;
+  const throughput = lineChart(
+    'Samples per second over workers',
+    [
+      {
+        kind: 'ideal',
+        points: results.map(({ workers }) => ({
+          x: workers,
+          y: (first.samplesPerSecond.median * workers) / first.workers,
+        })),
+      },
+      { kind: 'curve', points: results.map((each) => ({ x: each.workers, y: each.samplesPerSecond })) },
+    ],
+    'workers',
+  );
+  const efficiency = lineChart(
+    'Efficiency over workers',
+    [
+      { kind: 'ideal', points: results.map(({ workers }) => ({ x: workers, y: 1 })) },
+      { kind: 'curve', points: results.map((each) => ({ x: each.workers, y: each.efficiency })) },
+    ],
+    'workers',
+  );
+  const timelines = results.map((each) =>
+    section(
+      `A few steps of ${plural(each.workers, 'worker')}`,
+      `${timelineChart(`Time line of ${plural(each.workers, 'worker')}`, each.timeline)}<p>The quickest in a row of the last round.</p>`,
+    ),
+  );
+  const title = `${training.name}: ${mode} scaling`;
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeText(title)}</title>
+<link rel="icon" href="data:,">
+<style>${STYLE}</style>
+</head>
+<body>
+<h1>${escapeText(title)}</h1>
+<p>${thousands(training.parameters)} parameters, batch ${training.batch} in ${plural(training.shards, 'shard')}${
+    mode === 'weak' ? ` for ${plural(first.workers, 'worker')}, growing with the workers` : ''
+  }; kernels ${escapeText(training.kernels)}; Lockstep ${escapeText(report.lockstep)}</p>
+<p>${escapeText(machine.cpu)}, ${plural(machine.usable, 'core')}, ${escapeText(machine.system)}, Node ${escapeText(machine.node)};
+${escapeText(report.date.slice(0, 16).replace('T', ' '))} UTC; ${plural(rounds, 'interleaved round')} of ${secondsPerRound.toFixed(1)} s</p>
+<main>
+${section('Throughput (samples per second)', `${throughput}<p>Dashed: ideal. Bars: the range of the rounds.</p>`)}
+${section('Efficiency (1: every worker as fast as the first)', `${efficiency}<p>Speed-up over the share of added workers, round by round.</p>`)}
+${section('Where the time of a step goes, per worker', splitChart(results) + key, true)}
+${timelines.join('\n')}
+${section('Numbers', numbersTable(report), true)}
+</main>
+</body>
+</html>
+`;
+}
+
+function numbersTable({ results }: ScalingReport): string {
+  const head = ['workers', 'batch', 'samples/s', '±', 'step ms', 'speed-up', 'efficiency', '±'];
+  const rest = ['GFLOP/s', 'of peak', 'MB moved', ...activities.map((activity) => `${activity} ms`)];
+  const rows = results.map((each) => [
+    String(each.workers),
+    thousands(each.batch),
+    thousands(each.samplesPerSecond.median),
+    thousands(each.samplesPerSecond.spread),
+    short(each.stepMilliseconds.median),
+    each.speedup.median.toFixed(2),
+    each.efficiency.median.toFixed(3),
+    each.efficiency.spread.toFixed(3),
+    short(each.gflops.median),
+    `${(100 * each.shareOfPeak.median).toFixed(0)} % of ${short(each.peakGflops.median)}`,
+    short(activities.reduce((sum, activity) => sum + each.bytes[activity], 0) / 1e6),
+    ...activities.map((activity) => short(each.split[activity].median)),
+  ]);
+  const line = (cells: readonly string[], tag: 'th' | 'td'): string =>
+    `<tr>${cells.map((cell) => `<${tag}>${escapeText(cell)}</${tag}>`).join('')}</tr>`;
+  return `<div class="scroll"><table><thead>${line([...head, ...rest], 'th')}</thead><tbody>${rows
+    .map((row) => line(row, 'td'))
+    .join('')}</tbody></table></div>`;
+}

@@ -1,0 +1,85 @@
+/** `lockstep train --profile`: a trace of a few steps, and the kernels that cost the most. */
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { KernelVariant } from '@lockstep/kernels';
+import { type KernelCost, type ProfileOptions, ProfileTrace } from '@lockstep/trainer';
+import pc from 'picocolors';
+import { ConfigFileError } from '../failure.ts';
+import { copyBandwidth, matmulGflops } from '../measure.ts';
+import { table, thousands } from '../report/text.ts';
+import { short } from './tables.ts';
+
+const SHOWN = 10;
+
+/** A profile that is being made, and becomes a file. */
+export class ProfileFile {
+  readonly options: ProfileOptions;
+  readonly #file: string;
+  readonly #isNew: boolean;
+  readonly #profile = new ProfileTrace();
+
+  /** Throws ConfigFileError where the file cannot be written. */
+  constructor(file: string) {
+    this.#file = file;
+    this.#isNew = !existsSync(file);
+    this.options = { depth: 'instructions', onBatch: (batch) => this.#profile.add(batch) };
+    try {
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, '', { flag: 'a' });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new ConfigFileError(
+        `profile: cannot write ${file} (${reason}); give the path of a file to --profile`,
+      );
+    }
+  }
+
+  /** Nothing came of it. */
+  abandon(): void {
+    if (this.#isNew) rmSync(this.#file, { force: true });
+  }
+
+  /** Writes the file, measures the machine, and gives a table for people. */
+  finish(name: string, kernels: KernelVariant): string[] {
+    const profile = this.#profile;
+    const costs = profile.costs();
+    const machine = { gflops: matmulGflops(kernels), copyGBps: copyBandwidth() };
+    const trace = { ...profile.trace(name), otherData: { kernels, machine, costs } };
+    writeFileSync(this.#file, `${JSON.stringify(trace)}\n`);
+    return [
+      '',
+      ...costTable(costs, profile, machine),
+      '',
+      pc.dim(`share: of the time of all workers in ${thousands(profile.batches)} batches. peak: of the`),
+      pc.dim(
+        `${short(machine.gflops)} GFLOP/s of a large product on one core. copy: of the ${short(machine.copyGBps)} GB/s`,
+      ),
+      pc.dim('of a copy in memory; caches are faster.'),
+      `trace: ${this.#file} (open it in ui.perfetto.dev)`,
+    ];
+  }
+}
+
+function costTable(
+  costs: readonly KernelCost[],
+  { milliseconds }: ProfileTrace,
+  machine: { readonly gflops: number; readonly copyGBps: number },
+): string[] {
+  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+  const rows = costs.slice(0, SHOWN).map((cost) => {
+    const gflops = cost.flops / cost.milliseconds / 1e6;
+    const gbps = cost.bytes / cost.milliseconds / 1e6;
+    return [
+      cost.activity === 'update' ? `update: ${cost.label}` : cost.label,
+      cost.kernel,
+      short((1000 * cost.milliseconds) / cost.calls),
+      percent(cost.milliseconds / milliseconds),
+      ...(gflops > 0 ? [short(gflops), percent(gflops / machine.gflops)] : ['', '']),
+      short(gbps),
+      percent(gbps / machine.copyGBps),
+    ];
+  });
+  const head = ['where', 'kernel', 'µs a call', 'share', 'GFLOP/s', 'peak', 'GB/s', 'copy'];
+  const [first = '', ...lines] = table([head, ...rows], [2, 3, 4, 5, 6, 7]);
+  return [pc.dim(first), ...lines];
+}

@@ -1,0 +1,115 @@
+/** `lockstep bench scaling`. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { KernelChoice } from '@lockstep/kernels';
+import { prepare, resolveKernels } from '@lockstep/trainer';
+import { cores } from '@lockstep/workers';
+import { blameConfig, type DefinitionFlags, loadConfig } from '../config.ts';
+import { ConfigFileError, ExitCode } from '../failure.ts';
+import { interruptionSignal } from '../interruption.ts';
+import { copyBandwidth } from '../measure.ts';
+import { ProgressLine } from '../report/progress.ts';
+import { reportHtml } from './html.ts';
+import { aboutMachine, lockstepVersion, type ScalingReport } from './report.ts';
+import { measureScaling, type Plan, type Scaling } from './rounds.ts';
+import { reportLines } from './tables.ts';
+
+export interface ScalingFlags extends DefinitionFlags {
+  readonly workers?: readonly number[];
+  readonly weak?: boolean;
+  readonly seconds: number;
+  readonly kernels: KernelChoice;
+  readonly out?: string;
+  readonly json?: boolean;
+}
+
+/** The least and the most rounds, and the seconds that each should have. */
+const ROUNDS = { least: 3, most: 9, seconds: 2 };
+
+/** Gives the exit code. Throws what is wrong with config, data, folder or run. */
+export async function scalingCommand(config: string | undefined, flags: ScalingFlags): Promise<number> {
+  const { out, seconds, json = false, data: dataDir } = flags;
+  const { definition, file } = await loadConfig(config, flags);
+  const workers = flags.workers ?? powersOfTwo(cores());
+  const rounds = roundsIn(seconds / workers.length);
+  const plan: Plan = {
+    workers,
+    mode: flags.weak ? 'weak' : 'strong',
+    kernels: resolveKernels(flags.kernels),
+    rounds,
+    seconds: seconds / workers.length / rounds,
+  };
+  const signal = interruptionSignal();
+  const line = new ProgressLine(process.stderr);
+  let results: Scaling[];
+  let training: ScalingReport['training'];
+  try {
+    const prepared = await prepare(definition, { dataDir });
+    if (out !== undefined) makeFolder(out);
+    training = {
+      name: prepared.definition.name,
+      config: file ?? null,
+      parameters: prepared.layout.entries.reduce((sum, { size }) => sum + size, 0),
+      batch: prepared.definition.batch,
+      shards: prepared.definition.shards,
+      kernels: plan.kernels,
+    };
+    results = await measureScaling(prepared, plan, signal, (round, count) =>
+      line.draw(() => `round ${round + 1}/${rounds}, ${count} of ${workers.join(', ')} workers`),
+    );
+  } catch (error) {
+    if (signal.aborted) return ExitCode.interrupted;
+    throw blameConfig(file, error);
+  } finally {
+    line.clear();
+  }
+  const report: ScalingReport = {
+    type: 'scaling',
+    format: 1,
+    date: new Date().toISOString(),
+    lockstep: lockstepVersion(),
+    machine: aboutMachine(copyBandwidth()),
+    training,
+    mode: plan.mode,
+    rounds,
+    secondsPerRound: plan.seconds,
+    results,
+  };
+  const files = out === undefined ? [] : writeReport(out, report);
+  const lines = [...reportLines(report), ...(files.length > 0 ? ['', `written: ${files.join(', ')}`] : [])];
+  process.stdout.write(json ? `${JSON.stringify(report)}\n` : `${lines.join('\n')}\n`);
+  return ExitCode.done;
+}
+
+/** An odd number, so that one round is the median. */
+function roundsIn(seconds: number): number {
+  const many = Math.min(ROUNDS.most, Math.max(ROUNDS.least, Math.floor(seconds / ROUNDS.seconds)));
+  return many % 2 ? many : many - 1;
+}
+
+/** 1, 2, 4, … and the number itself. */
+const powersOfTwo = (most: number): number[] => {
+  const counts = [];
+  for (let count = 1; count < most; count *= 2) counts.push(count);
+  return [...counts, most];
+};
+
+const FILES = { page: 'report.html', json: 'report.json' } as const;
+
+/** Before anything is measured: throws ConfigFileError where nothing can be written. */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+    for (const name of Object.values(FILES)) writeFileSync(join(folder, name), '', { flag: 'a' });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigFileError(`bench: cannot write to ${folder} (${reason}); give another folder to --out`);
+  }
+}
+
+function writeReport(folder: string, report: ScalingReport): string[] {
+  const [page, json] = [join(folder, FILES.page), join(folder, FILES.json)];
+  writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`);
+  writeFileSync(page, reportHtml(report));
+  return [page, json];
+}

@@ -1,0 +1,69 @@
+/** The report as tables of 80 columns. */
+import { type Activity, activities } from '@lockstep/trainer';
+import pc from 'picocolors';
+import { plural, table, thousands } from '../report/text.ts';
+import type { ScalingReport } from './report.ts';
+import type { Scaling } from './rounds.ts';
+import type { Measured } from './statistics.ts';
+
+const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+const noise = ({ median, spread }: Measured): string => `${((100 * spread) / median).toFixed(1)}`;
+/** Three digits, however small. */
+export const short = (value: number): string =>
+  value >= 100 ? thousands(value) : value === 0 ? '0' : value.toPrecision(3);
+
+const meanOf = (workers: Scaling['splitOfWorkers'], activity: Activity): number =>
+  workers.reduce((sum, split) => sum + split[activity], 0) / workers.length;
+
+/** The first row is dimmed. */
+export function withHead(rows: readonly (readonly string[])[]): string[] {
+  const numbers = Array.from({ length: rows[0]?.length ?? 0 }, (_, i) => i);
+  const [head = '', ...lines] = table(rows, numbers);
+  return [pc.dim(head), ...lines];
+}
+
+export function reportLines(report: ScalingReport): string[] {
+  const { training, machine, results, mode, rounds, secondsPerRound } = report;
+  const brief = results.every(({ stepMilliseconds }) => stepMilliseconds.median < 50);
+  const [unit, scale] = brief ? ['µs', 1000] : ['ms', 1];
+  const perWorker = mode === 'weak' ? ' for the fewest workers' : '';
+  return [
+    `${pc.bold(`lockstep bench: ${training.name}`)}, ${mode} scaling (${training.config ?? 'no config: the embedded digits'})`,
+    `${thousands(training.parameters)} parameters, batch ${training.batch} in ${plural(training.shards, 'shard')}${perWorker}, kernels ${training.kernels}`,
+    `${machine.cpu}, ${plural(machine.usable, 'core')}; ${plural(rounds, 'round')} of ${secondsPerRound.toFixed(1)} s each`,
+    '',
+    ...withHead([
+      ['workers', 'samples/s', '± %', 'step ms', 'speed-up', 'efficiency', '± %', 'GFLOP/s', 'of peak'],
+      ...results.map((each) => [
+        String(each.workers),
+        thousands(each.samplesPerSecond.median),
+        noise(each.samplesPerSecond),
+        short(each.stepMilliseconds.median),
+        each.speedup.median.toFixed(2),
+        each.efficiency.median.toFixed(2),
+        noise(each.efficiency),
+        short(each.gflops.median),
+        percent(each.shareOfPeak.median),
+      ]),
+    ]),
+    '',
+    `Where the time of a step goes, mean of the workers (${unit}):`,
+    ...withHead([
+      ['workers', ...activities, 'sum', 'MB moved', 'GB/s'],
+      ...results.map((each) => {
+        const times = activities.map((activity) => meanOf(each.splitOfWorkers, activity));
+        const bytes = activities.reduce((sum, activity) => sum + each.bytes[activity], 0);
+        return [
+          String(each.workers),
+          ...[...times, times.reduce((sum, time) => sum + time, 0)].map((time) => short(time * scale)),
+          short(bytes / 1e6),
+          short(bytes / 1e6 / each.stepMilliseconds.median),
+        ];
+      }),
+    ]),
+    '',
+    pc.dim('wait: for other workers. record: for the main thread. update: gradients are'),
+    pc.dim('summed and applied. ±: half of the range of the rounds. peak: the fastest matrix'),
+    pc.dim('product of as many threads. MB moved: operands of all kernels, many in caches.'),
+  ];
+}

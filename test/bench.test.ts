@@ -1,0 +1,153 @@
+/** `lockstep bench` and `train --profile` as their users call them. No test here judges a time. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { configText, folderWith, lockstep } from './command.ts';
+
+const ACTIVITIES = ['data', 'forward', 'backward', 'update', 'wait', 'record'] as const;
+
+interface Report {
+  readonly type: string;
+  readonly mode: string;
+  readonly rounds: number;
+  readonly results: readonly {
+    readonly workers: number;
+    readonly batch: number;
+    readonly samplesPerSecond: { readonly median: number; readonly rounds: readonly number[] };
+    readonly stepMilliseconds: { readonly median: number };
+    readonly splitOfWorkers: readonly Readonly<Record<string, number>>[];
+    readonly gflops: { readonly median: number };
+    readonly timeline: readonly { readonly worker: number }[];
+  }[];
+}
+
+const cwd = folderWith({ 'c.mjs': configText() });
+const read = <T>(file: string): T => JSON.parse(readFileSync(join(cwd, file), 'utf8'));
+
+describe('bench scaling', () => {
+  beforeAll(async () => {
+    const args = 'bench scaling c.mjs --workers 2,1 --seconds 1.2 --out strong';
+    const { code, stdout, stderr } = await lockstep(args.split(' '), { cwd });
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    for (const line of stdout.split('\n').slice(4)) expect(line.length, line).toBeLessThanOrEqual(80);
+  });
+
+  test('measures each number of workers in every round', () => {
+    const { type, mode, rounds, results } = read<Report>('strong/report.json');
+    expect([type, mode, rounds]).toEqual(['scaling', 'strong', 3]);
+    expect(results.map(({ workers }) => workers)).toEqual([1, 2]);
+    for (const { samplesPerSecond, gflops, timeline, workers, splitOfWorkers } of results) {
+      expect(samplesPerSecond.rounds).toHaveLength(rounds);
+      expect(samplesPerSecond.median).toBeGreaterThan(0);
+      expect(gflops.median).toBeGreaterThan(0);
+      expect(new Set(timeline.map(({ worker }) => worker)).size).toBe(workers);
+      expect(splitOfWorkers).toHaveLength(workers);
+    }
+  });
+
+  test('the parts of a step add up to the step, within 2 %', () => {
+    for (const { stepMilliseconds, splitOfWorkers } of read<Report>('strong/report.json').results) {
+      for (const split of splitOfWorkers) {
+        const sum = ACTIVITIES.reduce((total, activity) => total + split[activity]!, 0);
+        expect(Math.abs(sum / stepMilliseconds.median - 1)).toBeLessThan(0.02);
+      }
+    }
+  });
+
+  test('with --weak the batch grows; --json gives one object', async () => {
+    const args = 'bench scaling c.mjs --workers 1,2 --weak --seconds 0.6 --json';
+    const { code, stdout } = await lockstep(args.split(' '), { cwd });
+    expect(code).toBe(0);
+    const report: Report = JSON.parse(stdout);
+    expect(report.results.map(({ batch }) => batch)).toEqual([60, 120]);
+  });
+
+  test('a report compared with itself has not changed', async () => {
+    const args = ['bench', 'compare', 'strong/report.json', 'strong/report.json'];
+    const { code, stdout } = await lockstep(args, { cwd });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/samples\/s/);
+    expect(stdout).not.toMatch(/changed|not alike/);
+  });
+
+  const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
+    existsSync(path),
+  );
+  test.skipIf(browser === undefined)(
+    `its page in a browser${browser === undefined ? ' (skipped: no Chromium or Chrome in /usr/bin)' : ''}`,
+    async () => {
+      const running = await chromium.launch({ executablePath: browser!, args: ['--no-sandbox'] });
+      try {
+        for (const [width, colorScheme] of [
+          [1200, 'light'],
+          [360, 'dark'],
+        ] as const) {
+          const page = await running.newPage({ viewport: { width, height: 800 }, colorScheme });
+          const complaints: string[] = [];
+          page.on('console', (message) => complaints.push(message.text()));
+          page.on('pageerror', (error) => complaints.push(String(error)));
+          await page.goto(`file://${join(cwd, 'strong/report.html')}`);
+          const seen = await page.evaluate(`({
+            charts: [...document.querySelectorAll('svg')].map((svg) => svg.getBoundingClientRect().height > 40),
+            curves: document.querySelectorAll('polyline.curve').length,
+            ideal: document.querySelectorAll('polyline.ideal').length,
+            dots: document.querySelectorAll('circle').length,
+            blocks: ${JSON.stringify(ACTIVITIES)}.filter((name) => document.querySelector('rect.' + name)),
+            wider: document.documentElement.scrollWidth > window.innerWidth,
+            background: getComputedStyle(document.body).backgroundColor,
+          })`);
+          expect(seen).toMatchObject({
+            ...{ charts: [true, true, true, true, true], curves: 2, ideal: 2, dots: 4, wider: false },
+            blocks: ACTIVITIES,
+            background: colorScheme === 'dark' ? 'rgb(16, 19, 23)' : 'rgb(255, 255, 255)',
+          });
+          expect(complaints).toEqual([]);
+        }
+      } finally {
+        await running.close();
+      }
+    },
+  );
+});
+
+test('train --profile: the same digest, a trace for Perfetto, a table of kernels', async () => {
+  const digest = /[0-9a-f]{64}/;
+  const plain = await lockstep(['train', 'c.mjs', '--workers', '2'], { cwd });
+  const { code, stdout } = await lockstep(
+    ['train', 'c.mjs', '--workers', '2', '--profile', 'traces/t.json'],
+    {
+      cwd,
+    },
+  );
+  expect(code).toBe(0);
+  expect(digest.exec(stdout)?.[0]).toBe(digest.exec(plain.stdout)?.[0]);
+  expect(stdout).toMatch(/where +kernel .*GFLOP\/s/);
+  const { traceEvents, otherData } = read<{
+    readonly traceEvents: readonly { readonly ph: string; readonly tid: number; readonly cat?: string }[];
+    readonly otherData: { readonly costs: readonly { readonly kernel: string }[] };
+  }>('traces/t.json');
+  const kernels = traceEvents.filter(({ cat }) => cat === 'matmul');
+  expect(new Set(kernels.map(({ tid }) => tid))).toEqual(new Set([0, 1]));
+  expect(otherData.costs.map(({ kernel }) => kernel)).toContain('gatherRows');
+});
+
+test.each([
+  ['no number of workers', 'bench scaling --workers 0', /--workers.*'0'.*1 to 1024/],
+  ['no numbers', 'bench scaling --workers 1,two', /--workers.*'1,two'/],
+  ['no time', 'bench scaling --seconds 0', /--seconds.*above 0/],
+  ['both kinds of scaling', 'bench scaling --weak --strong', /--strong.*--weak|--weak.*--strong/],
+  ['a config that is not there', 'bench scaling none.ts', /no file none\.ts/],
+  ['a folder that cannot be', 'bench scaling --out /dev/null/x', /\/dev\/null\/x.*another folder/],
+  ['a batch beyond the data', 'bench scaling c.mjs --weak --workers 1,50', /50 times the batch of 60/],
+  ['nothing to do', 'bench', /no command/],
+  ['a report that is not there', 'bench compare a.json b.json', /a\.json.*report\.json/],
+  ['a report that is none', 'bench compare c.mjs c.mjs', /c\.mjs.*report\.json/],
+  ['a profile that cannot be written', 'train c.mjs --profile /dev/null/x.json', /\/dev\/null\/x\.json/],
+])('%s: one message, exit code 2', async (_, words, says) => {
+  const { code, stdout, stderr } = await lockstep(words.split(' '), { cwd });
+  expect(stderr).toMatch(says);
+  expect(stderr).not.toMatch(/\n {4}at /);
+  expect([code, stdout]).toEqual([2, words === 'bench' ? expect.any(String) : '']);
+});
