@@ -8,6 +8,7 @@
  */
 #include "lanes.h"
 #include "matmul.h"
+#include "transpose.h"
 
 #define QUERIES 32
 #define KEYS 128
@@ -23,7 +24,7 @@ typedef struct {
   size_t heads, queries, keys, d;
   float scale;
   int causal, masked;
-  float *s, *dp, *block, *sum; /* [QUERIES, KEYS] twice, [KEYS, D], [QUERIES, D] */
+  float *s, *dp, *block, *sum, *kt, *vt; /* [QUERIES, KEYS] twice, [KEYS, D], [QUERIES, D], [D, KEYS] twice */
   float *max, *total, *factor, *delta; /* a number per query */
   float *scratch; /* of `multiply` */
 } Attention;
@@ -43,63 +44,134 @@ static void place(Attention *t, float *scratch) {
   t->factor = scratch, scratch += QUERIES;
   t->delta = scratch, scratch += QUERIES;
   t->block = scratch, scratch += KEYS * t->d;
-  t->sum = scratch;
+  t->sum = scratch, scratch += QUERIES * t->d;
+  t->kt = scratch, scratch += KEYS * t->d;
+  t->vt = scratch;
 }
 
 static void multiply(const Attention *t, float *c, size_t ldc, const float *a, size_t lda, int transA, const float *b,
-                     size_t ldb, int transB, size_t m, size_t n, size_t k) {
+                     size_t ldb, size_t m, size_t n, size_t k) {
   Product p = {.c = c, .a = a, .b = b, .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldc,
-               .transA = (size_t)transA, .transB = (size_t)transB, .segments = 1};
+               .transA = (size_t)transA, .segments = 1, .near = 1};
   LS_NAME(multiply)(&p, t->scratch);
 }
 
 /** Block of scores: queries [i, i + m) against keys [j, j + n), of one head. */
 typedef struct {
-  const float *q, *k, *mask;
+  const float *q, *kt, *mask; /* kt: the keys [D, KEYS] */
   size_t i, m, j, n;
 } Scores;
 
-/** s[r, c] = scale · (q · k) + mask; −∞ where the query does not see the key, up to a whole number of lanes. */
-static void scores(const Attention *t, const Scores *b) {
-  multiply(t, t->s, KEYS, b->q, t->q.row, 0, b->k + b->j * t->k.row, t->k.row, 1, b->m, b->n, t->d);
-  for (size_t r = 0; r < b->m; r++) {
-    float *s = t->s + r * KEYS;
-    const float *mask = b->mask + (b->i + r) * t->mask.row + b->j;
-    size_t seen = b->n;
-    if (t->causal) seen = b->i + r + 1 > b->j ? ls_min(b->n, b->i + r + 1 - b->j) : 0;
-    for (size_t c = 0; c < b->n; c += LS_W) {
-      vf x = ls_load(s + c) * t->scale;
-      if (t->masked && c + LS_W <= b->n) x = x + ls_load(mask + c);
-      else if (t->masked) x = x + ls_load_part(mask + c, b->n - c);
-      const vi sees = below(seen > c ? seen - c : 0);
-      ls_store(s + c, ls_select(sees, x, ls_splat(-__builtin_inff())));
-    }
-  }
+/** Keys of the block that its query r sees. */
+LS_INLINE size_t keys_of(const Attention *t, const Scores *b, size_t r) {
+  if (!t->causal) return b->n;
+  return b->i + r + 1 > b->j ? ls_min(b->n, b->i + r + 1 - b->j) : 0;
 }
 
-/** Takes a block of scores into the rows' maxima and sums; s becomes e^(s − max), `factor` what sums so far shrink by. */
-static void take_in(const Attention *t, const Scores *b) {
-  for (size_t r = 0; r < b->m; r++) {
-    float *s = t->s + r * KEYS;
-    Lanes lanes = splat_lanes(t->max[r]);
-    for (size_t c = 0; c < b->n; c += LS_W) {
-      vf *lane = &lanes.v[c / LS_W % VECTORS];
-      *lane = ls_max_v(ls_load(s + c), *lane);
-    }
-    const float max = lane_tree(MAX, lanes);
-    /* A query that sees nothing yet: all its terms are 0. */
-    const float shift = max == -__builtin_inff() ? 0 : max;
-    lanes = splat_lanes(0);
-    for (size_t c = 0; c < b->n; c += LS_W) {
-      const vf x = ls_load(s + c);
-      const vf e = ls_select((vi)(x == -__builtin_inff()), (vf){0}, ls_exp(x - shift));
-      ls_store(s + c, e);
-      lanes.v[c / LS_W % VECTORS] += e;
-    }
-    t->factor[r] = t->max[r] == -__builtin_inff() ? 0 : ls_exp(ls_splat(t->max[r] - shift))[0];
-    t->total[r] = t->total[r] * t->factor[r] + lane_tree(SUM, lanes);
-    t->max[r] = max;
+/** s[r, c] = q · k for the block's queries and keys. */
+static void products(const Attention *t, const Scores *b) {
+  multiply(t, t->s, KEYS, b->q, t->q.row, 0, b->kt, KEYS, b->m, b->n, t->d);
+}
+
+/** Score of a vector of keys: scale · (q · k) + mask; −∞ from key `seen` on. */
+LS_INLINE vf score(const Attention *t, const float *s, const float *mask, size_t c, size_t n, size_t seen) {
+  vf x = ls_load(s + c) * t->scale;
+  if (t->masked && c + LS_W <= n) x = x + ls_load(mask + c);
+  else if (t->masked) x = x + ls_load_part(mask + c, n - c);
+  if (c + LS_W > seen) x = ls_select(below(seen - c), x, ls_splat(-__builtin_inff()));
+  return x;
+}
+
+/** The larger; of a pair with a NaN, b. A NaN among scores shows in their exponentials. */
+LS_INLINE vf larger(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return ls_select(a > b, a, b);
+#endif
+}
+
+/** The lane trees of LS_W rows together: lane r of the result is that of rows[r]. */
+LS_INLINE vf lane_trees(int kind, const Lanes rows[LS_W]) {
+  vf totals[VECTORS];
+  for (int j = 0; j < VECTORS; j++) {
+    vf x[LS_W];
+    for (int r = 0; r < LS_W; r++) x[r] = rows[r].v[j];
+    ls_transpose(x);
+    for (int count = LS_W; count > 1; count /= 2)
+      for (int r = 0; r < count / 2; r++) {
+        if (kind == SUM) x[r] = x[2 * r] + x[2 * r + 1];
+        else x[r] = larger(x[2 * r], x[2 * r + 1]);
+      }
+    totals[j] = x[0];
   }
+  for (int count = VECTORS; count > 1; count /= 2)
+    for (int j = 0; j < count / 2; j++) {
+      if (kind == SUM) totals[j] = totals[2 * j] + totals[2 * j + 1];
+      else totals[j] = larger(totals[2 * j], totals[2 * j + 1]);
+    }
+  return totals[0];
+}
+
+/**
+ * Takes a block's products into the maxima and sums of LS_W rows from r on; s becomes e^(score − max), `factor` what sums
+ * so far shrink by. Rows from `count` on do not exist.
+ */
+static void take_in_rows(const Attention *t, const Scores *b, size_t first, size_t count) {
+  const float *mask = b->mask + (b->i + first) * t->mask.row + b->j;
+  Lanes rows[LS_W];
+  for (size_t r = 0; r < LS_W; r++) {
+    rows[r] = splat_lanes(-__builtin_inff());
+    float *s = t->s + (first + r) * KEYS;
+    const size_t seen = r < count ? keys_of(t, b, first + r) : 0;
+    for (size_t c = 0; c < seen; c += LS_W) {
+      const vf x = score(t, s, mask + r * t->mask.row, c, b->n, seen);
+      ls_store(s + c, x);
+      vf *lane = &rows[r].v[c / LS_W % VECTORS];
+      *lane = larger(x, *lane);
+    }
+  }
+  const vf before = ls_load(t->max + first), max = larger(lane_trees(MAX, rows), before);
+  /* A query that sees nothing yet: all its terms are 0. */
+  const vf shift = ls_select((vi)(max == -__builtin_inff()), (vf){0}, max);
+  for (size_t r = 0; r < LS_W; r++) {
+    rows[r] = splat_lanes(0);
+    if (r >= count) continue;
+    float *s = t->s + (first + r) * KEYS;
+    const size_t seen = keys_of(t, b, first + r);
+    size_t c = 0;
+    for (; c < seen; c += LS_W) {
+      const vf e = ls_exp(ls_load(s + c) - shift[r]); /* of −∞: 0 */
+      ls_store(s + c, e);
+      rows[r].v[c / LS_W % VECTORS] += e;
+    }
+    for (; c < b->n; c += LS_W) ls_store(s + c, (vf){0});
+  }
+  const vf factor = ls_select((vi)(before == -__builtin_inff()), (vf){0}, ls_exp(before - shift));
+  ls_store(t->factor + first, factor);
+  ls_store(t->total + first, ls_load(t->total + first) * factor + lane_trees(SUM, rows));
+  ls_store(t->max + first, max);
+}
+
+static void take_in(const Attention *t, const Scores *b) {
+  for (size_t r = 0; r < b->m; r += LS_W) take_in_rows(t, b, r, ls_min(LS_W, b->m - r));
+}
+
+/** to[c, j] = from[j, c] for n rows of d numbers: a block of keys or values as a product's right side. */
+static void turn(float *to, const float *from, size_t row, size_t n, size_t d) {
+  for (size_t j = 0; j < n; j += LS_W)
+    for (size_t c = 0; c < d; c += LS_W) {
+      const size_t rows = ls_min(LS_W, n - j), columns = ls_min(LS_W, d - c);
+      vf x[LS_W];
+      if (columns == LS_W)
+        for (size_t r = 0; r < LS_W; r++) x[r] = ls_load(from + (j + ls_min(r, rows - 1)) * row + c);
+      else
+        for (size_t r = 0; r < LS_W; r++) x[r] = ls_load_part(from + (j + ls_min(r, rows - 1)) * row + c, columns);
+      ls_transpose(x);
+      for (size_t i = 0; i < columns; i++) ls_store(to + (c + i) * KEYS + j, x[i]);
+    }
 }
 
 static void start_rows(const Attention *t) {
@@ -119,9 +191,18 @@ LS_INLINE void add_block(float *to, size_t to_row, const float *from, const floa
   }
 }
 
+/** Turns a block of keys [j, j + n) of a head, unless it is the one in scratch (`turned`: where that begins). */
+LS_INLINE void turn_keys(const Attention *t, float *to, const Operand *x, const float *head, size_t j, size_t *turned) {
+  if (*turned == j) return;
+  turn(to, head + j * x->row, x->row, ls_min(KEYS, t->keys - j), t->d);
+  *turned = j;
+}
+#define NOTHING ((size_t)-1)
+
 static void forward_head(const Attention *t, size_t b, size_t h) {
-  const float *v = head_of(&t->v, b, h);
-  Scores block = {.k = head_of(&t->k, b, h), .mask = head_of(&t->mask, b, h)};
+  const float *k = head_of(&t->k, b, h), *v = head_of(&t->v, b, h);
+  Scores block = {.kt = t->kt, .mask = head_of(&t->mask, b, h)};
+  size_t turned = NOTHING;
   for (size_t i = 0; i < t->queries; i += QUERIES) {
     block.q = head_of(&t->q, b, h) + i * t->q.row, block.i = i, block.m = ls_min(QUERIES, t->queries - i);
     const size_t limit = keys_seen(t, i, block.m);
@@ -129,30 +210,34 @@ static void forward_head(const Attention *t, size_t b, size_t h) {
     __builtin_memset(t->sum, 0, block.m * t->d * 4);
     for (size_t j = 0; j < limit; j += KEYS) {
       block.j = j, block.n = ls_min(KEYS, limit - j);
-      scores(t, &block);
+      turn_keys(t, t->kt, &t->k, k, j, &turned);
+      products(t, &block);
       take_in(t, &block);
-      multiply(t, t->block, t->d, t->s, KEYS, 0, v + j * t->v.row, t->v.row, 0, block.m, t->d, block.n);
+      multiply(t, t->block, t->d, t->s, KEYS, 0, v + j * t->v.row, t->v.row, block.m, t->d, block.n);
       add_block(t->sum, t->d, t->block, t->factor, block.m, t->d);
     }
     float *out = head_of(&t->out, b, h) + i * t->out.row;
     for (size_t r = 0; r < block.m; r++, out += t->out.row) {
-      const float total = t->total[r] == 0 ? 1 : t->total[r]; /* a query that sees nothing gives 0 */
-      for (size_t c = 0; c < t->d; c++) out[c] = t->sum[r * t->d + c] / total;
+      const float share = t->total[r] == 0 ? 0 : 1 / t->total[r]; /* a query that sees nothing gives 0 */
+      for (size_t c = 0; c < t->d; c++) out[c] = t->sum[r * t->d + c] * share;
     }
   }
 }
 
-/** s = P = e^(s − max) / total from scores; with `again`, s holds e^(s − max) already. */
+/** s = P = e^(score − max) / total from products; with `again`, s holds e^(score − max) already. */
 static void probabilities(const Attention *t, const Scores *b, int again) {
   for (size_t r = 0; r < b->m; r++) {
     float *s = t->s + r * KEYS;
-    const float total = t->total[r] == 0 ? 1 : t->total[r];
+    const float *mask = b->mask + (b->i + r) * t->mask.row + b->j;
+    const float share = t->total[r] == 0 ? 0 : 1 / t->total[r];
     const float shift = t->max[r] == -__builtin_inff() ? 0 : t->max[r];
-    for (size_t c = 0; c < b->n; c += LS_W) {
-      vf x = ls_load(s + c);
-      if (!again) x = ls_select((vi)(x == -__builtin_inff()), (vf){0}, ls_exp(x - shift));
-      ls_store(s + c, x / total);
+    const size_t seen = keys_of(t, b, r);
+    size_t c = 0;
+    for (; c < seen; c += LS_W) {
+      vf x = again ? ls_load(s + c) : ls_exp(score(t, s, mask, c, b->n, seen) - shift);
+      ls_store(s + c, x * share);
     }
+    for (; c < b->n; c += LS_W) ls_store(s + c, (vf){0});
   }
 }
 
@@ -170,13 +255,20 @@ static void score_slopes(const Attention *t, const Scores *b) {
 
 /** delta[r] = g · o, which is Σ P dP over the row. */
 static void deltas(const Attention *t, const float *g, size_t g_row, const float *o, size_t m) {
-  for (size_t r = 0; r < m; r++, g += g_row, o += t->out.row) {
-    Lanes lanes = splat_lanes(0);
-    for (size_t c = 0; c < t->d; c += LS_W) {
-      const size_t n = ls_min(LS_W, t->d - c);
-      lanes.v[c / LS_W % VECTORS] += ls_load_part(g + c, n) * ls_load_part(o + c, n);
+  for (size_t first = 0; first < m; first += LS_W) {
+    Lanes rows[LS_W];
+    for (size_t r = 0; r < LS_W; r++) {
+      rows[r] = splat_lanes(0);
+      if (first + r >= m) continue;
+      const float *x = g + (first + r) * g_row, *y = o + (first + r) * t->out.row;
+      for (size_t c = 0; c < t->d; c += LS_W) {
+        const size_t n = ls_min(LS_W, t->d - c);
+        vf *lane = &rows[r].v[c / LS_W % VECTORS];
+        if (n == LS_W) *lane = *lane + ls_load(x + c) * ls_load(y + c);
+        else *lane = *lane + ls_load_part(x + c, n) * ls_load_part(y + c, n);
+      }
     }
-    t->delta[r] = lane_tree(SUM, lanes);
+    ls_store(t->delta + first, lane_trees(SUM, rows));
   }
 }
 
@@ -186,9 +278,10 @@ static void clear_rows(const Operand *x, size_t b, size_t h, size_t rows, size_t
 }
 
 static void backward_head(const Attention *t, const Operand *grad, const Operand slopes[3], size_t b, size_t h) {
-  const float *v = head_of(&t->v, b, h);
+  const float *k = head_of(&t->k, b, h), *v = head_of(&t->v, b, h);
   float *dk = head_of(&slopes[1], b, h), *dv = head_of(&slopes[2], b, h);
-  Scores block = {.k = head_of(&t->k, b, h), .mask = head_of(&t->mask, b, h)};
+  Scores block = {.kt = t->kt, .mask = head_of(&t->mask, b, h)};
+  size_t turned_k = NOTHING, turned_v = NOTHING;
   clear_rows(&slopes[0], b, h, t->queries, t->d);
   clear_rows(&slopes[1], b, h, t->keys, t->d);
   clear_rows(&slopes[2], b, h, t->keys, t->d);
@@ -200,22 +293,25 @@ static void backward_head(const Attention *t, const Operand *grad, const Operand
     start_rows(t);
     for (size_t j = 0; j < limit; j += KEYS) {
       block.j = j, block.n = ls_min(KEYS, limit - j);
-      scores(t, &block);
+      turn_keys(t, t->kt, &t->k, k, j, &turned_k);
+      products(t, &block);
       take_in(t, &block);
     }
     deltas(t, g, grad->row, head_of(&t->out, b, h) + i * t->out.row, m);
     for (size_t j = 0; j < limit; j += KEYS) {
       const size_t n = ls_min(KEYS, limit - j);
       block.j = j, block.n = n;
-      if (limit > KEYS) scores(t, &block);
+      turn_keys(t, t->kt, &t->k, k, j, &turned_k);
+      turn_keys(t, t->vt, &t->v, v, j, &turned_v);
+      if (limit > KEYS) products(t, &block);
       probabilities(t, &block, limit <= KEYS);
-      multiply(t, t->block, t->d, t->s, KEYS, 1, g, grad->row, 0, n, t->d, m);
+      multiply(t, t->block, t->d, t->s, KEYS, 1, g, grad->row, n, t->d, m);
       add_block(dv + j * slopes[2].row, slopes[2].row, t->block, 0, n, t->d);
-      multiply(t, t->dp, KEYS, g, grad->row, 0, v + j * t->v.row, t->v.row, 1, m, n, t->d);
+      multiply(t, t->dp, KEYS, g, grad->row, 0, t->vt, KEYS, m, n, t->d);
       score_slopes(t, &block);
-      multiply(t, t->block, t->d, t->dp, KEYS, 1, block.q, t->q.row, 0, n, t->d, m);
+      multiply(t, t->block, t->d, t->dp, KEYS, 1, block.q, t->q.row, n, t->d, m);
       add_block(dk + j * slopes[1].row, slopes[1].row, t->block, 0, n, t->d);
-      multiply(t, t->block, t->d, t->dp, KEYS, 0, block.k + j * t->k.row, t->k.row, 0, m, t->d, n);
+      multiply(t, t->block, t->d, t->dp, KEYS, 0, k + j * t->k.row, t->k.row, m, t->d, n);
       add_block(dq, slopes[0].row, t->block, 0, m, t->d);
     }
   }

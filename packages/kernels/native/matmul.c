@@ -190,7 +190,7 @@ static void rectangle(const Product *p, const Work *w) {
   for (size_t j = 0; j < w->n; j += MM_COLUMNS) {
     t.columns = ls_min(MM_COLUMNS, w->n - j);
     const size_t width = t.columns > LS_W ? MM_COLUMNS : LS_W;
-    const int inPlace = !p->transB && t.columns == width && w->m < MM_PACK_ROWS;
+    const int inPlace = !p->transB && t.columns == width && (w->m < MM_PACK_ROWS || p->near);
     for (size_t s = 0; s < w->count && !inPlace; s++) {
       float *to = p->packedB + s * w->depth * width;
       if (p->transB) ls_pack_transposed(to, width, b + s * p->segmentB + j * p->ldb, p->ldb, w->depth, t.columns);

@@ -18,6 +18,7 @@ typedef struct {
   float *c, *packedA, *packedB, *stack; /* all but c: set by `multiply` */
   const float *a, *b;
   size_t m, n, k, lda, ldb, ldc, transA, transB, segments, segmentA, segmentB;
+  int near; /* B is small and in cache: packing it would not pay */
 } Product;
 
 /** Computes a product; `scratch` has MM_SCRATCH floats. */

@@ -11,7 +11,7 @@
 #endif
 
 /* LO, HI interleave the halves of every 128-bit lane; PAIR_LO, PAIR_HI do so in pairs: together a 4×4 transpose.
-   EVEN, ODD take the even and the odd 128-bit lanes of two vectors: they move whole 4×4 blocks. */
+   EVEN_BLOCKS, ODD_BLOCKS take the even and the odd 128-bit lanes of two vectors: they move whole 4×4 blocks. */
 #if LS_W == 4
 #define LS_LO(a, b) LS_SHUFFLE(a, b, 0, 4, 1, 5)
 #define LS_HI(a, b) LS_SHUFFLE(a, b, 2, 6, 3, 7)
@@ -22,15 +22,15 @@
 #define LS_HI(a, b) LS_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
 #define LS_PAIR_LO(a, b) LS_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
 #define LS_PAIR_HI(a, b) LS_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
-#define LS_EVEN(a, b) LS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
-#define LS_ODD(a, b) LS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define LS_EVEN_BLOCKS(a, b) LS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define LS_ODD_BLOCKS(a, b) LS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
 #else
 #define LS_LO(a, b) LS_SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
 #define LS_HI(a, b) LS_SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
 #define LS_PAIR_LO(a, b) LS_SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
 #define LS_PAIR_HI(a, b) LS_SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#define LS_EVEN(a, b) LS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
-#define LS_ODD(a, b) LS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
+#define LS_EVEN_BLOCKS(a, b) LS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+#define LS_ODD_BLOCKS(a, b) LS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
 #endif
 
 /** x[i][j] ↔ x[j][i]. */
@@ -47,16 +47,16 @@ LS_INLINE void ls_transpose(vf x[LS_W]) {
 #if LS_W == 8
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
-    const vf a = LS_EVEN(x[i], x[i + 4]), b = LS_ODD(x[i], x[i + 4]);
+    const vf a = LS_EVEN_BLOCKS(x[i], x[i + 4]), b = LS_ODD_BLOCKS(x[i], x[i + 4]);
     x[i] = a, x[i + 4] = b;
   }
 #elif LS_W == 16
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
-    const vf even0 = LS_EVEN(x[i], x[i + 4]), odd0 = LS_ODD(x[i], x[i + 4]);
-    const vf even1 = LS_EVEN(x[i + 8], x[i + 12]), odd1 = LS_ODD(x[i + 8], x[i + 12]);
-    x[i] = LS_EVEN(even0, even1), x[i + 8] = LS_ODD(even0, even1);
-    x[i + 4] = LS_EVEN(odd0, odd1), x[i + 12] = LS_ODD(odd0, odd1);
+    const vf even0 = LS_EVEN_BLOCKS(x[i], x[i + 4]), odd0 = LS_ODD_BLOCKS(x[i], x[i + 4]);
+    const vf even1 = LS_EVEN_BLOCKS(x[i + 8], x[i + 12]), odd1 = LS_ODD_BLOCKS(x[i + 8], x[i + 12]);
+    x[i] = LS_EVEN_BLOCKS(even0, even1), x[i + 8] = LS_ODD_BLOCKS(even0, even1);
+    x[i + 4] = LS_EVEN_BLOCKS(odd0, odd1), x[i + 12] = LS_ODD_BLOCKS(odd0, odd1);
   }
 #endif
 }

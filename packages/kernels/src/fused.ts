@@ -25,7 +25,7 @@ export const normalizeScratchBytes = (n: number): number => 18 * n * ELEMENT_BYT
 const [QUERIES, KEYS] = [32, 128];
 /** Scratch for `attention` and `attentionGrad` with d numbers per head, in bytes: linear in d, whatever the lengths. */
 export const attentionScratchBytes = (d: number): number =>
-  MATMUL_SCRATCH_BYTES + (2 * QUERIES * KEYS + 4 * QUERIES + (KEYS + QUERIES) * d) * ELEMENT_BYTES;
+  MATMUL_SCRATCH_BYTES + (2 * QUERIES * KEYS + 4 * QUERIES + (3 * KEYS + QUERIES) * d) * ELEMENT_BYTES;
 
 /** Scratch for `recurrent` and `recurrentGrad`, in bytes. */
 export const recurrentScratchBytes = (hidden: number): number =>

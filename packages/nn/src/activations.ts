@@ -68,7 +68,7 @@ export function gelu(options: GeluOptions = {}): Module {
       mul(add(x, mul(mul(mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
     return activation("gelu({ approximate: 'tanh' })", (x) => half(x, tanhOf(inner(x))));
   }
-  return activation('gelu', (x) => half(x, erf(div(x, Math.SQRT2))));
+  return activation('gelu', (x) => half(x, erf(mul(x, Math.SQRT1_2))));
 }
 
 /**
