@@ -32,6 +32,11 @@ const cases: Readonly<Record<string, Case>> = {
   'workers below zero': { args: '--workers=-2', says: /--workers.*'-2'/ },
   'half a batch': { args: '--batch 1.5', says: /--batch.*'1\.5'.*whole number/ },
   'a batch of nothing': { args: '--batch 0', says: /--batch.*'0'.*at least 1/ },
+  'a checkpoint every now and then': {
+    args: '--checkpoint-every often',
+    says: /--checkpoint-every.*'often'.*500.*30s/,
+  },
+  'a checkpoint all the time': { args: '--checkpoint-every 0s', says: /--checkpoint-every.*at least 1/ },
   'an option without its value': { args: '--steps', says: /--steps.*missing/ },
   'a misspelt option': { args: '--bacth 3', says: /--bacth.*\n.*--batch/ },
   'a misspelt command': { args: 'trian', says: /trian.*\n.*train/ },

@@ -17,7 +17,11 @@ export function checkOptimizer(optimizer: Optimizer): void {
 
 type Results = Readonly<Record<string, Tensor | undefined>>;
 
-function checkGroup(who: string, { slots, scalars, update, layer }: UpdateGroup): void {
+/** The update of a group as a graph, over a few weights; what it gives, by name. */
+export function traceUpdate({ slots, scalars, update, layer }: UpdateGroup): {
+  readonly trace: Trace;
+  readonly results: Results;
+} {
   const trace = new Trace();
   const input = (name: string, size: number): Tensor =>
     trace.input('scalar', name, { shape: [size], dtype: 'f32' });
@@ -39,6 +43,11 @@ function checkGroup(who: string, { slots, scalars, update, layer }: UpdateGroup)
     const last = layer.apply({ ...inputs, measured: first.measured, ...norms });
     return { weight: last.weight, measured: first.measured, ...first.slots, ...last.slots };
   });
+  return { trace, results };
+}
+
+function checkGroup(who: string, group: UpdateGroup): void {
+  const { trace, results } = traceUpdate(group);
   const mixes = (node: GraphNode): boolean => node.kind === 'op' && node.op.kind !== 'elementwise';
   const mixing = trace.nodes.find(mixes);
   if (mixing) {
@@ -48,7 +57,7 @@ function checkGroup(who: string, { slots, scalars, update, layer }: UpdateGroup)
         'must not depend on how they are cut; use clipNorm for the norm of the gradient',
     );
   }
-  for (const name of ['weight', ...slots]) {
+  for (const name of ['weight', ...group.slots]) {
     const shape = results[name]?.shape;
     if (shape?.length === 1 && shape[0] === SIZE) continue;
     const got = shape ? `${name} of shape [${shape.join(', ')}]` : `no ${name}`;

@@ -14,7 +14,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { contentHash, DataError, writeSafetensors, writeWhole } from '@lockstep/data';
+import { contentHash, DataError, type Dataset, writeSafetensors, writeWhole } from '@lockstep/data';
 import type { StateEntry } from '@lockstep/nn';
 import { weightsDigest } from './digest.ts';
 import type { DoneEvent, TrainingEvent } from './events.ts';
@@ -244,6 +244,14 @@ interface Given {
   readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined;
 }
 
+/** Large data take a moment, and are asked for by checkpoints and by run.json. */
+function hashOf(data: Dataset): string {
+  const hash = hashes.get(data) ?? contentHash(data);
+  hashes.set(data, hash);
+  return hash;
+}
+const hashes = new WeakMap<Dataset, string>();
+
 export function definitionRecord<M, F extends string>(
   { definition, data, layout }: Prepared<M, F>,
   given: Given,
@@ -266,7 +274,7 @@ export function definitionRecord<M, F extends string>(
     data: {
       rows: data.length,
       validationRows: data.validation?.length ?? 0,
-      contentHash: contentHash(data),
+      contentHash: hashOf(data),
     },
     initialWeights: given.initialWeights ? weightsDigest(given.initialWeights) : null,
   };

@@ -144,7 +144,7 @@ export class Checkpoints implements CheckpointSink {
     const { layout, out } = this.#options;
     const expected = lengthsOf(state);
     const { best, ...progress } = manifest;
-    if (best) expected.set('best', layout.size);
+    if (best) expected.set('best', layout.size + layout.bufferSize);
     const vectors = fromTensors(`resume: ${join(out, CHECKPOINTS, name)}`, layout, expected, tensors);
     return {
       ...progress,

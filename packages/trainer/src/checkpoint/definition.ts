@@ -1,7 +1,8 @@
 /** What a run is, in a form that can be read and compared: a run goes on only as what it was. */
 import { formatSpec, type GraphNode } from '@lockstep/autograd';
-import type { Json, StateEntry } from '@lockstep/nn';
+import type { Json, StateEntry, UpdateGroup } from '@lockstep/nn';
 import { batchShards } from '@lockstep/sync';
+import { traceUpdate } from '../checkOptimizer.ts';
 import { definitionRecord } from '../output.ts';
 import type { Prepared } from '../prepare.ts';
 import { traceStep } from '../step.ts';
@@ -10,15 +11,16 @@ import { sha256 } from './manifest.ts';
 export type RunDefinition = { readonly [key: string]: Json };
 
 /**
- * All that the weights are a function of. Model, loss and metrics are code, and stand here as what they do: the traced
- * step of one shard, one op per line (null where it cannot be traced, as eager execution allows).
+ * All that the weights are a function of. Model, loss, metrics and optimizer are code, and stand here as what they do: the
+ * traced step of one shard (null where it cannot be traced, as eager execution allows) and the updates, one op per line.
  */
 export function runDefinition<M, F extends string>(
   prepared: Prepared<M, F>,
   given: { readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined },
 ): RunDefinition {
   const metrics = Object.keys(prepared.definition.metrics);
-  const record = { ...definitionRecord(prepared, given), metrics, step: stepText(prepared) };
+  const updates = prepared.definition.optimizer.groups.flatMap(updateText);
+  const record = { ...definitionRecord(prepared, given), metrics, updates, step: stepText(prepared) };
   return JSON.parse(JSON.stringify(record)) as RunDefinition;
 }
 
@@ -39,8 +41,16 @@ function stepText<M, F extends string>({ definition, model, layout, data }: Prep
   }
 }
 
+function updateText(group: UpdateGroup): string[] {
+  const { trace, results } = traceUpdate(group);
+  return graphText(Object.values(results).flatMap((tensor) => (tensor ? [trace.nodeOf(tensor)] : [])));
+}
+
 /** One line per node, in the order in which they were made; then the outputs. */
-function graphText(outputs: readonly GraphNode[], names: ReadonlyMap<GraphNode, string>): string[] {
+function graphText(
+  outputs: readonly GraphNode[],
+  names: ReadonlyMap<GraphNode, string> = new Map(),
+): string[] {
   const reached = new Set<GraphNode>(outputs);
   for (const node of reached) if (node.kind === 'op') for (const input of node.inputs) reached.add(input);
   const nodes = [...reached].sort((a, b) => a.id - b.id);
@@ -80,7 +90,8 @@ export function differences(then: Json, now: Json): string | undefined {
 }
 
 function* compare(path: string, then: Json | undefined, now: Json | undefined): Generator<string> {
-  if (path === 'step') yield* compareSteps(then, now);
+  const what = CODE[path];
+  if (what !== undefined) yield* compareLines(what, then, now);
   else if (path === 'data.contentHash' && then !== now) yield 'the data are others';
   else if (isRecord(then) && isRecord(now)) {
     for (const key of new Set([...Object.keys(then), ...Object.keys(now)]))
@@ -88,15 +99,21 @@ function* compare(path: string, then: Json | undefined, now: Json | undefined): 
   } else if (JSON.stringify(then) !== JSON.stringify(now)) yield `${path} was ${show(then)}, is ${show(now)}`;
 }
 
-/** Only the first line: what follows it is another step anyway. */
-function* compareSteps(then: Json | undefined, now: Json | undefined): Generator<string> {
+/** What is code, and stands in the definition op by op. */
+const CODE: Readonly<Record<string, string>> = {
+  step: 'the step of model, loss and metrics',
+  updates: 'the update of the optimizer',
+};
+
+/** Only the first line: what follows it is something else anyway. */
+function* compareLines(what: string, then: Json | undefined, now: Json | undefined): Generator<string> {
   if (!Array.isArray(then) || !Array.isArray(now)) return;
   const line = Array.from({ length: Math.max(then.length, now.length) }).findIndex(
     (_, i) => then[i] !== now[i],
   );
   if (line === -1) return;
   const at = (lines: readonly Json[]): string => String(lines[line] ?? 'no more').replace(/^%\d+ = /, '');
-  yield `the step of model, loss and metrics was “${at(then)}” in line ${line + 1}, is “${at(now)}”`;
+  yield `${what} was “${at(then)}” in line ${line + 1}, is “${at(now)}”`;
 }
 
 const isRecord = (value: Json | undefined): value is { readonly [key: string]: Json } =>

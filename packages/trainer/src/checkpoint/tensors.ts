@@ -11,8 +11,8 @@ const entriesOf = ({ size, entries, trainedSize, trained }: FlatLayout, length: 
   length === size ? entries : length === trainedSize ? trained : undefined;
 
 /**
- * A vector over all parameters, or over all that are trained, becomes a tensor `VECTOR/PARAMETER` for each of them (its padding is nobody's); others
- * stay whole.
+ * A vector over all parameters, or over all that are trained, becomes a tensor `VECTOR/PARAMETER` for each of them (its
+ * padding is nobody's); others stay whole.
  */
 export function* toTensors(layout: FlatLayout, vectors: Vectors): Generator<[string, TensorToStore]> {
   for (const [name, data] of vectors) {
