@@ -1,6 +1,6 @@
 /** What surrounds a call: are we tracing, recording, training; where in the model; which random stream. */
 import type { Trace } from './graph.ts';
-import type { Tensor } from './tensor.ts';
+import type { StateBuffer, Tensor } from './tensor.ts';
 
 /** Keys of the counter-based generator (see the `random` instruction). */
 export interface Generator {
@@ -22,6 +22,8 @@ interface Context {
   readonly precision: Precision;
   /** Sees every result of eager execution: the label of its op, its inputs and itself. */
   readonly observer: Observer | undefined;
+  /** Takes what `updateBuffer` is told. */
+  readonly statistics: Map<StateBuffer, Tensor> | undefined;
 }
 
 export type Observer = (label: string, inputs: readonly Tensor[], output: Tensor) => void;
@@ -42,6 +44,7 @@ let current: Context = {
   generator: { seed: [0, 0], step: 0, shard: 0, nextStream: 0 },
   precision: 'float32',
   observer: undefined,
+  statistics: undefined,
 };
 
 function within<T>(change: Partial<Context>, body: () => T): T {
@@ -81,6 +84,10 @@ export const withSeed = <T>(seed: number, body: () => T, step = 0, shard = 0): T
   within({ generator: { seed: seedWords(seed), step, shard, nextStream: 0 } }, body);
 
 export const withPrecision = <T>(precision: Precision, body: () => T): T => within({ precision }, body);
+
+/** Runs `body` while `statistics` takes what `updateBuffer` is told, instead of the buffers themselves. */
+export const withStatistics = <T>(statistics: Map<StateBuffer, Tensor>, body: () => T): T =>
+  within({ statistics }, body);
 
 /** Runs `body` while `observer` sees what every op gives, in order. For eager execution. */
 export const withObserver = <T>(observer: Observer, body: () => T): T => within({ observer }, body);

@@ -1,10 +1,10 @@
 /** The traced step as data: nodes in the order in which they were made, which is a topological order. */
 import type { AnyOp } from './op.ts';
 import { OpError, type Spec } from './shape.ts';
-import { Parameter, Tensor, type TensorData } from './tensor.ts';
+import { Parameter, StateBuffer, Tensor, type TensorData } from './tensor.ts';
 
-/** Where a graph's input comes from: a model parameter, a field of the batch, or a number of the step's record. */
-export type InputKind = 'parameter' | 'field' | 'scalar';
+/** Where a graph's input comes from: the model, a field of the batch, or a number of the step's record. */
+export type InputKind = 'parameter' | 'buffer' | 'field' | 'scalar';
 
 interface NodeBase extends Spec {
   readonly id: number;
@@ -32,6 +32,7 @@ export type GraphNode = InputNode | ConstantNode | OpNode;
 export class Trace {
   readonly nodes: GraphNode[] = [];
   readonly parameters = new Map<Parameter, InputNode>();
+  readonly buffers = new Map<StateBuffer, InputNode>();
   readonly #constants = new Map<TensorData, ConstantNode>();
   /** Number of the next random stream. */
   nextStream = 0;
@@ -63,22 +64,25 @@ export class Trace {
         'got a tensor of an earlier trace; do not keep tensors in variables across steps',
       );
     }
-    if (tensor instanceof Parameter) {
-      let node = this.parameters.get(tensor);
-      if (!node) {
-        const name = `parameter ${this.parameters.size}`;
-        node = { kind: 'input', input: 'parameter', name, label: name, ...this.#base(tensor) };
-        this.parameters.set(tensor, node);
-        this.nodes.push(node);
-      }
-      return node;
-    }
+    if (tensor instanceof Parameter) return this.#owned('parameter', this.parameters, tensor);
+    if (tensor instanceof StateBuffer) return this.#owned('buffer', this.buffers, tensor);
     let node = this.#constants.get(value);
     if (!node) {
       node = { kind: 'constant', data: value, label: 'constant', ...this.#base(tensor) };
       this.#constants.set(value, node);
       this.nodes.push(node);
     }
+    return node;
+  }
+
+  /** The input that stands for a tensor of the model. */
+  #owned<T extends Tensor>(input: InputKind, known: Map<T, InputNode>, tensor: T): InputNode {
+    const found = known.get(tensor);
+    if (found) return found;
+    const name = `${input} ${known.size}`;
+    const node: InputNode = { kind: 'input', input, name, label: name, ...this.#base(tensor) };
+    known.set(tensor, node);
+    this.nodes.push(node);
     return node;
   }
 

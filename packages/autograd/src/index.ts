@@ -1,6 +1,7 @@
 import './methods.ts';
 
 export { apply, type TensorLike, tensor } from './apply.ts';
+export { mergeBuffer, type Statistics, updateBuffer } from './buffers.ts';
 export { type CheckOptions, type CheckResult, checkGradients } from './check.ts';
 export {
   context,
@@ -13,6 +14,7 @@ export {
   withPrecision,
   withScope,
   withSeed,
+  withStatistics,
   withTrace,
   withTraining,
 } from './context.ts';
@@ -59,7 +61,7 @@ export {
   sameShape,
   sizeOf,
 } from './shape.ts';
-export { type Origin, Parameter, Tensor, type TensorData } from './tensor.ts';
+export { type BufferRule, type Origin, Parameter, StateBuffer, Tensor, type TensorData } from './tensor.ts';
 export {
   contiguousView,
   copyView,

@@ -95,6 +95,22 @@ export class Tensor {
   }
 }
 
+/** How a buffer follows: keep · before + add · seen. */
+export interface BufferRule {
+  readonly keep: number;
+  readonly add: number;
+}
+
+/** A tensor of the model that gradients do not change, but `updateBuffer` does: a running statistic. Its name is its path in the model. */
+export class StateBuffer extends Tensor {
+  readonly rule: BufferRule;
+
+  constructor(value: Float32Array, shape: Shape, rule: BufferRule) {
+    super(value, shape, 'f32');
+    this.rule = rule;
+  }
+}
+
 /** A tensor that training changes. Its name is its path in the model (`0.weight`). */
 export class Parameter extends Tensor {
   constructor(value: Float32Array, shape: Shape) {

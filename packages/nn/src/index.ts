@@ -9,7 +9,15 @@ export { toModule } from './module.ts';
 export * as nn from './nn.ts';
 export * as optim from './optim.ts';
 export type { Optimizer, UpdateGroup, UpdateInput, UpdateOutput } from './optimizer.ts';
-export { countParameters, loadState, namedParameters, type StateEntry, stateOf } from './parameters.ts';
+export {
+  countParameters,
+  loadState,
+  namedBuffers,
+  namedParameters,
+  parametersOf,
+  type StateEntry,
+  stateOf,
+} from './parameters.ts';
 export type { Json, LearningRate, Schedule, ScheduleFunction, Validation } from './schedule.ts';
 export type { SumMetric } from './sumMetrics.ts';
 export { type SummaryRow, summary } from './summary.ts';

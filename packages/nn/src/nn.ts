@@ -21,6 +21,7 @@ export {
   type MultiHeadAttentionOptions,
   multiHeadAttention,
 } from './attention.ts';
+export { type BatchNorm, type BatchNormOptions, batchNorm1d, batchNorm2d } from './batchNorm.ts';
 export {
   type Conv1dLayerOptions,
   type Conv2dLayerOptions,

@@ -1,11 +1,19 @@
-/** Finds the parameters of a model, whatever it is made of: modules, classes, functions with fields, arrays, objects. */
-import { formatShape, Parameter, type Shape, sameShape, sizeOf, Tensor } from '@lockstep/autograd';
+/** Finds the parameters and buffers of a model, whatever it is made of: modules, classes, functions with fields, arrays, objects. */
+import {
+  formatShape,
+  Parameter,
+  type Shape,
+  StateBuffer,
+  sameShape,
+  sizeOf,
+  Tensor,
+} from '@lockstep/autograd';
 import { ConfigError } from './errors.ts';
 
-/** A place in a model: its path, and the parameter, or the function or object that may own some. */
+/** A place in a model: its path, and the parameter or buffer, or the function or object that may own some. */
 export interface Place {
   readonly path: string;
-  readonly value: Parameter | object;
+  readonly value: Parameter | StateBuffer | object;
 }
 
 /** All places reached by own enumerable fields, each once, owners before what they own, in order of definition. */
@@ -13,26 +21,40 @@ export function* walk(model: unknown, path = '', seen = new Set<unknown>()): Gen
   const isOwner = typeof model === 'function' || (typeof model === 'object' && model !== null);
   if (!isOwner || ArrayBuffer.isView(model) || seen.has(model)) return;
   seen.add(model);
-  if (model instanceof Tensor && !(model instanceof Parameter)) return;
+  if (model instanceof Tensor && !isKept(model)) return;
   yield { path, value: model };
-  if (model instanceof Parameter) return;
+  if (model instanceof Tensor) return;
   for (const [key, value] of Object.entries(model)) {
     yield* walk(value, path === '' ? key : `${path}.${key}`, seen);
   }
 }
 
+const isKept = (tensor: Tensor): tensor is Parameter | StateBuffer =>
+  tensor instanceof Parameter || tensor instanceof StateBuffer;
+
 /**
  * Parameters by their path in the model (`0.weight`), in order of definition; one that is shared appears once, under its
  * first name. Throws ConfigError where two paths read the same.
  */
-export function namedParameters(model: unknown): Map<string, Parameter> {
-  const found = new Map<string, Parameter>();
+export const namedParameters = (model: unknown): Map<string, Parameter> =>
+  named(model, 'parameters', (value) => value instanceof Parameter);
+
+/** Buffers (running statistics) by their path, like `namedParameters`. Throws ConfigError. */
+export const namedBuffers = (model: unknown): Map<string, StateBuffer> =>
+  named(model, 'buffers', (value) => value instanceof StateBuffer);
+
+function named<T extends Tensor>(
+  model: unknown,
+  what: 'parameters' | 'buffers',
+  is: (value: unknown) => value is T,
+): Map<string, T> {
+  const found = new Map<string, T>();
   for (const { path, value } of walk(model)) {
-    if (!(value instanceof Parameter)) continue;
+    if (!is(value)) continue;
     if (found.has(path)) {
       throw new ConfigError(
-        'namedParameters',
-        `got two parameters under the name ${path}; rename a field that has a dot`,
+        what === 'parameters' ? 'namedParameters' : 'namedBuffers',
+        `got two ${what} under the name ${path}; rename a field that has a dot`,
       );
     }
     found.set(path, value);
@@ -50,10 +72,16 @@ export interface StateEntry {
   readonly data: Float32Array;
 }
 
-/** A copy of all parameters by name. */
-export function stateOf(model: unknown): Map<string, StateEntry> {
+/** A copy of all parameters and buffers by name. */
+export const stateOf = (model: unknown): Map<string, StateEntry> =>
+  copies([...namedParameters(model), ...namedBuffers(model)]);
+
+/** A copy of all parameters by name: what a digest is taken of. */
+export const parametersOf = (model: unknown): Map<string, StateEntry> => copies([...namedParameters(model)]);
+
+function copies(tensors: readonly (readonly [string, Tensor])[]): Map<string, StateEntry> {
   return new Map(
-    [...namedParameters(model)].map(([name, { shape, value }]) => [
+    tensors.map(([name, { shape, value }]) => [
       name,
       { shape, data: Float32Array.from(value as Float32Array) },
     ]),
@@ -65,8 +93,8 @@ export function stateOf(model: unknown): Map<string, StateEntry> {
  * ConfigError with all differences.
  */
 export function loadState(model: unknown, state: ReadonlyMap<string, StateEntry>): void {
-  const parameters = namedParameters(model);
-  const problems = [...parameters].flatMap(([name, { shape }]) => {
+  const kept = new Map<string, Tensor>([...namedParameters(model), ...namedBuffers(model)]);
+  const problems = [...kept].flatMap(([name, { shape }]) => {
     const entry = state.get(name);
     if (!entry) return [`missing ${name} ${formatShape(shape)}`];
     if (!sameShape(entry.shape, shape)) {
@@ -76,9 +104,7 @@ export function loadState(model: unknown, state: ReadonlyMap<string, StateEntry>
       ? []
       : [`${name} has ${entry.data.length} numbers, expected ${sizeOf(shape)}`];
   });
-  problems.push(
-    ...[...state.keys()].filter((name) => !parameters.has(name)).map((name) => `unexpected ${name}`),
-  );
+  problems.push(...[...state.keys()].filter((name) => !kept.has(name)).map((name) => `unexpected ${name}`));
   if (problems.length > 0) {
     const shown = problems.slice(0, 8).join('; ');
     const rest = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
@@ -87,7 +113,7 @@ export function loadState(model: unknown, state: ReadonlyMap<string, StateEntry>
       `the weights do not fit the model: ${shown}${rest}; build the model that they were saved from`,
     );
   }
-  for (const [name, parameter] of parameters) {
-    (parameter.value as Float32Array).set(state.get(name)!.data);
+  for (const [name, tensor] of kept) {
+    (tensor.value as Float32Array).set(state.get(name)!.data);
   }
 }

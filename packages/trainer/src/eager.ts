@@ -2,12 +2,24 @@
  * Training without graph, compiler and threads: one shard after another, op by op. The oracle that the pool is held
  * to, and a way to go through a model with a debugger.
  */
-import { add, mul, noGrad, type Tensor, type TensorData, tensor, withSeed } from '@lockstep/autograd';
+import {
+  add,
+  div,
+  mergeBuffer,
+  mul,
+  noGrad,
+  reshape,
+  type StateBuffer,
+  type Tensor,
+  type TensorData,
+  tensor,
+  withSeed,
+} from '@lockstep/autograd';
 import { type Column, type Dataset, rowSize } from '@lockstep/data';
 import { batchShards } from '@lockstep/sync';
 import type { Batch, ResolvedDefinition } from './definition.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
-import { type FlatLayout, gather, scatter } from './flat.ts';
+import { type FlatLayout, gather, gatherBuffers, joined, scatter, scatterBuffers } from './flat.ts';
 import { countSums } from './metrics.ts';
 import { clippedGradient, combineUnits, normBlocks, shardStep } from './step.ts';
 
@@ -52,13 +64,17 @@ export class EagerExecutor<M, F extends string> implements Executor {
   }
 
   #train(job: BatchJob): Sums {
-    const { definition, layout, data } = this.#options;
+    const { definition, data } = this.#options;
     const order = this.#orders[job.epoch % 2]!;
-    const { sums, gradient } = this.#batch(data, order, job.start, job.rows, job.index);
+    const { sums, gradient, statistics } = this.#batch(data, order, job.start, job.rows, job.index);
     const finite = Number.isFinite(sums[0]) && gradient.data().every((x) => Number.isFinite(x));
     if (!finite) this.#refused ??= job;
     if (this.#refused) return sums;
     noGrad(() => {
+      for (const [buffer, total] of statistics) {
+        const seen = div(total, tensor([job.rows]));
+        buffer.value = mergeBuffer(buffer, reshape(seen, buffer.shape), buffer.rule).data();
+      }
       const before = job.accumulate === 'next' ? this.#total : undefined;
       this.#total = before ? add(before, gradient) : gradient;
       if (!job.update) return;
@@ -117,7 +133,13 @@ export class EagerExecutor<M, F extends string> implements Executor {
         if (training) gradient.set(tree((shard) => shard.gradients[i]!).data(), offset);
       });
       const sums = shards[0]!.sums.flatMap((_, i) => [...tree((shard) => shard.sums[i]!).data()]);
-      return { sums: Float32Array.from(sums), gradient: tensor(gradient) };
+      const statistics = new Map<StateBuffer, Tensor>();
+      for (const buffer of shards[0]!.statistics.keys())
+        statistics.set(
+          buffer,
+          tree((shard) => shard.statistics.get(buffer)!),
+        );
+      return { sums: Float32Array.from(sums), gradient: tensor(gradient), statistics };
     });
   }
 
@@ -146,24 +168,31 @@ export class EagerExecutor<M, F extends string> implements Executor {
 
   weights(): Float32Array {
     const { average } = this.#options.definition.optimizer;
-    return average === undefined ? gather(this.#options.layout) : this.#slots[average]!.slice();
+    const { layout } = this.#options;
+    return joined(average === undefined ? gather(layout) : this.#slots[average]!, gatherBuffers(layout));
   }
 
   setWeights(weights: Float32Array): void {
-    scatter(this.#options.layout, weights);
+    const { layout } = this.#options;
+    scatter(layout, weights);
+    scatterBuffers(layout, weights.subarray(layout.size));
     const { average } = this.#options.definition.optimizer;
-    if (average !== undefined) this.#slots[average]!.set(weights);
+    if (average !== undefined) this.#slots[average]!.set(weights.subarray(0, layout.size));
   }
 
   state(): ExecutorState {
     const slots = Object.entries(this.#slots).map(
       ([slot, values]) => [`slot ${slot}`, values.slice()] as const,
     );
-    return new Map([['weights', gather(this.#options.layout)], ...slots]);
+    const { layout } = this.#options;
+    const buffers = layout.bufferSize > 0 ? [['buffers', gatherBuffers(layout)] as const] : [];
+    return new Map([['weights', gather(layout)], ...buffers, ...slots]);
   }
 
   setState(state: ExecutorState): void {
-    scatter(this.#options.layout, state.get('weights')!);
+    const { layout } = this.#options;
+    scatter(layout, state.get('weights')!);
+    if (layout.bufferSize > 0) scatterBuffers(layout, state.get('buffers')!);
     for (const [slot, values] of Object.entries(this.#slots)) values.set(state.get(`slot ${slot}`)!);
   }
 

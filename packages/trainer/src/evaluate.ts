@@ -1,6 +1,6 @@
 /** evaluate(): loss and metrics of trained weights on the validation part. */
 import { DataError, readSafetensors } from '@lockstep/data';
-import { ConfigError, type StateEntry, stateOf } from '@lockstep/nn';
+import { ConfigError, parametersOf, type StateEntry } from '@lockstep/nn';
 import type { TrainingDefinition } from './definition.ts';
 import { weightsDigest } from './digest.ts';
 import type { Metrics, Tables } from './events.ts';
@@ -60,7 +60,7 @@ export async function evaluate<M, F extends string>(
       metrics: found.metrics,
       ...(found.tables && { tables: found.tables }),
       rows,
-      weightsDigest: weightsDigest(stateOf(prepared.model)),
+      weightsDigest: weightsDigest(parametersOf(prepared.model)),
       workers: executor.workers,
       kernels: executor.kernels,
       seconds: (performance.now() - began) / 1000,

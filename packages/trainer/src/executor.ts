@@ -42,9 +42,9 @@ export interface Executor {
   refused(): BatchJob | undefined;
   /** Sums over the rows of the validation part. Only while no training batch is under way. */
   validate(): Promise<Sums>;
-  /** The weights to keep now, as one vector: their moving average where there is one. Only while no batch is under way. */
+  /** The weights to keep now (their moving average where there is one), then the buffers, as one vector. Only while no batch is under way. */
   weights(): Float32Array;
-  /** Replaces the weights, and their average (to go back to the best ones). */
+  /** Replaces the weights, their average and the buffers (to go back to the best ones). */
   setWeights(weights: Float32Array): void;
   /** A copy of the state. Only between two optimizer steps, while no batch is under way. */
   state(): ExecutorState;

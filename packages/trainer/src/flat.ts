@@ -1,5 +1,5 @@
 /** All parameters in one vector: the order and the gaps are fixed by the model, so that slices can be owned by anyone. */
-import type { Parameter } from '@lockstep/autograd';
+import type { BufferRule, Parameter, StateBuffer } from '@lockstep/autograd';
 import { ALIGNMENT, ELEMENT_BYTES } from '@lockstep/kernels';
 import { ConfigError, NORM_BLOCK, type Optimizer } from '@lockstep/nn';
 
@@ -7,6 +7,14 @@ export interface FlatEntry {
   readonly name: string;
   readonly parameter: Parameter;
   /** First element in the vector. */
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** A buffer's place in the vector of all buffers. */
+export interface BufferEntry {
+  readonly name: string;
+  readonly buffer: StateBuffer;
   readonly offset: number;
   readonly size: number;
 }
@@ -28,6 +36,9 @@ export interface FlatLayout {
   readonly trainedSize: number;
   /** What each group of the optimizer updates at once: its whole stretch, or parameter by parameter. */
   readonly updates: readonly (readonly Stretch[])[];
+  /** Running statistics, a vector of their own; those of one rule lie together. */
+  readonly buffers: readonly BufferEntry[];
+  readonly bufferSize: number;
 }
 
 export { NORM_BLOCK };
@@ -39,7 +50,11 @@ const roundUp = (value: number, unit: number): number => Math.ceil(value / unit)
  * Places parameters by the groups of an optimizer. One that needs norms over a parameter gives each its own blocks, so
  * that a block's sum of squares belongs to one parameter. Throws ConfigError on a group without parameters.
  */
-export function flatLayout(parameters: ReadonlyMap<string, Parameter>, optimizer: Optimizer): FlatLayout {
+export function flatLayout(
+  parameters: ReadonlyMap<string, Parameter>,
+  optimizer: Optimizer,
+  buffers: ReadonlyMap<string, StateBuffer> = new Map(),
+): FlatLayout {
   const members = optimizer.groups.map((): [string, Parameter][] => []);
   const frozen: [string, Parameter][] = [];
   for (const [name, parameter] of parameters) {
@@ -73,7 +88,41 @@ export function flatLayout(parameters: ReadonlyMap<string, Parameter>, optimizer
   const trainedSize = end;
   const trained = placed.flatMap(({ entries }) => entries);
   const entries = [...trained, ...place(frozen, LINE)];
-  return { entries, size: end, trained, trainedSize, updates: placed.map(({ updates }) => updates) };
+  const updates = placed.map(({ updates }) => updates);
+  return { entries, size: end, trained, trainedSize, updates, ...bufferLayout(buffers, [end, trainedSize]) };
+}
+
+/** Not as long as a vector of parameters: checkpoints tell vectors apart by their lengths. */
+function bufferLayout(
+  buffers: ReadonlyMap<string, StateBuffer>,
+  taken: readonly number[],
+): Pick<FlatLayout, 'buffers' | 'bufferSize'> {
+  let end = 0;
+  const sorted = [...buffers].sort(([, { rule: a }], [, { rule: b }]) => a.keep - b.keep || a.add - b.add);
+  const entries = sorted.map(([name, buffer]) => {
+    const entry = { name, buffer, offset: end, size: buffer.size };
+    end += roundUp(entry.size, LINE);
+    return entry;
+  });
+  while (entries.length > 0 && taken.includes(end)) end += LINE;
+  return { buffers: entries, bufferSize: end };
+}
+
+/** Stretches of neighbouring buffers of one rule, of those that follow anything. */
+export function bufferStretches(
+  { buffers }: FlatLayout,
+  follows: (buffer: StateBuffer) => boolean,
+): (Stretch & { readonly rule: BufferRule })[] {
+  const stretches: { from: number; to: number; rule: BufferRule }[] = [];
+  for (const { buffer, offset, size } of buffers) {
+    if (!follows(buffer)) continue;
+    const { rule } = buffer;
+    const to = offset + roundUp(size, LINE);
+    const last = stretches.at(-1);
+    if (last?.to === offset && last.rule.keep === rule.keep && last.rule.add === rule.add) last.to = to;
+    else stretches.push({ from: offset, to, rule });
+  }
+  return stretches;
 }
 
 /** Contiguous slices of whole blocks for the workers; the last ones may be empty. */
@@ -95,6 +144,27 @@ export function overlap(a: Stretch, b: Stretch): Stretch[] {
 export function gather(layout: FlatLayout, out: Float32Array = new Float32Array(layout.size)): Float32Array {
   for (const { parameter, offset } of layout.entries) out.set(parameter.data(), offset);
   return out;
+}
+
+/** The buffers' numbers as one vector. */
+export function gatherBuffers(layout: FlatLayout): Float32Array {
+  const out = new Float32Array(layout.bufferSize);
+  for (const { buffer, offset } of layout.buffers) out.set(buffer.data(), offset);
+  return out;
+}
+
+export function scatterBuffers(layout: FlatLayout, vector: Float32Array): void {
+  for (const { buffer, offset, size } of layout.buffers) {
+    buffer.value = Float32Array.from(vector.subarray(offset, offset + size));
+  }
+}
+
+/** Weights, then buffers: all that a trained model is. */
+export function joined(weights: Float32Array, buffers: Float32Array): Float32Array {
+  const all = new Float32Array(weights.length + buffers.length);
+  all.set(weights);
+  all.set(buffers, weights.length);
+  return all;
 }
 
 /** Gives the parameters the numbers of a vector (copied). */

@@ -16,10 +16,21 @@ import {
 } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob } from './executor.ts';
-import { type FlatLayout, gather, NORM_BLOCK, overlap, type Stretch, slices } from './flat.ts';
+import {
+  bufferStretches,
+  type FlatLayout,
+  gather,
+  gatherBuffers,
+  joined,
+  NORM_BLOCK,
+  overlap,
+  type Stretch,
+  slices,
+} from './flat.ts';
 import { countSums } from './metrics.ts';
 import {
   compileApply,
+  compileBuffers,
   compileMeasure,
   compileNorm,
   compileResult,
@@ -58,6 +69,7 @@ interface Unit extends ShardRange {
 interface UnitSlot {
   readonly gradient: number;
   readonly sums: number;
+  readonly statistics: number;
 }
 
 /** A program before memory is placed: region names still have to be bound. */
@@ -101,6 +113,7 @@ export class PlanBook<M, F extends string> {
   /** Two orders of the training rows, then the validation rows. */
   readonly index: Int32Array;
   readonly weights: Float32Array;
+  readonly #buffers: Float32Array;
   /** What outlives a step, by region: what a checkpoint holds. */
   readonly state: ReadonlyMap<string, Float32Array>;
   readonly #options: BookOptions<M, F>;
@@ -115,7 +128,7 @@ export class PlanBook<M, F extends string> {
   readonly #pieces: readonly (readonly Piece[])[];
   readonly #journalsPerWorker: number;
   readonly #unitSlots: UnitSlot[] = [];
-  /** Per worker: the journal of the total, then those of its slice's measures and of its pieces. */
+  /** Per worker: the journal of the total, then those of its slice's measures and of its pieces. Then those of the buffers. */
   readonly #journals: Int32Array;
   /** Words from one unit's sums to the next. */
   readonly #sumsStride: number;
@@ -141,7 +154,7 @@ export class PlanBook<M, F extends string> {
     const validationRows = data.validation?.length ?? 0;
     const indexes = 2 * data.length + validationRows;
     this.#data = { rows: data.length + validationRows, indexes };
-    const journals = this.#journalsPerWorker * workers;
+    const journals = this.#journalsPerWorker * workers + layout.buffers.length;
     this.#sumsStride = Math.ceil(this.values / LINE_WORDS) * LINE_WORDS;
     const vector = (size = layout.trainedSize): number => heap.allocate(size * ELEMENT_BYTES);
     const squares = (): number => heap.allocate(Math.ceil(layout.trainedSize / NORM_BLOCK) * ELEMENT_BYTES);
@@ -155,6 +168,7 @@ export class PlanBook<M, F extends string> {
       journals: heap.allocate(journals * LINE_WORDS * ELEMENT_BYTES),
       'all sums': heap.allocate(definition.shards * this.#sumsStride * ELEMENT_BYTES),
       weights: vector(layout.size),
+      buffers: vector(layout.bufferSize),
       index: heap.allocate(indexes * ELEMENT_BYTES),
       squares: squares(),
       ...Object.fromEntries(optimizer.slots.map((slot) => [`slot ${slot}`, vector(slotSize(slot))])),
@@ -168,14 +182,18 @@ export class PlanBook<M, F extends string> {
     this.#halt = heap.i32(this.#common.halt!, 1);
     this.weights = heap.f32(this.#common.weights!, layout.size);
     gather(layout, this.weights);
+    const buffers = heap.f32(this.#common.buffers!, layout.bufferSize);
+    buffers.set(gatherBuffers(layout));
+    this.#buffers = buffers;
     this.state = new Map([
       ['weights', this.weights],
+      ...(layout.bufferSize > 0 ? [['buffers', buffers] as const] : []),
       ...optimizer.slots.map((slot) => {
         const name = `slot ${slot}`;
         return [name, heap.f32(this.#common[name]!, slotSize(slot))] as const;
       }),
     ] as const);
-    this.setWeights(this.weights);
+    this.kept.set(this.weights);
     this.index = heap.i32(this.#common.index!, indexes);
     for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = data.length + row;
     this.#write();
@@ -187,9 +205,16 @@ export class PlanBook<M, F extends string> {
     return average === undefined ? this.weights : this.state.get(`slot ${average}`)!;
   }
 
-  setWeights(weights: Float32Array): void {
+  /** The kept weights, then the buffers. */
+  get model(): Float32Array {
+    return joined(this.kept, this.#buffers);
+  }
+
+  set model(all: Float32Array) {
+    const weights = all.subarray(0, this.weights.length);
     this.weights.set(weights);
     this.kept.set(weights);
+    this.#buffers.set(all.subarray(weights.length));
   }
 
   planOf(key: string): number {
@@ -267,7 +292,7 @@ export class PlanBook<M, F extends string> {
   }
 
   #phases(rows: number, purpose: Purpose, mode: BatchJob['accumulate']): PendingTask[][] {
-    const { definition, layout } = this.#options;
+    const { definition, layout, workers } = this.#options;
     const parts = this.#units(rows);
     const training = purpose !== 'validate';
     const bySlot = (name: keyof UnitSlot, offset = 0): Record<string, number> =>
@@ -283,6 +308,7 @@ export class PlanBook<M, F extends string> {
           unit: block,
           gradient: this.#slot(i).gradient,
           sums: this.#slot(i).sums,
+          statistics: this.#slot(i).statistics,
           ...(!training && { weights: this.#keptAddress }),
         },
       };
@@ -296,6 +322,23 @@ export class PlanBook<M, F extends string> {
       bind: bySlot('sums'),
     };
     if (!training) return [compute, [result]];
+    const { statistics } = this.#trace(rowsPerShard, true);
+    const follow = bufferStretches(layout, (buffer) => statistics.has(buffer)).map(
+      ({ from, to, rule }, i): PendingTask => {
+        const name = `buffers ${rule.keep} ${rule.add} ${to - from} ${tree}`;
+        const bytes = from * ELEMENT_BYTES;
+        return {
+          program: this.#program(name, () => compileBuffers(rule, to - from, batch)),
+          worker: 0,
+          bind: {
+            ...bySlot('statistics', bytes),
+            buffers: this.#common.buffers! + bytes,
+            journal: this.#journal(workers, i),
+          },
+        };
+      },
+    );
+    const told = [result, ...follow];
 
     const { optimizer } = definition;
     const clips = optimizer.clipNorm !== undefined;
@@ -329,7 +372,7 @@ export class PlanBook<M, F extends string> {
       };
       return clips && purpose === 'update' ? [total, norm('total', 'squares', slice, worker)] : [total];
     });
-    if (purpose === 'accumulate') return [compute, [result, ...reduce]];
+    if (purpose === 'accumulate') return [compute, [...told, ...reduce]];
 
     const blocksOf = ({ from, to }: Stretch): number => Math.ceil((to - from) / NORM_BLOCK);
     const source = viaTotal ? 'total' : 'units';
@@ -381,7 +424,7 @@ export class PlanBook<M, F extends string> {
       const bind = Object.fromEntries([squares('weight squares'), squares('measured squares')]);
       return [{ ...made, bind: { ...made.bind, ...bind } }];
     });
-    const phases = viaTotal ? [compute, [result, ...reduce], update] : [compute, [result, ...update]];
+    const phases = viaTotal ? [compute, [...told, ...reduce], update] : [compute, [...told, ...update]];
     return apply.length > 0 ? [...phases, apply] : phases;
   }
 
@@ -400,8 +443,10 @@ export class PlanBook<M, F extends string> {
   }
 
   #slot(index: number): UnitSlot {
+    const { trainedSize, bufferSize } = this.#options.layout;
     this.#unitSlots[index] ??= {
-      gradient: this.#heap.allocate(this.#options.layout.trainedSize * ELEMENT_BYTES),
+      gradient: this.#heap.allocate(trainedSize * ELEMENT_BYTES),
+      statistics: this.#heap.allocate(bufferSize * ELEMENT_BYTES),
       sums: this.#common['all sums']! + index * this.#sumsStride * ELEMENT_BYTES,
     };
     return this.#unitSlots[index];
@@ -421,9 +466,7 @@ export class PlanBook<M, F extends string> {
     const name = `${training ? 'train' : 'validate'} ${segments} × ${rows} rows`;
     return this.#program(name, () => {
       const step = this.#trace(rows, training);
-      const guard = training
-        ? refusalGuard(this.#tickOffset, this.#journalsPerWorker * this.#options.workers)
-        : undefined;
+      const guard = training ? refusalGuard(this.#tickOffset, this.#journals.length / LINE_WORDS) : undefined;
       const compiled = compileUnit(step, this.#options.layout, this.#data, rows, segments, guard);
       checkIndexes(compiled.indexLimits, this.#options.data);
       const address = this.#heap.allocate(compiled.constants.byteLength);

@@ -99,6 +99,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
       u32[RECORD_WORDS.index] = job.index;
       u32[RECORD_WORDS.start] = this.#orderStart(job.epoch) + job.start;
       f32[RECORD_WORDS.scale] = job.update ? 1 / job.update.rows : 0;
+      f32[RECORD_WORDS.rows] = job.rows;
       f32.set(job.update?.scalars ?? [], RECORD_WORDS.scalars);
     });
     this.#underWay.push(tick);
@@ -158,11 +159,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   weights(): Float32Array {
-    return this.#book.kept.slice();
+    return this.#book.model;
   }
 
   setWeights(weights: Float32Array): void {
-    this.#book.setWeights(weights);
+    this.#book.model = weights;
   }
 
   state(): ExecutorState {

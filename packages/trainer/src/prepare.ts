@@ -1,7 +1,7 @@
 /** Everything before the first step: checks, data, model, initial weights. */
 import { withSeed } from '@lockstep/autograd';
 import { type Dataset, sliceRows, split } from '@lockstep/data';
-import { ConfigError, loadState, namedParameters, type StateEntry } from '@lockstep/nn';
+import { ConfigError, loadState, namedBuffers, namedParameters, type StateEntry } from '@lockstep/nn';
 import { checkOptimizer } from './checkOptimizer.ts';
 import { type ResolvedDefinition, resolveDefinition, type TrainingDefinition } from './definition.ts';
 import { type FlatLayout, flatLayout } from './flat.ts';
@@ -70,7 +70,12 @@ export async function prepare<M, F extends string>(
     );
   }
   if (initialWeights) loadState(model, initialWeights);
-  return { definition, data, model, layout: flatLayout(parameters, definition.optimizer) };
+  return {
+    definition,
+    data,
+    model,
+    layout: flatLayout(parameters, definition.optimizer, namedBuffers(model)),
+  };
 }
 
 /** A folder that the definition never looks at would silently do nothing. */

@@ -1,8 +1,11 @@
 /** Compiles what the threads run: units of shards, the optimizer on a slice, the sums of a batch. */
 import {
   add,
+  type BufferRule,
+  div,
   type GraphNode,
   type InputNode,
+  mergeBuffer,
   mul,
   sizeOf,
   type Tensor,
@@ -24,8 +27,19 @@ import type { ShardRange } from '@lockstep/sync';
 import type { FlatLayout } from './flat.ts';
 import { clippedGradient, combineUnits, normBlocks, type StepGraph } from './step.ts';
 
-/** Words of a record: seed (2), batch index, position of the batch, 1 / rows, then the optimizer's scalars. */
-export const RECORD_WORDS = { seedLow: 0, seedHigh: 1, index: 2, start: 3, scale: 4, scalars: 5 } as const;
+/**
+ * Words of a record: seed (2), batch index, position of the batch, 1 / rows of the step, rows of the batch (as f32), then
+ * the optimizer's scalars.
+ */
+export const RECORD_WORDS = {
+  seedLow: 0,
+  seedHigh: 1,
+  index: 2,
+  start: 3,
+  scale: 4,
+  rows: 5,
+  scalars: 6,
+} as const;
 
 const at = (region: string, element = 0): Place => ({ region, offset: element * ELEMENT_BYTES });
 
@@ -62,7 +76,7 @@ const fieldBinding = (name: string, column: Column, data: DataRegions, rows: num
     }),
 });
 
-/** A unit's program: `segments` shards of `rows` rows each → regions `sums` and, in training, `gradient`. */
+/** A unit's program: `segments` shards of `rows` rows each → regions `sums` and, in training, `gradient` and `statistics`. */
 export function compileUnit(
   step: StepGraph,
   layout: FlatLayout,
@@ -72,9 +86,12 @@ export function compileUnit(
   guard: Guard | undefined,
 ): CompiledProgram {
   const offsets = new Map(layout.entries.map((entry) => [entry.parameter, entry.offset]));
+  const bufferOffsets = new Map(layout.buffers.map((entry) => [entry.buffer, entry.offset]));
   const bind = (node: InputNode): InputBinding => {
     const parameter = step.parameters.get(node);
     if (parameter) return { kind: 'memory', ...at('weights', offsets.get(parameter)!) };
+    const buffer = step.buffers.get(node);
+    if (buffer) return { kind: 'memory', ...at('buffers', bufferOffsets.get(buffer)!) };
     return fieldBinding(node.name, step.fields.get(node)!, data, rows);
   };
   let sums = 0;
@@ -85,6 +102,10 @@ export function compileUnit(
   const outputs = [
     ...step.gradients.map((node, i) => ({ node, place: at('gradient', layout.trained[i]!.offset) })),
     ...step.sums.map((node, i) => ({ node, place: at('sums', sumOffsets[i]) })),
+    ...[...step.statistics].map(([buffer, node]) => ({
+      node,
+      place: at('statistics', bufferOffsets.get(buffer)!),
+    })),
   ];
   return compile({
     segments,
@@ -270,4 +291,19 @@ export function compileResult(values: number, parts: readonly ShardRange[]): Pro
   const program = new MemoryProgram();
   const units = parts.map((_, unit) => program.input(at(`sums ${unit}`), values));
   return program.compile(() => [[combineUnits(units, parts), at('result')]]);
+}
+
+/**
+ * Running statistics of one rule, a stretch of `size` elements: the units' statistics added by the tree, divided by the rows of
+ * the batch, and merged into the region `buffers` (journaled).
+ */
+export function compileBuffers(rule: BufferRule, size: number, batch: BatchUnits): Program {
+  const program = new MemoryProgram();
+  const before = program.input(at('buffers'), size);
+  const units = batch.parts.map((_, unit) => program.input(at(`statistics ${unit}`), size));
+  const rows = program.input(at('record', RECORD_WORDS.rows), 1);
+  return program.compile(() => {
+    const seen = div(combineUnits(units, batch.parts), rows);
+    return [[mergeBuffer(before, seen, rule), at('buffers')]];
+  }, guarded(batch));
 }

@@ -12,10 +12,12 @@ import {
   noGrad,
   type Parameter,
   reshape,
+  type StateBuffer,
   sqrt,
   sum,
   type Tensor,
   Trace,
+  withStatistics,
   withTrace,
   withTraining,
 } from '@lockstep/autograd';
@@ -35,6 +37,8 @@ export interface ShardValues<T> {
   readonly sums: readonly T[];
   /** Of the loss sum, by trained parameter in the order of the layout; none in evaluation. */
   readonly gradients: readonly T[];
+  /** What running statistics follow: means over the rows times the number of rows; none in evaluation. */
+  readonly statistics: ReadonlyMap<StateBuffer, T>;
 }
 
 /** Runs the user's loss and metrics on a batch, traced or eagerly. Throws ConfigError on a loss that is no scalar. */
@@ -55,11 +59,20 @@ export function shardStep<M, F extends string>(
       }
       return mul(reshape(value, []), rows);
     };
-    const loss = total('loss', definition.loss(model, fields));
+    const seen = new Map<StateBuffer, Tensor>();
+    // Metrics may run the model again.
+    const loss = total(
+      'loss',
+      withStatistics(seen, () => definition.loss(model, fields)),
+    );
+    const ofMetric = <T>(body: () => T): T => withStatistics(new Map(), body);
     const metrics = Object.entries(definition.metrics).map(([name, metric]) =>
       typeof metric === 'function'
-        ? total(`metric ${name}`, metric(model, fields))
-        : measured(`metric ${name}`, metric, model, fields),
+        ? total(
+            `metric ${name}`,
+            ofMetric(() => metric(model, fields)),
+          )
+        : ofMetric(() => measured(`metric ${name}`, metric, model, fields)),
     );
     if (training && !loss.requiresGrad) {
       throw new ConfigError(
@@ -68,7 +81,8 @@ export function shardStep<M, F extends string>(
       );
     }
     const parameters = layout.trained.map((entry) => entry.parameter);
-    return { sums: [loss, ...metrics], gradients: training ? gradients(loss, parameters) : [] };
+    const statistics = new Map([...seen].map(([buffer, value]) => [buffer, noGrad(() => mul(value, rows))]));
+    return { sums: [loss, ...metrics], gradients: training ? gradients(loss, parameters) : [], statistics };
   });
 }
 
@@ -108,6 +122,7 @@ const shown = (value: unknown): string => {
 /** A shard's step as a graph. */
 export interface StepGraph extends ShardValues<GraphNode> {
   readonly parameters: ReadonlyMap<InputNode, Parameter>;
+  readonly buffers: ReadonlyMap<InputNode, StateBuffer>;
   readonly fields: ReadonlyMap<InputNode, Column>;
 }
 
@@ -139,11 +154,22 @@ export function traceStep<M, F extends string>(
       );
     }
   }
+  for (const buffer of [...trace.buffers.keys(), ...values.statistics.keys()]) {
+    if (!layout.buffers.some((entry) => entry.buffer === buffer)) {
+      throw new ConfigError(
+        'model',
+        `the step uses a buffer of shape [${buffer.shape.join(', ')}] that is not part of the model; make it a property of ` +
+          'the object that model() returns',
+      );
+    }
+  }
   const nodes = (tensors: readonly Tensor[]) => tensors.map((tensor) => trace.nodeOf(tensor));
   return {
     sums: nodes(values.sums),
     gradients: nodes(values.gradients),
+    statistics: new Map([...values.statistics].map(([buffer, value]) => [buffer, trace.nodeOf(value)])),
     parameters: new Map([...trace.parameters].map(([parameter, node]) => [node, parameter])),
+    buffers: new Map([...trace.buffers].map(([buffer, node]) => [node, buffer])),
     fields,
   };
 }

@@ -1,7 +1,7 @@
 /** train(): from a definition to trained weights. */
 import { setEagerKernels } from '@lockstep/autograd';
 import { type KernelChoice, type KernelVariant, resolveVariant } from '@lockstep/kernels';
-import { ConfigError, type StateEntry, stateOf, summary } from '@lockstep/nn';
+import { ConfigError, parametersOf, type StateEntry, stateOf, summary } from '@lockstep/nn';
 import { cores, type WorkerLoss } from '@lockstep/workers';
 import { CHECKPOINTS, type CheckpointInterval, Checkpoints } from './checkpoint/checkpoints.ts';
 import { runDefinition } from './checkpoint/definition.ts';
@@ -11,7 +11,7 @@ import { weightsDigest } from './digest.ts';
 import { EagerExecutor } from './eager.ts';
 import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './events.ts';
 import type { Executor } from './executor.ts';
-import { scatter } from './flat.ts';
+import { scatter, scatterBuffers } from './flat.ts';
 import { Loop, type LoopOutcome } from './loop.ts';
 import { RunOutput, runRecord } from './output.ts';
 import { PoolExecutor } from './pool.ts';
@@ -186,7 +186,9 @@ async function* runSteps<M, F extends string>(
     emit({ ...startEvent(prepared, executor, loop), ...(resume && { resumed }) });
     const outcome = yield* loop.run(oneByOne, from);
     await checkpoints?.finish();
-    scatter(prepared.layout, executor.weights());
+    const trained = executor.weights();
+    scatter(prepared.layout, trained);
+    scatterBuffers(prepared.layout, trained.subarray(prepared.layout.size));
     const weights = stateOf(prepared.model);
     const done = doneEvent(prepared, executor, outcome, lostWorkers, performance.now() - began);
     output?.event(done);
@@ -252,7 +254,7 @@ function doneEvent<M, F extends string>(
     type: 'done',
     ...outcome,
     seconds: milliseconds / 1000,
-    weightsDigest: weightsDigest(stateOf(model) as ReadonlyMap<string, { data: Float32Array }>),
+    weightsDigest: weightsDigest(parametersOf(model)),
     workers: executor.workers,
     nodes: 1,
     shards: definition.shards,
