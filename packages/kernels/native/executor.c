@@ -44,6 +44,7 @@ int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, ui
       case 15: LS_NAME(gather)(&ctx, w); break;
       case 16: LS_NAME(gatherAdd)(&ctx, w); break;
       case 17: LS_NAME(cumsum)(&ctx, w); break;
+      case 18: LS_NAME(argsort)(&ctx, w); break;
       case 24: LS_NAME(conv2d)(&ctx, w); break;
       case 25: LS_NAME(conv2dInputGrad)(&ctx, w); break;
       case 26: LS_NAME(conv2dWeightGrad)(&ctx, w); break;

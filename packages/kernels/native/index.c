@@ -247,3 +247,40 @@ LS_KERNEL(cumsum) {
     }
   }
 }
+
+/* ---- sorting ---- */
+
+/** Whether x comes strictly before y; a NaN is the largest. */
+LS_INLINE int precedes(float x, float y, int descending) {
+  if (descending) return x > y || (x != x && y == y);
+  return x < y || (x == x && y != y);
+}
+
+/** Merges the sorted runs [0, half) and [half, n) of indexes. */
+LS_INLINE void merge_runs(uint32_t *out, const uint32_t *runs, size_t half, size_t n, const float *x, int descending) {
+  size_t left = 0, right = half;
+  for (size_t i = 0; i < n; i++) {
+    const int take_right = left == half || (right < n && precedes(x[runs[right]], x[runs[left]], descending));
+    out[i] = runs[take_right ? right++ : left++];
+  }
+}
+
+/** out[r, :] = the indexes that sort in[r, :], by merging runs of 1, 2, 4, …: stable. */
+LS_KERNEL(argsort) {
+  uint32_t *out = ls_at(ctx, w + 2);
+  const float *in = ls_at(ctx, w + 4);
+  uint32_t *scratch = ls_at(ctx, w + 6);
+  const size_t rows = w[8], n = w[9];
+  const int descending = (int)w[10];
+  if (n == 0) return;
+  for (size_t r = 0; r < rows; r++, out += n, in += n) {
+    for (size_t i = 0; i < n; i++) out[i] = (uint32_t)i;
+    for (size_t run = 1; run < n; run *= 2) {
+      __builtin_memcpy(scratch, out, n * 4);
+      for (size_t i = 0; i < n; i += 2 * run) {
+        const size_t count = ls_min(2 * run, n - i);
+        merge_runs(out + i, scratch + i, ls_min(run, count), count, in, descending);
+      }
+    }
+  }
+}

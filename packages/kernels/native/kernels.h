@@ -116,6 +116,7 @@ LS_KERNEL(scatterAdd);        /* 14 */
 LS_KERNEL(gather);            /* 15 */
 LS_KERNEL(gatherAdd);         /* 16 */
 LS_KERNEL(cumsum);            /* 17 */
+LS_KERNEL(argsort);           /* 18 */
 LS_KERNEL(conv2d);            /* 24 */
 LS_KERNEL(conv2dInputGrad);   /* 25 */
 LS_KERNEL(conv2dWeightGrad);  /* 26 */

@@ -173,4 +173,21 @@ export const indexing = {
       return [elements('out', v.out, count, 'write'), elements('in', v.in, count)];
     },
   }),
+  /**
+   * out[r, :] = the i32 indexes that sort the f32 row in[r, :], ascending or descending; equal elements stay in order, and a
+   * NaN counts as the largest. `scratch`: n words.
+   */
+  argsort: define({
+    code: 18,
+    fields: { out: 'addr', in: 'addr', scratch: 'addr', rows: 'u32', n: 'u32', descending: 'u32' },
+    extents: (v) => {
+      oneOf('descending', v.descending, 2);
+      const out = elements('out', v.out, v.rows * v.n, 'write');
+      const input = elements('in', v.in, v.rows * v.n);
+      const scratch = elements('scratch', v.scratch, v.n, 'write');
+      // Indexes that something else is written over would lead anywhere.
+      if (overlap(out, scratch)) throw new Error('scratch overlaps out');
+      return [out, input, scratch];
+    },
+  }),
 } as const;

@@ -340,6 +340,19 @@ const cases: { readonly [N in InstructionName]: readonly Case[] } = {
   gather: picking('gather'),
   scatterAdd: [0, 1].flatMap((tree) => adding('scatterAdd', tree)),
   gatherAdd: adding('gatherAdd', 0),
+  argsort: [0, 1].flatMap((descending) =>
+    [1, 2, 7, 64, 101].map(
+      (n): Case => ({
+        title: `rows of ${n}, descending ${descending}`,
+        outputs: 3 * n,
+        integer: true,
+        // Rounded, so that some are equal; and some are no numbers.
+        inputs: [numbers(3 * n, -9, 9).map((x, i) => (i % 13 === 5 ? Number.NaN : Math.round(x)))],
+        write: (b, out, [x]) =>
+          b.call('argsort', { out, in: x!, scratch: scratch(b), rows: 3, n, descending }),
+      }),
+    ),
+  ),
   cumsum: [0, 1].flatMap((reverse) =>
     [
       [1, 7, 1],

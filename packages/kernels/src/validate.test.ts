@@ -236,6 +236,7 @@ describe('validateProgram refuses', () => {
     gather: { ...indexed, segmentIn: 24, segmentIndex: 40 },
     gatherAdd: { ...indexed, segmentIn: 40, segmentIndex: 0 },
     cumsum: { outer: 2, n: 3, inner: 5, reverse: 1 },
+    argsort: { rows: 3, n: 7, descending: 0 },
     conv2d: convolution,
     conv2dInputGrad: convolution,
     conv2dWeightGrad: { ...convolution, segments: 2, tree: 1 },

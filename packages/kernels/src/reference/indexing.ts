@@ -82,4 +82,21 @@ export const indexing: { readonly [N in Name]: (machine: Machine, values: Operan
       }
     });
   },
+  argsort: (machine, v) => {
+    const [out, input] = [machine.at(v.out), machine.at(v.in)];
+    const key = (x: number): number => (Number.isNaN(x) ? Infinity : x);
+    forEach([v.rows], ([r]) => {
+      const row = input.subarray(r * v.n, (r + 1) * v.n);
+      const compare = (i: number, j: number): number => {
+        const [x, y] = [row[i]!, row[j]!];
+        if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
+        return key(x) === key(y) ? 0 : key(x) - key(y);
+      };
+      const sign = v.descending ? -1 : 1;
+      out.set(
+        Array.from(row.keys()).sort((i, j) => sign * compare(i, j) || i - j),
+        r * v.n,
+      );
+    });
+  },
 };
