@@ -38,6 +38,8 @@ export const nodeMessage = z.discriminatedUnion('type', [
     proof: sha256,
   }),
   z.strictObject({ type: z.literal('pong') }),
+  /** Program and data are here: the node can compute. Nothing but a welcome is sent to it before. */
+  z.strictObject({ type: z.literal('ready') }),
   /** Asks for content from this byte on: the node does not have it, or not all of it. */
   z.strictObject({
     type: z.literal('need'),

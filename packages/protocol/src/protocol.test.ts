@@ -252,6 +252,7 @@ describe('control messages', () => {
       proof: hash,
     },
     { type: 'pong' },
+    { type: 'ready' },
     { type: 'need', what: 'program', from: 2 ** 33 },
     { type: 'leave' },
   ];

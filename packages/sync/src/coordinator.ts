@@ -23,6 +23,8 @@ interface Member {
   pinged: number;
   /** Shards per millisecond, as measured here: computing and network. */
   speed: number | undefined;
+  /** It has the program and the data, and gets the weights. */
+  ready: boolean;
   leaving: boolean;
   /** What it does in the open step since when; undefined while it has nothing to do. */
   busy: { readonly since: number; shards: number } | undefined;
@@ -119,6 +121,9 @@ class Turn {
       case 'join':
         this.#join(event);
         break;
+      case 'ready':
+        if (member !== undefined) this.#ready(member);
+        break;
       case 'leave':
         if (member !== undefined) this.#leave(member);
         break;
@@ -167,12 +172,20 @@ class Turn {
       heard: now,
       pinged: now,
       speed: undefined,
+      ready: false,
       leaving: false,
       busy: undefined,
     });
     this.effects.push({ do: 'welcome', peer, session });
     this.#report({ type: 'join', name, step: state.step });
-    if (state.phase === 'done' || state.phase === 'saving') return;
+    if (state.phase === 'done') this.#close(session);
+  }
+
+  #ready(member: Member): void {
+    const state = this.#state;
+    if (member.ready || state.phase === 'done' || state.phase === 'saving') return;
+    member.ready = true;
+    const { session } = member;
     // While weights are updated, everybody gets them afterwards.
     if (state.phase !== 'applying') this.effects.push({ do: 'publish', session, step: state.step });
     if (state.phase === 'gathering') this.#begin();
@@ -210,7 +223,7 @@ class Turn {
 
   /** Those who may get work. */
   #takers(): { session: number; speed: number }[] {
-    const members = [...this.#state.members.values()].filter(({ leaving }) => !leaving);
+    const members = [...this.#state.members.values()].filter(({ ready, leaving }) => ready && !leaving);
     const known = members.flatMap(({ speed }) => (speed === undefined ? [] : [speed]));
     const usual = known.length === 0 ? 1 : known.reduce((a, b) => a + b) / known.length;
     return members.map(({ session, speed }) => ({ session, speed: speed ?? usual }));
@@ -219,9 +232,9 @@ class Turn {
   // The open step
 
   #begin(): void {
-    const { config, members, stopping } = this.#state;
+    const { config, stopping } = this.#state;
     if (this.#state.step === config.steps || stopping) this.#end();
-    else if (members.size >= config.minNodes) this.#open();
+    else if (this.#takers().length >= config.minNodes) this.#open();
   }
 
   #open(): void {
@@ -351,7 +364,7 @@ class Turn {
       this.#end();
       return;
     }
-    for (const { session } of state.members.values()) {
+    for (const { session } of this.#takers()) {
       this.effects.push({ do: 'publish', session, step: state.step });
     }
     const { steps, time } = state.config.checkpoint;
@@ -396,18 +409,24 @@ class Turn {
   #finish(saved: boolean): void {
     this.#state.phase = 'done';
     for (const { session } of this.#state.members.values()) {
-      this.effects.push({ do: 'close', session, reason: 'finished' });
+      this.#close(session);
     }
     this.effects.push({ do: 'finish', step: this.#state.step, saved });
+  }
+
+  #close(session: number): void {
+    const isWhole = this.#state.step === this.#state.config.steps;
+    this.effects.push({ do: 'close', session, reason: isWhole ? 'finished' : 'interrupted' });
   }
 
   #tick(): void {
     const { members, config } = this.#state;
     if (this.#state.phase === 'gathering') this.#begin();
     for (const member of [...members.values()]) {
-      if (this.#now - member.heard >= 2 * config.heartbeat) {
+      // The same sums as in nextWake: differences round differently, and a tick that came for nothing asks for another.
+      if (this.#now >= member.heard + 2 * config.heartbeat) {
         this.#lose(member, 'silent');
-      } else if (this.#now - member.pinged >= config.heartbeat) {
+      } else if (this.#now >= member.pinged + config.heartbeat) {
         member.pinged = this.#now;
         this.effects.push({ do: 'ping', session: member.session });
       }

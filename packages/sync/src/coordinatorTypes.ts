@@ -11,7 +11,7 @@ export interface CoordinatorConfig {
   readonly steps: number;
   /** Shards of a step that have rows, at least 1. */
   readonly shards: (step: number) => number;
-  /** Nodes that are waited for before the first step. Later on, one is enough. */
+  /** So many nodes must be ready before the first step. Later on, one is enough. */
   readonly minNodes: number;
   /** Between two pings. A peer that was silent for two of these is dead. */
   readonly heartbeat: number;
@@ -31,6 +31,8 @@ export interface CoordinatorConfig {
 export type CoordinatorEvent =
   /** An authenticated peer introduced itself; `peer` is the driver's name of the connection. */
   | { readonly type: 'join'; readonly peer: number; readonly id: string; readonly name: string }
+  /** The node has the program and the data: from now on it may compute. */
+  | { readonly type: 'ready'; readonly session: number }
   /** Any sign of life. */
   | { readonly type: 'heard'; readonly session: number }
   /** The node ends: it finishes what it holds. */
@@ -79,7 +81,8 @@ export type Effect =
   /** The run is over: the weights are those before `step`. */
   | { readonly do: 'finish'; readonly step: number; readonly saved: boolean };
 
-export type CloseReason = 'replaced' | 'silent' | 'left' | 'finished';
+/** After `interrupted` nodes may come back: the run can be resumed. After `finished` there is nothing to come back to. */
+export type CloseReason = 'replaced' | 'silent' | 'left' | 'finished' | 'interrupted';
 
 /** What people and logs are told. */
 export type Report =

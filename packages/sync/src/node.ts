@@ -20,6 +20,8 @@ export type NodeEvent =
   | { readonly type: 'dialed' | 'closed'; readonly attempt: number }
   /** The coordinator's welcome, with the fence of its frame. */
   | { readonly type: 'welcome'; readonly fence: Fence; readonly attempt: number; readonly heartbeat: number }
+  /** What `prepare` asked for is here. */
+  | { readonly type: 'prepared'; readonly attempt: number }
   /** Any other sign of life on this connection. */
   | { readonly type: 'heard' }
   | { readonly type: 'ping' }
@@ -38,7 +40,9 @@ export type NodeEffect =
   /** Connect; earlier connections are closed and forgotten. */
   | { readonly do: 'dial'; readonly attempt: number }
   | { readonly do: 'hangUp' }
-  | { readonly do: 'send'; readonly message: 'hello' | 'pong' | 'leave' }
+  | { readonly do: 'send'; readonly message: 'hello' | 'ready' | 'pong' | 'leave' }
+  /** Fetch the program and the data, unless they are here, then tell `prepared`. */
+  | { readonly do: 'prepare'; readonly attempt: number }
   /** Run these units on the weights before `step`, send their gradients, then tell `computed`. */
   | { readonly do: 'compute'; readonly step: number; readonly units: readonly ShardRange[] }
   /** What is computed is not wanted any more; nothing of it may be sent. `computed` need not come. */
@@ -103,6 +107,8 @@ export const operate = (state: NodeState, event: NodeEvent, now: number): NodeEf
       return event.attempt === state.attempt && phase !== 'waiting' ? disconnect(state, now) : [];
     case 'welcome':
       return phase === 'greeting' && event.attempt === state.attempt ? begin(state, event, now) : [];
+    case 'prepared':
+      return phase === 'member' && event.attempt === state.attempt ? [{ do: 'send', message: 'ready' }] : [];
     case 'ping':
       return phase === 'member' ? [{ do: 'send', message: 'pong' }] : [];
     case 'assign':
@@ -146,7 +152,7 @@ const begin = (
   state.failures = 0;
   state.heartbeat = heartbeat;
   state.wake = now + 2 * heartbeat;
-  return [];
+  return [{ do: 'prepare', attempt: state.attempt }];
 };
 
 /** A newer step ends all older work; more units of the same step wait for their turn. */
