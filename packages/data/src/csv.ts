@@ -22,7 +22,8 @@ export interface CsvOptions {
   readonly delimiter?: string;
 }
 
-interface Row {
+/** One line of a table. */
+export interface Row {
   readonly cells: readonly string[];
   readonly line: number;
 }
@@ -35,12 +36,7 @@ interface Row {
  */
 export function csv(options: CsvOptions): Dataset<'x' | 'y'> {
   const { path } = options;
-  const rows = parseRows(options);
-  const names = options.header ?? rows.shift()?.cells;
-  if (names === undefined || rows.length === 0) {
-    throw new DataError('DATA_EMPTY', `csv: ${path} has no rows${names ? ' below its line of names' : ''}.`);
-  }
-  checkNames(path, names, rows);
+  const { names, rows } = readTable(options);
   const target = indexOf(path, names, options.target);
   const picked = options.features ?? names.filter((_, i) => i !== target);
   if (picked.length === 0) {
@@ -59,7 +55,22 @@ export function csv(options: CsvOptions): Dataset<'x' | 'y'> {
   });
 }
 
-function parseRows(options: CsvOptions): Row[] {
+/** The lines of a CSV file and the names of its columns. Throws DataError. */
+export function readTable(options: Pick<CsvOptions, 'path' | 'header' | 'delimiter'>): {
+  names: readonly string[];
+  rows: Row[];
+} {
+  const { path } = options;
+  const rows = parseRows(options);
+  const names = options.header ?? rows.shift()?.cells;
+  if (names === undefined || rows.length === 0) {
+    throw new DataError('DATA_EMPTY', `csv: ${path} has no rows${names ? ' below its line of names' : ''}.`);
+  }
+  checkNames(path, names, rows);
+  return { names, rows };
+}
+
+function parseRows(options: Pick<CsvOptions, 'path' | 'delimiter'>): Row[] {
   const { path, delimiter = ',' } = options;
   const text = Buffer.from(readBytes('csv', path)).toString('utf8');
   // Loaded on first use: most runs read no CSV, and their first step should not wait for the parser.
@@ -97,7 +108,8 @@ function checkNames(path: string, names: readonly string[], rows: readonly Row[]
   }
 }
 
-function indexOf(path: string, names: readonly string[], name: string): number {
+/** Throws DataError on a name that is not there. */
+export function indexOf(path: string, names: readonly string[], name: string): number {
   const index = names.indexOf(name);
   if (index >= 0) return index;
   throw new DataError(
@@ -108,7 +120,8 @@ function indexOf(path: string, names: readonly string[], name: string): number {
 
 const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-function numberIn(
+/** The number in a cell. Throws DataError. */
+export function numberIn(
   path: string,
   row: Row,
   index: number,

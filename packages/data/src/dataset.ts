@@ -19,6 +19,11 @@ export interface Column<Shape extends readonly number[] = readonly number[]> {
   /** Only a u8 column seen as f32 may have another scale than 1 and another shift than 0. Both are f32 numbers. */
   readonly scale: number;
   readonly shift: number;
+  /**
+   * Numbers from the beginning of one row to that of the next: fewer than a row has where rows are windows that
+   * overlap. Absent: rows lie one after another.
+   */
+  readonly stride?: number;
   /** Of labels: how many classes there are; every value is from 0 to classes − 1. */
   readonly classes?: number;
   /** Of labels: the name of every class. */
@@ -39,6 +44,7 @@ export interface ColumnOptions {
   readonly as?: 'f32' | 'i32';
   readonly scale?: number;
   readonly shift?: number;
+  readonly stride?: number;
   readonly classes?: number;
   readonly labels?: readonly string[];
 }
@@ -54,6 +60,7 @@ export function column(data: ColumnData, options: ColumnOptions = {}): Column {
     as: options.as ?? (dtype === 'i32' ? 'i32' : 'f32'),
     scale: Math.fround(options.scale ?? 1),
     shift: Math.fround(options.shift ?? 0),
+    ...(options.stride === undefined ? {} : { stride: options.stride }),
     ...(classes === undefined ? {} : { classes }),
     ...(options.labels === undefined ? {} : { labels: options.labels }),
   };
@@ -62,6 +69,9 @@ export function column(data: ColumnData, options: ColumnOptions = {}): Column {
 /** Numbers in one row. */
 export const rowSize = (shape: readonly number[]): number =>
   shape.reduce((product, size) => product * size, 1);
+
+/** Numbers from the beginning of one row of a column to that of the next. */
+export const rowStride = ({ stride, shape }: Column): number => stride ?? rowSize(shape);
 
 /** What {@link dataset} builds from. */
 export interface DatasetParts<F extends string> {
@@ -104,15 +114,21 @@ export function dataset<F extends string>(parts: DatasetParts<F>): Dataset<F> {
 }
 
 /** Rows of a column. */
-export const rowsOf = (column: Column): number => column.data.length / rowSize(column.shape);
+export const rowsOf = (column: Column): number => {
+  const left = column.data.length - rowSize(column.shape);
+  return left < 0 ? 0 : Math.floor(left / rowStride(column)) + 1;
+};
 
 function checkColumn(who: string, column: Column): void {
-  const { dtype, shape, data, as, scale, shift, labels, classes } = column;
+  const { dtype, shape, data, as, scale, shift, labels, classes, stride } = column;
   const size = rowSize(shape);
   if (!shape.every((extent) => Number.isInteger(extent) && extent >= 1)) {
     throw new DataError('DATA_SHAPE', `${who}: row shape [${shape}]; expected whole numbers of at least 1.`);
   }
-  if (data.length % size !== 0) {
+  if (stride !== undefined && !(Number.isInteger(stride) && stride >= 1)) {
+    throw new DataError('DATA_SHAPE', `${who}: stride ${stride}; expected a whole number of at least 1.`);
+  }
+  if (stride === undefined && data.length % size !== 0) {
     throw new DataError(
       'DATA_SHAPE',
       `${who}: ${data.length} numbers are not whole rows of shape [${shape}] (${size} each). Check the row shape.`,
@@ -135,8 +151,8 @@ function checkColumn(who: string, column: Column): void {
   if (labels !== undefined && labels.length !== classes) {
     throw new DataError('DATA_LABEL', `${who}: ${labels.length} class names for ${classes} classes.`);
   }
-  if (data instanceof Float32Array) checkFinite(who, data, size);
-  if (as === 'i32' && classes !== undefined) checkLabels(who, data, size, classes);
+  if (data instanceof Float32Array) checkFinite(who, data, rowStride(column));
+  if (as === 'i32' && classes !== undefined) checkLabels(who, data, rowStride(column), classes);
 }
 
 function checkFinite(who: string, data: Float32Array, size: number): void {
@@ -199,10 +215,11 @@ export function takeRows<F extends string>(
     const size = rowSize(column.shape);
     const data = new (column.data.constructor as new (length: number) => ColumnData)(indexes.length * size);
     for (let row = 0; row < indexes.length; row++) {
-      const from = indexes[row]! * size;
+      const from = indexes[row]! * rowStride(column);
       data.set(column.data.subarray(from, from + size), row * size);
     }
-    return [field, { ...column, data }];
+    const { stride: _, ...packed } = column;
+    return [field, { ...packed, data }];
   });
   return dataset({ name, columns: Object.fromEntries(taken) as Dataset<F>['columns'] });
 }
@@ -210,8 +227,9 @@ export function takeRows<F extends string>(
 /** The rows from `start` to `end` (excluded) of a data set's columns, as views; without its validation set. */
 export function sliceRows<F extends string>(source: Dataset<F>, start: number, end: number): Dataset<F> {
   const cut = Object.entries<Column>(source.columns).map(([field, column]) => {
-    const size = rowSize(column.shape);
-    return [field, { ...column, data: column.data.subarray(start * size, end * size) }];
+    const stride = rowStride(column);
+    const last = end > start ? (end - 1) * stride + rowSize(column.shape) : start * stride;
+    return [field, { ...column, data: column.data.subarray(start * stride, last) }];
   });
   return dataset({ name: source.name, columns: Object.fromEntries(cut) as Dataset<F>['columns'] });
 }
@@ -224,8 +242,9 @@ export function contentHash(source: Dataset): string {
   const hash = createHash('sha256');
   for (let part: Dataset | undefined = source; part !== undefined; part = part.validation) {
     for (const field of Object.keys(part.columns).sort()) {
-      const { dtype, shape, data, as, scale, shift, classes = null } = part.columns[field]!;
-      hash.update(JSON.stringify([field, dtype, shape, data.length, as, scale, shift, classes]));
+      const { dtype, shape, data, as, scale, shift, classes = null, stride } = part.columns[field]!;
+      const head = [field, dtype, shape, data.length, as, scale, shift, classes];
+      hash.update(JSON.stringify(stride === undefined ? head : [...head, stride]));
       hash.update('\0');
       hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     }

@@ -11,6 +11,7 @@ export {
   type DatasetParts,
   dataset,
   rowSize,
+  rowStride,
   sliceRows,
   takeRows,
 } from './dataset.ts';
@@ -39,5 +40,15 @@ export {
   writeSafetensors,
 } from './safetensors.ts';
 export { type BatchPlace, Sampler, type SamplerOptions } from './sampler.ts';
+export { type Series, type SeriesOptions, series } from './series.ts';
 export { split } from './split.ts';
 export { type Moments, moments, standardize } from './standardize.ts';
+export {
+  bytes,
+  type CharacterTokenizer,
+  characters,
+  type Tokenizer,
+  type TokenizerLibrary,
+  tokenizer,
+} from './tokenizers.ts';
+export { type WindowsOptions, windows } from './windows.ts';

@@ -1,4 +1,4 @@
-import { type Dataset, takeRows } from './dataset.ts';
+import { type Column, type Dataset, rowSize, takeRows } from './dataset.ts';
 import { checkInteger, DataError } from './errors.ts';
 import { KeyedRandom, shuffled, streams } from './random.ts';
 
@@ -11,6 +11,14 @@ import { KeyedRandom, shuffled, streams } from './random.ts';
  */
 export function split<F extends string>(source: Dataset<F>, validation: number, seed = 0): Dataset<F> {
   checkInteger('split: seed', seed, 0);
+  for (const [field, { stride, shape }] of Object.entries<Column>(source.columns)) {
+    if (stride === undefined || stride >= rowSize(shape)) continue;
+    throw new DataError(
+      'DATA_OPTION',
+      `split: rows of column "${field}" of ${source.name} are windows that overlap, so rows drawn at random for validation ` +
+        'would share their numbers with the training part. Let windows() or series() hold back the end (validation).',
+    );
+  }
   const count =
     validation > 0 && validation < 1 ? Math.max(1, Math.round(validation * source.length)) : validation;
   if (!Number.isInteger(count) || count < 1 || count >= source.length) {

@@ -43,6 +43,13 @@ export function standardize<F extends string>(source: Dataset<F>, field: NoInfer
         `${Object.keys(source.columns).join(', ')}.`,
     );
   }
+  if (fitted.stride !== undefined) {
+    throw new DataError(
+      'DATA_OPTION',
+      `standardize: rows of column "${field}" of ${source.name} are windows on one sequence. Scale the sequence before it is ` +
+        'cut: series() does.',
+    );
+  }
   const fit = moments(fitted, fitted.dtype === 'u8');
   const apply = (part: Dataset<F>): Dataset<F> => {
     const columns = { ...part.columns, [field]: rescaled(part.columns[field], fit) };

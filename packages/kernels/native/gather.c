@@ -1,4 +1,4 @@
-/** Rows of a data set, picked by index and converted: out[r, :] = convert(data[index[start + r], :]). */
+/** Rows of a data set, picked by index and converted: out[r, :] = convert(data[index[start + r], :]); rows of the data may overlap. */
 #include "kernels.h"
 
 enum { F32, I32, U8_TO_I32, U8_TO_F32 };
@@ -17,15 +17,15 @@ LS_KERNEL(gatherRows) {
   const uint32_t *index = ls_at(ctx, w + 6), *record = ls_at(ctx, w + 8), *unit = ls_at(ctx, w + 10);
   const size_t rows = w[12], width = w[13], data_rows = w[14], index_count = w[15];
   const uint32_t kind = w[16];
-  const size_t source_bytes = width * (kind >= U8_TO_I32 ? 1 : 4);
+  const size_t source_bytes = kind >= U8_TO_I32 ? 1 : 4, stride = w[19] * source_bytes;
   const uint64_t start = (uint64_t)record[3] + unit[1];
   for (size_t r = 0; r < rows; r++, out += width * 4) {
     const size_t row = start + r < index_count ? index[start + r] : 0;
-    const uint8_t *source = data + (row < data_rows ? row : 0) * source_bytes;
+    const uint8_t *source = data + (row < data_rows ? row : 0) * stride;
     switch (kind) {
       case U8_TO_I32: u8_to_i32((int32_t *)out, source, width); break;
       case U8_TO_F32: u8_to_f32((float *)out, source, width, ls_f32(w + 17), ls_f32(w + 18)); break;
-      default: __builtin_memcpy(out, source, source_bytes);
+      default: __builtin_memcpy(out, source, width * source_bytes);
     }
   }
 }

@@ -118,7 +118,8 @@ export const instructions = {
     },
   }),
   /**
-   * Batch from a data set: out[r, :] = convert(data[index[record[3] + unit[1] + r], :]) for r < rows; u8ToF32 gives
+   * Batch from a data set: out[r, :] = convert(data[index[record[3] + unit[1] + r], :]) for r < rows, where a row of the
+   * data begins `stride` numbers after the one before (less than `width`: windows that overlap); u8ToF32 gives
    * (x · scale) + shift. An index outside of the data or of the index region reads as row 0 (memory stays safe).
    */
   gatherRows: define({
@@ -136,6 +137,7 @@ export const instructions = {
       kind: 'u32',
       scale: 'f32',
       shift: 'f32',
+      stride: 'u32',
     },
     extents: (v) => {
       oneOf('kind', v.kind, 4);
@@ -143,7 +145,12 @@ export const instructions = {
       const sourceBytes = v.kind >= sourceKinds.u8ToI32 ? 1 : ELEMENT_BYTES;
       return [
         elements('out', v.out, v.rows * v.width, 'write'),
-        { what: 'data', address: v.data, bytes: v.dataRows * v.width * sourceBytes, access: 'read' },
+        {
+          what: 'data',
+          address: v.data,
+          bytes: span([v.dataRows, v.stride], [v.width, 1]) * sourceBytes,
+          access: 'read',
+        },
         elements('index', v.index, v.indexCount),
         elements('record', v.record, 4),
         elements('unit', v.unit, 2),

@@ -95,8 +95,8 @@ const rows = (kind: keyof typeof softmaxKinds): Case => ({
   write: (b, out, [x]) => b.call('softmax', { out, in: x!, rows: 5, n: 37, kind: softmaxKinds[kind] }),
 });
 
-const gather = (kind: keyof typeof sourceKinds, data: Numbers): Case => ({
-  title: kind,
+const gather = (kind: keyof typeof sourceKinds, data: Numbers, stride = 3): Case => ({
+  title: stride === 3 ? kind : `${kind}, windows that overlap`,
   outputs: 4 * 3,
   ...(kind === 'i32' || kind === 'u8ToI32' ? { integer: true } : {}),
   // The last two rows are out of range: of the data, of the index.
@@ -115,6 +115,7 @@ const gather = (kind: keyof typeof sourceKinds, data: Numbers): Case => ({
       kind: sourceKinds[kind],
       scale: 1 / 255,
       shift: -0.5,
+      stride,
     }),
 });
 
@@ -281,6 +282,8 @@ const cases: { readonly [N in InstructionName]: readonly Case[] } = {
     gather('i32', integers(18, 100)),
     gather('u8ToI32', Uint8Array.from(integers(18, 256))),
     gather('u8ToF32', Uint8Array.from(integers(18, 256))),
+    gather('f32', numbers(8), 1),
+    gather('u8ToI32', Uint8Array.from(integers(13, 256)), 2),
   ],
   random: [
     {

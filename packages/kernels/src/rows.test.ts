@@ -105,9 +105,16 @@ describe.each(variants)('sumOfSquares on %s', (variant) => {
 describe.each(variants)('gatherRows on %s', (variant) => {
   it.each(kindsOf(sourceKinds))('%s as the naive twin, bad indexes reading row 0', (_, kind) => {
     const next = numbers(3);
-    for (const width of [1, 3, 10, 64, 784]) {
+    for (const [width, stride] of [
+      [1, 1],
+      [3, 3],
+      [10, 1],
+      [10, 7],
+      [64, 64],
+      [784, 800],
+    ] as const) {
       const dataRows = 9;
-      const size = dataRows * width;
+      const size = (dataRows - 1) * stride + width;
       const data =
         kind === sourceKinds.f32
           ? floats(size)
@@ -133,6 +140,7 @@ describe.each(variants)('gatherRows on %s', (variant) => {
           kind,
           scale: 1 / 255,
           shift: -0.1307,
+          stride,
         }),
       );
     }

@@ -217,7 +217,7 @@ describe('validateProgram refuses', () => {
     matmul: { ...shape, ...batch },
     reduce: { outer: 2, n: 3, inner: 4, kind: 0 },
     treeSum: { segments: 3, n: 7 },
-    gatherRows: { rows: 3, width: 4, dataRows: 5, indexCount: 6, kind: 0, scale: 1, shift: 0 },
+    gatherRows: { rows: 3, width: 4, dataRows: 5, indexCount: 6, kind: 0, scale: 1, shift: 0, stride: 2 },
     random: { stream: 1, segments: 2, n: 9 },
     softmax: { rows: 3, n: 7, kind: 0 },
     crossEntropy: { rows: 3, n: 7 },

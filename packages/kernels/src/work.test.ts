@@ -43,6 +43,7 @@ const cases: Readonly<Record<string, { build: Build; flops: number; bytes: numbe
           kind: sourceKinds.u8ToF32,
           scale: 1,
           shift: 0,
+          stride: 6,
         },
       }),
     flops: 0,

@@ -15,7 +15,7 @@ import {
   tensor,
   withSeed,
 } from '@lockstep/autograd';
-import { type Column, type Dataset, rowSize } from '@lockstep/data';
+import { type Column, type Dataset, rowSize, rowStride } from '@lockstep/data';
 import { batchShards } from '@lockstep/sync';
 import type { Batch, ResolvedDefinition } from './definition.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
@@ -202,12 +202,12 @@ export class EagerExecutor<M, F extends string> implements Executor {
 /** The given rows of a data set as tensors: what the `gatherRows` instruction does. */
 export function batchOf<F extends string>(data: Dataset<F>, rows: Int32Array): Batch<F> {
   const fields = Object.entries<Column>(data.columns).map(([name, column]) => {
-    const width = rowSize(column.shape);
+    const [width, stride] = [rowSize(column.shape), rowStride(column)];
     const values =
       column.as === 'f32' ? new Float32Array(rows.length * width) : new Int32Array(rows.length * width);
     rows.forEach((row, r) => {
       for (let i = 0; i < width; i++) {
-        const x = column.data[row * width + i]!;
+        const x = column.data[row * stride + i]!;
         const scaled = column.dtype === 'u8' && column.as === 'f32';
         values[r * width + i] = scaled ? Math.fround(Math.fround(x * column.scale) + column.shift) : x;
       }

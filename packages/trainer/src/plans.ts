@@ -37,7 +37,6 @@ import {
   compileTotal,
   compileUnit,
   compileUpdate,
-  type DataRegions,
   type GroupSlice,
   LINE_WORDS,
   refusalGuard,
@@ -134,7 +133,9 @@ export class PlanBook<M, F extends string> {
   readonly #sumsStride: number;
   readonly #halt: Int32Array;
   readonly #constants = new Map<number, number>();
-  readonly #data: DataRegions;
+  readonly #indexes: number;
+  /** Where the columns of the validation part are. */
+  readonly #validationData: Readonly<Record<string, number>>;
 
   constructor(options: BookOptions<M, F>, heap: SharedHeap, recordWords: number) {
     const { definition, layout, data, workers } = options;
@@ -153,7 +154,8 @@ export class PlanBook<M, F extends string> {
 
     const validationRows = data.validation?.length ?? 0;
     const indexes = 2 * data.length + validationRows;
-    this.#data = { rows: data.length + validationRows, indexes };
+    this.#indexes = indexes;
+    this.#validationData = data.validation ? this.#placeData(data.validation) : {};
     const journals = this.#journalsPerWorker * workers + layout.buffers.length;
     this.#sumsStride = Math.ceil(this.values / LINE_WORDS) * LINE_WORDS;
     const vector = (size = layout.trainedSize): number => heap.allocate(size * ELEMENT_BYTES);
@@ -195,7 +197,7 @@ export class PlanBook<M, F extends string> {
     ] as const);
     this.kept.set(this.weights);
     this.index = heap.i32(this.#common.index!, indexes);
-    for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = data.length + row;
+    for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = row;
     this.#write();
   }
 
@@ -233,18 +235,16 @@ export class PlanBook<M, F extends string> {
     return accumulate > 1 || optimizer.clipNorm !== undefined;
   }
 
-  #placeData(data: Dataset<F>): Record<string, number> {
-    const regions: Record<string, number> = {};
-    for (const [name, column] of Object.entries<Column>(data.columns)) {
-      const held: Column | undefined = data.validation?.columns[name as F];
-      const address = this.#heap.allocate(column.data.byteLength + (held?.data.byteLength ?? 0));
-      regions[`data ${name}`] = address;
-      const bytes = ({ data: { buffer, byteOffset, byteLength } }: Column) =>
-        new Uint8Array(buffer, byteOffset, byteLength);
-      this.#heap.u8(address, column.data.byteLength).set(bytes(column));
-      if (held) this.#heap.u8(address + column.data.byteLength, held.data.byteLength).set(bytes(held));
-    }
-    return regions;
+  /** The columns of a part of the data set, each in a region `data NAME`. */
+  #placeData(part: Dataset): Record<string, number> {
+    return Object.fromEntries(
+      Object.entries<Column>(part.columns).map(([name, { data }]) => {
+        const address = this.#heap.allocate(data.byteLength);
+        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+        this.#heap.u8(address, data.byteLength).set(bytes);
+        return [`data ${name}`, address];
+      }),
+    );
   }
 
   /** Every kind of batch that the run can meet. */
@@ -309,7 +309,7 @@ export class PlanBook<M, F extends string> {
           gradient: this.#slot(i).gradient,
           sums: this.#slot(i).sums,
           statistics: this.#slot(i).statistics,
-          ...(!training && { weights: this.#keptAddress }),
+          ...(!training && { ...this.#validationData, weights: this.#keptAddress }),
         },
       };
     });
@@ -466,8 +466,17 @@ export class PlanBook<M, F extends string> {
     const name = `${training ? 'train' : 'validate'} ${segments} × ${rows} rows`;
     return this.#program(name, () => {
       const step = this.#trace(rows, training);
+      const { data } = this.#options;
+      const part = training ? data : data.validation!;
       const guard = training ? refusalGuard(this.#tickOffset, this.#journals.length / LINE_WORDS) : undefined;
-      const compiled = compileUnit(step, this.#options.layout, this.#data, rows, segments, guard);
+      const compiled = compileUnit(
+        step,
+        this.#options.layout,
+        { part, indexes: this.#indexes },
+        rows,
+        segments,
+        guard,
+      );
       checkIndexes(compiled.indexLimits, this.#options.data);
       const address = this.#heap.allocate(compiled.constants.byteLength);
       this.#heap.u8(address, compiled.constants.byteLength).set(compiled.constants);

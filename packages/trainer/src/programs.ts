@@ -20,7 +20,7 @@ import {
   type InputBinding,
   type Place,
 } from '@lockstep/compiler';
-import { type Column, rowSize } from '@lockstep/data';
+import { type Column, type Dataset, rowSize, rowStride } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program, sourceKinds } from '@lockstep/kernels';
 import { normOfBlocks, type Optimizer, type UpdateGroup } from '@lockstep/nn';
 import type { ShardRange } from '@lockstep/sync';
@@ -43,10 +43,9 @@ export const RECORD_WORDS = {
 
 const at = (region: string, element = 0): Place => ({ region, offset: element * ELEMENT_BYTES });
 
-/** A data set in memory: one region per column, and one of row numbers. */
+/** A part of a data set in memory: one region per column, and one of row numbers. */
 export interface DataRegions {
-  /** Rows of each column. */
-  readonly rows: number;
+  readonly part: Dataset;
   /** Elements of the region `index`. */
   readonly indexes: number;
 }
@@ -68,11 +67,12 @@ const fieldBinding = (name: string, column: Column, data: DataRegions, rows: num
       unit: emit.unit,
       rows: rows * segments,
       width: rowSize(column.shape),
-      dataRows: data.rows,
+      dataRows: data.part.length,
       indexCount: data.indexes,
       kind: sourceKind(column),
       scale: column.scale,
       shift: column.shift,
+      stride: rowStride(column),
     }),
 });
 
@@ -92,7 +92,7 @@ export function compileUnit(
     if (parameter) return { kind: 'memory', ...at('weights', offsets.get(parameter)!) };
     const buffer = step.buffers.get(node);
     if (buffer) return { kind: 'memory', ...at('buffers', bufferOffsets.get(buffer)!) };
-    return fieldBinding(node.name, step.fields.get(node)!, data, rows);
+    return fieldBinding(node.name, data.part.columns[node.name]!, data, rows);
   };
   let sums = 0;
   const sumOffsets = step.sums.map(({ shape }) => {

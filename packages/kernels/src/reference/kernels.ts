@@ -80,7 +80,7 @@ const kernels: Kernels = {
     forEach([v.rows, v.width], ([r, c]) => {
       const picked = start + r < v.indexCount ? index[start + r]! : 0;
       const row = picked >= 0 && picked < v.dataRows ? picked : 0;
-      const x = data[row * v.width + c]!;
+      const x = data[row * v.stride + c]!;
       out[r * v.width + c] =
         v.kind === sourceKinds.u8ToF32 ? machine.add(machine.mul(x, v.scale), v.shift) : x;
     });
