@@ -95,6 +95,18 @@ test('custom-gradient: straight through learns what sign cannot; a clipped gradi
   expect(numbersOf(output, 'mean squared error')[0]).toBeGreaterThan(3);
 });
 
+test('lstm-forecast: better than as today', async () => {
+  const output = await example('lstm-forecast', '--epochs', '2', '--hidden', '24');
+  expect(numbersOf(output, 'share of the naive error')[0]).toBeLessThan(0.9);
+});
+
+test('char-gpt: learns from any text, and writes with its characters', async () => {
+  const text = join(folder, 'backprop/README.md');
+  const output = await example('char-gpt', '--text', text, '--steps', '60', '--characters', '20');
+  const [last] = numbersOf(output, 'loss');
+  expect(last).toBeLessThan(3.5);
+});
+
 test.each(['digits', 'regression'])('the command trains %s by its config', async (name) => {
   const command = join(folder, '../cli/dist/main.js');
   const config = join(folder, name, 'lockstep.config.ts');
@@ -106,6 +118,7 @@ test.each(['digits', 'regression'])('the command trains %s by its config', async
 test('an unknown example is refused with the names of all', async () => {
   await expect(example('nothing')).rejects.toMatchObject({
     code: 2,
-    stderr: 'example: got nothing, expected one of: backprop, custom-gradient, digits, regression\n',
+    stderr:
+      'example: got nothing, expected one of: backprop, char-gpt, custom-gradient, digits, lstm-forecast, regression\n',
   });
 });

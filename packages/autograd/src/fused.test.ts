@@ -1,4 +1,5 @@
 /** The backward kernels of fused layers against their gradients in tensor ops, which are used where more is asked. */
+import { attentionScratchBytes } from '@lockstep/kernels';
 import { expect, it } from 'vitest';
 import { numbers, opTests } from '../test/cases.ts';
 import {
@@ -6,6 +7,7 @@ import {
   gradients,
   mul,
   recurrent,
+  selfAttention,
   sum,
   type Tensor,
   tensor,
@@ -86,4 +88,33 @@ it.each(
     };
     expect(checkGradients(slope, xs)).toMatchObject({ ok: true });
   });
+});
+
+it('attention over 2,048 steps: memory of kernels does not grow with T², and averages come out', () => {
+  const [steps, heads, size] = [2048, 2, 16];
+  // Keys of zeros weigh all values alike: the causal output is the running mean.
+  const shape = [1, steps, 3, heads, size];
+  const values = numbers([steps, heads, size], -1, 1).data();
+  const packed = new Float32Array(steps * 3 * heads * size);
+  for (let t = 0; t < steps; t++) {
+    packed.set(
+      values.slice(t * heads * size, (t + 1) * heads * size) as Float32Array,
+      (3 * t + 2) * heads * size,
+    );
+  }
+  const x = variable(tensor(packed, { shape }));
+  const y = selfAttention(x, { causal: true });
+  for (const t of [0, 1, 31, 32, 127, 128, 1000, 2047]) {
+    let mean = 0;
+    for (let s = 0; s <= t; s++) mean += values[s * heads * size + 3]! / (t + 1);
+    expect(y.data()[t * heads * size + 3]).toBeCloseTo(mean, 5);
+  }
+  // dv of the last step is its own share of g; of the first step, 1 + 1/2 + 1/3 + ….
+  const [g] = gradients(sum(y), [x]);
+  const slopeOf = (t: number): number => g.data()[((3 * t + 2) * heads + 1) * size + 5]!;
+  let harmonic = 0;
+  for (let t = steps; t >= 1; t--) harmonic += 1 / t;
+  expect(slopeOf(steps - 1)).toBeCloseTo(1 / steps, 6);
+  expect(slopeOf(0)).toBeCloseTo(harmonic, 4);
+  expect(attentionScratchBytes(size)).toBeLessThan(2 * 2 ** 20);
 });
