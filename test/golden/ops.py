@@ -83,6 +83,7 @@ cases = {
     'gather': (lambda x: x.gather(0, index(x.shape, x.shape[0])), REDUCED),
     'scatterAdd': (lambda x, y: x.scatter_add(0, index(y.shape, x.shape[0]), y), [[(4,), (7,)], [(3, 2, 5), (4, 2, 5)], [(1, 1), (3, 1)]]),
     'indexAdd': (lambda x, y: x.index_add(-1, index((6,), x.shape[-1]), y), [[(4,), (6,)], [(3, 2, 5), (3, 2, 6)], [(1, 1), (1, 6)]]),
+    'sort': (lambda x: x.sort(0, descending=True).values, REDUCED), 'topK': (lambda x: x.topk(1, -1).values, REDUCED),
     'oneHot': (lambda x: x * F.one_hot(index(x.shape[:-1], x.shape[-1]), x.shape[-1]), REDUCED),
     'matmul': (torch.matmul, [[(3, 5), (5, 7)], [(2, 1, 3, 4), (3, 4, 2)], [(1, 1), (1, 1)], [(3, 0), (0, 2)], [(2, 3, 4), (4,)], [(9, 33), (33, 17)]]),
     'outer': (torch.outer, [[(3,), (5,)], [(1,), (7,)], [(0,), (2,)]]), 'dot': (torch.dot, [[(7,), (7,)], [(1,), (1,)], [(37,), (37,)]]),

@@ -98,6 +98,8 @@ const calls: Readonly<Record<string, Call>> = {
   gather: (x) => a.gather(x, 0, index(x.shape, first(x))),
   scatterAdd: (x, y) => a.scatterAdd(x, 0, index(y.shape, first(x)), y),
   indexAdd: (x, y) => a.indexAdd(x, -1, index([6], last(x)), y),
+  sort: (x) => a.sort(x, 0, { descending: true }),
+  topK: (x) => a.topK(x, 1).values,
   oneHot: (x) => a.mul(x, a.oneHot(index(x.shape.slice(0, -1), last(x)), last(x))),
   matmul: (x, y) => a.matmul(x, y),
   outer: a.outer,

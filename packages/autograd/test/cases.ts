@@ -501,6 +501,17 @@ export const opTests: { readonly [K in OpName]: OpTest } = {
       ),
     ],
   },
+  argsort: {
+    ulps: 0,
+    differentiable: false,
+    cases: [
+      on([7], (x) => a.argsort(x), 'a vector'),
+      on([2, 5, 3], (x) => a.argsort(x, 1, { descending: true }), 'middle axis'),
+      on([3, 1], (x) => a.argsort(x), 'one column'),
+      on([0, 3], (x) => a.argsort(x), 'nothing'),
+      one('equal elements and a NaN', [a.tensor([2, 1, Number.NaN, 1, 2])], (x) => a.argsort(x)),
+    ],
+  },
   sum: { ulps: 16, ofLargest: true, cases: reduction(a.sum) },
   max: {
     ulps: 0,

@@ -146,6 +146,26 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
       constant('oneHot', () => a.oneHot(labels([2, 3], 4), 4)),
     ],
   },
+  sort: {
+    ulps: 0,
+    cases: [
+      on([7], (x) => a.sort(x), 'a vector'),
+      on([2, 5, 3], (x) => a.sort(x, 1, { descending: true }), 'middle axis'),
+      on([2, 9], (x) => a.topK(x, 3).values, 'the largest three'),
+      on([3, 1], (x) => a.sort(x), 'one column'),
+    ],
+  },
+  'random numbers': {
+    ulps: 2,
+    ofLargest: true,
+    differentiable: false,
+    cases: [
+      constant('bernoulli', () => a.withSeed(1, () => a.bernoulli([31], 0.3))),
+      constant('randint', () => a.withSeed(1, () => a.randint([2, 17], -3, 5))),
+      constant('permutation', () => a.withSeed(1, () => a.permutation(100))),
+      constant('randn', () => a.withSeed(1, () => a.randn([3, 5]))),
+    ],
+  },
   'clamp by tensors': {
     ulps: 0,
     cases: [

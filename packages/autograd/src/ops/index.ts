@@ -74,6 +74,7 @@ export const ops = {
   takeGrad: pick.takeGradOp,
   gather: pick.gatherOp,
   gatherGrad: pick.gatherGradOp,
+  argsort: pick.argsortOp,
   sum: reduce.sumOp,
   max: reduce.maxOp,
   min: reduce.minOp,
@@ -180,7 +181,17 @@ export {
   where,
   zeros,
 } from './elementwise.ts';
-export { gather, indexAdd, indexSelect, scatterAdd, take } from './indexing.ts';
+export {
+  argsort,
+  gather,
+  indexAdd,
+  indexSelect,
+  type SortOptions,
+  scatterAdd,
+  sort,
+  take,
+  topK,
+} from './indexing.ts';
 export { dot, einsum, outer } from './linalg.ts';
 export { type MatmulOptions, matmul } from './matmul.ts';
 export { layerNorm, rmsNorm, standardize } from './norm.ts';
@@ -213,7 +224,7 @@ export {
   type UpsampleOptions,
   upsample2d,
 } from './pool.ts';
-export { rand, randn, uniform } from './random.ts';
+export { bernoulli, permutation, rand, randint, randn, uniform } from './random.ts';
 export {
   type Axes,
   argmax,

@@ -1,5 +1,5 @@
 /** Picking by i32 indexes, and its adjoints. */
-import { scatterAddScratchBytes } from '@lockstep/kernels';
+import { ELEMENT_BYTES, scatterAddScratchBytes } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
 import { axisFromEnd, expectDType, formatSpec, OpError, type Spec, sizeOf } from '../shape.ts';
@@ -7,6 +7,7 @@ import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { add } from './elementwise.ts';
 import { narrow, pad } from './parts.ts';
+import { transpose } from './shape.ts';
 
 /** How an operand lies when several shards are computed at once: contiguous, `step` elements from shard to shard. */
 interface Segmented {
@@ -313,4 +314,56 @@ export function scatterAdd(x: Tensor, axis: number, index: Tensor, source: Tenso
       x.shape.map((size, i) => [0, size - sums.shape[i]!] as const),
     ),
   );
+}
+
+// ─── sorting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface ArgsortAttrs {
+  readonly descending: boolean;
+}
+
+export const argsortOp: KernelOp<ArgsortAttrs> = {
+  kind: 'kernel',
+  name: 'argsort',
+  infer: ([x]) => {
+    expectDType('argsort', 'input', x!, 'f32');
+    if (x!.shape.length === 0)
+      throw new OpError('argsort', `got ${formatSpec(x!)}, expected at least one axis`);
+    return { shape: x!.shape, dtype: 'i32' };
+  },
+  lower: (emit, output, [input], { descending }) => {
+    const x = materialize(emit, input!);
+    const n = x.shape.at(-1)!;
+    emit.call('argsort', {
+      out: output.address,
+      in: x.address,
+      scratch: emit.scratch(n * ELEMENT_BYTES),
+      rows: sizeOf(x.shape.slice(0, -1)),
+      n,
+      descending: Number(descending),
+    });
+  },
+  backward: [null],
+};
+
+export interface SortOptions {
+  /** Largest first. Default false. */
+  readonly descending?: boolean;
+}
+
+/** The i32 indexes that sort along `axis`; equal elements keep their order, a NaN is the largest. Throws OpError. */
+export function argsort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+  const isLast = x.rank === 0 || axisFromEnd('argsort', axis, x.rank) === -1;
+  if (isLast) return apply(argsortOp, [x], { descending });
+  return transpose(apply(argsortOp, [transpose(x, axis, -1)], { descending }), axis, -1);
+}
+
+/** The elements along `axis` in order; gradients go back to where they came from. Throws OpError. */
+export const sort = (x: Tensor, axis = -1, options: SortOptions = {}): Tensor =>
+  gather(x, axis, argsort(x, axis, options));
+
+/** The `count` largest elements along `axis`, largest first, and their i32 indexes. Throws OpError. */
+export function topK(x: Tensor, count: number, axis = -1): { values: Tensor; indices: Tensor } {
+  const indices = narrow(argsort(x, axis, { descending: true }), axis, 0, count);
+  return { values: gather(x, axis, indices), indices };
 }

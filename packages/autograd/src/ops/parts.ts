@@ -110,9 +110,11 @@ export function split(x: Tensor, sizes: number | readonly number[], axis = 0): T
   const at = axisFromEnd('split', axis, x.rank);
   const n = x.shape[x.rank + at]!;
   const list =
-    typeof sizes === 'number'
-      ? Array.from({ length: Math.max(1, Math.ceil(n / sizes)) }, (_, i) => Math.min(sizes, n - i * sizes))
-      : sizes;
+    typeof sizes !== 'number'
+      ? sizes
+      : sizes > 0
+        ? Array.from({ length: Math.max(1, Math.ceil(n / sizes)) }, (_, i) => Math.min(sizes, n - i * sizes))
+        : [Number.NaN];
   const whole = list.every((size) => Number.isInteger(size) && size >= 0);
   if (!whole || list.reduce((sum, size) => sum + size, 0) !== n) {
     throw new OpError(

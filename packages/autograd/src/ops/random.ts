@@ -2,9 +2,10 @@
 import { apply } from '../apply.ts';
 import { context } from '../context.ts';
 import type { KernelOp } from '../op.ts';
-import { type Shape, sizeOf } from '../shape.ts';
+import { OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { add, cos, log, mul, sqrt, sub } from './elementwise.ts';
+import { add, cast, cos, floor, log, lt, minimum, mul, sqrt, sub } from './elementwise.ts';
+import { argsort } from './indexing.ts';
 
 export interface RandomAttrs {
   readonly shape: Shape;
@@ -43,4 +44,35 @@ export const uniform = (shape: Shape, low: number, high: number): Tensor =>
 export function randn(shape: Shape): Tensor {
   const radius = sqrt(mul(log(sub(1, rand(shape))), -2));
   return mul(radius, cos(mul(rand(shape), 2 * Math.PI)));
+}
+
+/** 1 with probability p, else 0. Throws OpError. */
+export function bernoulli(shape: Shape, p = 0.5): Tensor {
+  if (!(p >= 0 && p <= 1)) throw new OpError('bernoulli', `got p = ${p}, expected a probability from 0 to 1`);
+  return cast(lt(rand(shape), p), 'f32');
+}
+
+/** Random numbers have so many different values. */
+const RANDOM_VALUES = 2 ** 24;
+
+/** i32 numbers from `low` up to but without `high`; at most 2²⁴ different ones. Throws OpError. */
+export function randint(shape: Shape, low: number, high: number): Tensor {
+  const valid = Number.isInteger(low) && Number.isInteger(high) && high > low && high - low <= RANDOM_VALUES;
+  if (!valid) {
+    throw new OpError(
+      'randint',
+      `got ${low} to ${high}, expected whole numbers that are 1 to ${RANDOM_VALUES} apart`,
+    );
+  }
+  // The product is below high − low before it is rounded, and may reach it after.
+  const offset = minimum(floor(mul(rand(shape), high - low)), high - low - 1);
+  return add(cast(offset, 'i32'), low);
+}
+
+/** The numbers 0 … n − 1 in random order, as i32. Throws OpError. */
+export function permutation(n: number): Tensor {
+  if (!Number.isInteger(n) || n < 0) {
+    throw new OpError('permutation', `got ${n}, expected a whole number from 0 on`);
+  }
+  return argsort(rand([n]));
 }
