@@ -2,10 +2,10 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { availableVariants } from '@lockstep/kernels';
-import { optim, type TrainingDefinition, type TrainOptions, train } from 'lockstep';
+import { nn, optim, type TrainingDefinition, type TrainOptions, train } from 'lockstep';
 import { afterAll, describe, expect, it } from 'vitest';
 import { events, folderWith } from '../command.ts';
-import type { Fields } from './data.ts';
+import { CLASSES, FEATURES, type Fields } from './data.ts';
 import { classification, type DefinitionName, definitions } from './definitions.ts';
 
 const variants = availableVariants();
@@ -16,11 +16,8 @@ type AnyDefinition = TrainingDefinition<never, Fields>;
 
 const named: readonly DefinitionName[] = [
   'dropout, adam, a short batch',
-  'two shards, nesterov',
   'three shards, adamw, warm-up and cosine',
   'thirteen shards, most of them empty in the last batch',
-  'no last batch, no shuffling',
-  'a batch larger than the data',
   'three batches for one step, clipped',
   'two batches for one step, the last of each epoch alone',
   'stopped in the middle of an epoch',
@@ -38,6 +35,33 @@ const cases: readonly (readonly [string, AnyDefinition])[] = [
       optimizer: optim.adam({ lr: 0.3, clipNorm: 1 }),
       accumulate: 2,
       earlyStopping: { patience: 2, metric: 'accuracy', mode: 'max' },
+    }) as unknown as AnyDefinition,
+  ],
+  [
+    'running statistics, the best of them',
+    classification({
+      ...{ epochs: 6, shards: 4, dropLast: true },
+      model: () =>
+        nn.sequential(
+          nn.linear(FEATURES, 9),
+          nn.batchNorm1d(9),
+          nn.relu(),
+          nn.dropout(0.2),
+          nn.linear(9, CLASSES),
+        ),
+      optimizer: optim.adam({ lr: 0.1 }),
+      earlyStopping: { patience: 2 },
+    }) as unknown as AnyDefinition,
+  ],
+  [
+    'groups, an average of the weights, a rate that follows the validation',
+    classification({
+      epochs: 6,
+      optimizer: optim.adamw({
+        lr: optim.plateau(0.1, { patience: 0 }),
+        average: 0.9,
+        groups: [{ match: '*.bias', weightDecay: 0, lrScale: 2 }],
+      }),
     }) as unknown as AnyDefinition,
   ],
 ];

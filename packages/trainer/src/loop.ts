@@ -42,7 +42,7 @@ export interface Progress {
   readonly state: ExecutorState;
 }
 
-/** The best weights so far, by the early stopping's measure. */
+/** The best weights (then buffers) so far, by the early stopping's measure. */
 export interface Best {
   readonly value: number;
   readonly epoch: number;

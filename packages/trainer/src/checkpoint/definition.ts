@@ -20,7 +20,11 @@ export function runDefinition<M, F extends string>(
 ): RunDefinition {
   const metrics = Object.keys(prepared.definition.metrics);
   const updates = prepared.definition.optimizer.groups.flatMap(updateText);
-  const record = { ...definitionRecord(prepared, given), metrics, updates, step: stepText(prepared) };
+  const buffers = prepared.layout.buffers.map(({ name, buffer: { shape, rule } }) => ({ name, shape, rule }));
+  const record = {
+    ...definitionRecord(prepared, given),
+    ...{ metrics, buffers, updates, step: stepText(prepared) },
+  };
   return JSON.parse(JSON.stringify(record)) as RunDefinition;
 }
 
@@ -30,12 +34,19 @@ export const definitionHash = (definition: Json): string => sha256(JSON.stringif
 function stepText<M, F extends string>({ definition, model, layout, data }: Prepared<M, F>): string[] | null {
   const { rowsPerShard } = batchShards(Math.min(definition.batch, data.length), definition.shards);
   try {
-    const { sums, gradients, parameters } = traceStep(definition, model, layout, data, rowsPerShard, true);
+    const { sums, gradients, statistics, parameters } = traceStep(
+      definition,
+      model,
+      layout,
+      data,
+      rowsPerShard,
+      true,
+    );
     const nameOf = new Map(layout.entries.map(({ parameter, name }) => [parameter, name]));
     const names = new Map<GraphNode, string>(
       [...parameters].map(([node, parameter]) => [node, nameOf.get(parameter)!]),
     );
-    return graphText([...sums, ...gradients], names);
+    return graphText([...sums, ...gradients, ...statistics.values()], names);
   } catch {
     return null;
   }

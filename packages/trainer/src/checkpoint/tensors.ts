@@ -6,27 +6,42 @@ import type { FlatLayout } from '../flat.ts';
 /** Vectors by name: a state, and `best` for the best weights. */
 export type Vectors = ReadonlyMap<string, Float32Array>;
 
-/** The parameters that a vector of this length is over: all, those that are trained, or none. */
-const entriesOf = ({ size, entries, trainedSize, trained }: FlatLayout, length: number) =>
-  length === size ? entries : length === trainedSize ? trained : undefined;
+/** A parameter or buffer in a vector. */
+interface Place {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** What a vector of this length is over: parameters (all, or those that are trained), buffers, or both; or nothing known. */
+function placesOf(layout: FlatLayout, length: number): readonly Place[] | undefined {
+  const { size, entries, trainedSize, trained, bufferSize, buffers } = layout;
+  const parameters = (list: typeof entries): Place[] =>
+    list.map(({ parameter, ...place }) => ({ ...place, shape: parameter.shape }));
+  const buffersFrom = (start: number): Place[] =>
+    buffers.map(({ buffer, offset, ...place }) => ({
+      ...place,
+      offset: start + offset,
+      shape: buffer.shape,
+    }));
+  if (length === size) return parameters(entries);
+  if (length === trainedSize) return parameters(trained);
+  if (length === bufferSize) return buffersFrom(0);
+  if (length === size + bufferSize) return [...parameters(entries), ...buffersFrom(size)];
+  return undefined;
+}
 
 /**
- * A vector over all parameters, or over all that are trained, becomes a tensor `VECTOR/PARAMETER` for each of them (its
- * padding is nobody's); others stay whole.
+ * A vector over parameters or buffers becomes a tensor `VECTOR/NAME` for each of them (its padding is nobody's); others
+ * stay whole.
  */
 export function* toTensors(layout: FlatLayout, vectors: Vectors): Generator<[string, TensorToStore]> {
-  for (const [name, data] of vectors) {
-    const entries = entriesOf(layout, data.length);
-    if (!entries) yield [name, { shape: [data.length], data }];
-    else {
-      for (const {
-        name: parameter,
-        parameter: { shape },
-        offset,
-        size,
-      } of entries)
-        yield [`${name}/${parameter}`, { shape, data: data.subarray(offset, offset + size) }];
-    }
+  for (const [vector, data] of vectors) {
+    const places = placesOf(layout, data.length);
+    if (!places) yield [vector, { shape: [data.length], data }];
+    for (const { name, shape, offset, size } of places ?? [])
+      yield [`${vector}/${name}`, { shape, data: data.subarray(offset, offset + size) }];
   }
 }
 
@@ -49,19 +64,11 @@ export function fromTensors(
     throw new DataError('DATA_FORMAT', `${who}: tensor ${name} is ${got}, expected F32 [${shape}].`);
   };
   const vectors = new Map<string, Float32Array>();
-  for (const [name, length] of expected) {
-    const entries = entriesOf(layout, length);
-    if (!entries) vectors.set(name, take(name, [length]));
-    else {
-      const vector = new Float32Array(length);
-      for (const {
-        name: parameter,
-        parameter: { shape },
-        offset,
-      } of entries)
-        vector.set(take(`${name}/${parameter}`, shape), offset);
-      vectors.set(name, vector);
-    }
+  for (const [vector, length] of expected) {
+    const places = placesOf(layout, length);
+    const data = places ? new Float32Array(length) : take(vector, [length]);
+    for (const { name, shape, offset } of places ?? []) data.set(take(`${vector}/${name}`, shape), offset);
+    vectors.set(vector, data);
   }
   for (const name of left) throw new DataError('DATA_FORMAT', `${who}: tensor ${name} belongs to nothing.`);
   return vectors;
