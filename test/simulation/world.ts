@@ -151,7 +151,8 @@ export class World {
 
   saved({ run }: Definition, step: number): void {
     const truth = this.#truths.get(run)!;
-    truth.safe = Math.max(truth.safe, step);
+    // What rotted between the writing and this message was safe, but is not any more.
+    if (!truth.disk.isDamaged(checkpointFile(step))) truth.safe = Math.max(truth.safe, step);
   }
 
   alarmed(): void {

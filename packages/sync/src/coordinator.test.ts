@@ -1,0 +1,275 @@
+import { describe, expect, test } from 'vitest';
+import {
+  admits,
+  type Coordinator,
+  type CoordinatorConfig,
+  type CoordinatorEvent,
+  coordinate,
+  createCoordinator,
+  type Effect,
+  expects,
+  nextWake,
+} from './index.ts';
+
+const config: CoordinatorConfig = {
+  run: 7n,
+  incarnation: 3,
+  start: 0,
+  steps: 3,
+  shards: () => 8,
+  minNodes: 1,
+  heartbeat: 2000,
+  straggler: { factor: 3, least: 50, unknown: 1000 },
+  checkpoint: { steps: 100, time: 1e9 },
+};
+
+/** A coordinator, its clock and what it wanted last, in words. */
+class Bench {
+  readonly state: Coordinator;
+  now = 0;
+
+  constructor(over: Partial<CoordinatorConfig> = {}) {
+    this.state = createCoordinator({ ...config, ...over }, 0);
+  }
+
+  tell(event: CoordinatorEvent, after = 0): string[] {
+    this.now += after;
+    return coordinate(this.state, event, this.now).map(words);
+  }
+
+  /** Nodes a, b, ... join and are ready, in the order of their sessions 1, 2, ... */
+  join(...names: string[]): string[] {
+    return names.flatMap((name) => {
+      this.tell({ type: 'join', peer: 0, id: name, name });
+      return this.tell({ type: 'ready', session: this.state.names.size });
+    });
+  }
+
+  unit(session: number, lo: number, hi: number, after = 0): string[] {
+    return this.tell({ type: 'unit', session, step: this.state.step, lo, hi }, after);
+  }
+
+  /** Everybody computes its share in the time that it takes. */
+  work(times: Readonly<Record<number, number>>): string[] {
+    const begin = this.now;
+    const units = this.state.open.units.map(({ lo, hi, holders }) => ({
+      lo,
+      hi,
+      session: holders[0]!.session,
+    }));
+    units.sort((a, b) => times[a.session]! - times[b.session]!);
+    for (const { session, lo, hi } of units) {
+      this.now = begin + times[session]!;
+      this.unit(session, lo, hi);
+    }
+    return this.tell({ type: 'applied', step: this.state.step });
+  }
+}
+
+const words = (effect: Effect): string => {
+  switch (effect.do) {
+    case 'assign':
+      return `${effect.session}: ${effect.units.map(({ lo, hi }) => `${lo}-${hi}`).join(' ')}`;
+    case 'apply':
+      return `apply ${effect.units.map(({ lo, hi }) => `${lo}-${hi}`).join(' ')}`;
+    case 'report':
+      return `report ${effect.report.type}`;
+    case 'close':
+      return `close ${effect.session} ${effect.reason}`;
+    case 'welcome':
+    case 'ping':
+      return `${effect.do} ${effect.session}`;
+    case 'publish':
+      return `publish ${effect.step} to ${effect.session}`;
+    case 'finish':
+      return `finish ${effect.step}${effect.saved ? '' : ', not saved'}`;
+    default:
+      return `${effect.do} ${effect.step}`;
+  }
+};
+
+describe('the coordinator', () => {
+  test('a run from its start to its end', () => {
+    const bench = new Bench({ steps: 1 });
+    expect(bench.tell({ type: 'join', peer: 5, id: 'a', name: 'a' })).toEqual(['welcome 1', 'report join']);
+    expect(bench.tell({ type: 'ready', session: 1 })).toEqual(['publish 0 to 1', 'open 0', '1: 0-8']);
+    expect(bench.unit(1, 0, 8, 10)).toEqual(['apply 0-8']);
+    expect(bench.tell({ type: 'applied', step: 0 })).toEqual(['save 1']);
+    expect(bench.tell({ type: 'saved', step: 1, ok: true })).toEqual([
+      'report checkpoint',
+      'close 1 finished',
+      'finish 1',
+    ]);
+  });
+
+  test('nothing begins before there are enough nodes that are ready', () => {
+    const bench = new Bench({ minNodes: 2 });
+    expect(bench.join('a')).toEqual(['publish 0 to 1']);
+    bench.tell({ type: 'join', peer: 0, id: 'b', name: 'b' });
+    expect(bench.tell({ type: 'ready', session: 2 })).toEqual([
+      'publish 0 to 2',
+      'open 0',
+      '1: 0-4',
+      '2: 4-8',
+    ]);
+  });
+
+  test('shares follow the measured speed, and stay while they are nearly as good', () => {
+    const bench = new Bench({ steps: 10, minNodes: 2 });
+    bench.join('a', 'b');
+    expect(bench.work({ 1: 100, 2: 300 })).toEqual([
+      'publish 1 to 1',
+      'publish 1 to 2',
+      'open 1',
+      'report rebalance',
+      '1: 0-4 4-6',
+      '2: 6-8',
+    ]);
+    // A little noise does not cut anew.
+    expect(bench.work({ 1: 152, 2: 148 })).not.toContain('report rebalance');
+  });
+
+  test('the shards of a lost node go to the others, also to nobody for a while', () => {
+    const bench = new Bench({ minNodes: 3 });
+    bench.join('a', 'b', 'c');
+    const [first] = bench.state.open.units;
+    expect(first).toMatchObject({ lo: 0, hi: 2, holders: [{ session: 1 }] });
+    const after = bench.tell({ type: 'lost', session: 1 });
+    expect(after.slice(0, 2)).toEqual(['report lost', 'report reassign']);
+    expect(after.slice(2)).toEqual(['2: 0-1', '3: 1-2']);
+    bench.tell({ type: 'lost', session: 2 });
+    expect(bench.tell({ type: 'lost', session: 3 })).toEqual(['report lost', 'report stall']);
+    expect(bench.join('d')).toEqual(['publish 0 to 4', 'report reassign', 'report resume', '4: 0-8']);
+  });
+
+  test('what a lost node had delivered is kept', () => {
+    const bench = new Bench({ minNodes: 2 });
+    bench.join('a', 'b');
+    bench.unit(1, 0, 4);
+    expect(bench.tell({ type: 'lost', session: 1 })).toEqual(['report lost']);
+    expect(bench.unit(2, 4, 8)).toEqual(['apply 0-4 4-8']);
+  });
+
+  test('a late unit is computed a second time, and the first result wins', () => {
+    const bench = new Bench({ minNodes: 2 });
+    bench.join('a', 'b');
+    bench.work({ 1: 100, 2: 100 });
+    bench.unit(1, 0, 4, 100);
+    // 3 × 100 ms after the assignment b is late.
+    expect(bench.tell({ type: 'tick' }, 199)).toEqual([]);
+    expect(nextWake(bench.state, bench.now)).toBe(bench.now + 1);
+    expect(bench.tell({ type: 'tick' }, 1)).toEqual(['report straggler', '1: 4-8']);
+    expect(bench.unit(1, 4, 8, 50)).toEqual(['apply 0-4 4-8']);
+    expect(bench.unit(2, 4, 8)).toEqual([]);
+    // The straggler gets less in the next step.
+    bench.tell({ type: 'applied', step: 1 });
+    const share = (session: number): number =>
+      bench.state.open.pending(session).reduce((n, { lo, hi }) => n + hi - lo, 0);
+    expect(share(2)).toBeLessThan(share(1));
+  });
+
+  test('a leaving node finishes what it holds', () => {
+    const bench = new Bench({ minNodes: 2 });
+    bench.join('a', 'b');
+    expect(bench.tell({ type: 'leave', session: 2 })).toEqual([]);
+    expect(bench.unit(2, 4, 8)).toEqual(['close 2 left', 'report leave']);
+    expect(bench.unit(1, 0, 4)).toEqual(['apply 0-4 4-8']);
+    expect(bench.tell({ type: 'applied', step: 0 })).toEqual(['publish 1 to 1', 'open 1', '1: 0-8']);
+  });
+
+  test('silence of two heartbeats is death; before, there are pings', () => {
+    const bench = new Bench();
+    bench.join('a');
+    expect(nextWake(bench.state, 0)).toBe(1000); // late with its first unit
+    expect(bench.tell({ type: 'tick' }, 2000)).toEqual(['ping 1']);
+    expect(bench.tell({ type: 'heard', session: 1 }, 10)).toEqual([]);
+    expect(bench.tell({ type: 'tick' }, 3990)).toEqual(['ping 1']);
+    expect(bench.tell({ type: 'tick' }, 10)).toEqual(['close 1 silent', 'report lost', 'report stall']);
+  });
+
+  test('the same process again replaces its old connection', () => {
+    const bench = new Bench();
+    bench.join('a');
+    expect(bench.tell({ type: 'join', peer: 9, id: 'a', name: 'a' })).toEqual([
+      'close 1 replaced',
+      'report lost',
+      'report stall',
+      'welcome 2',
+      'report join',
+    ]);
+  });
+
+  test('who joins while weights are updated gets them afterwards', () => {
+    const bench = new Bench();
+    bench.join('a');
+    bench.unit(1, 0, 8);
+    expect(bench.join('b')).toEqual([]);
+    expect(bench.tell({ type: 'applied', step: 0 }).slice(0, 3)).toEqual([
+      'publish 1 to 1',
+      'publish 1 to 2',
+      'open 1',
+    ]);
+  });
+
+  test('checkpoints: every few steps, one at a time, on demand; a failed one does not stop the run', () => {
+    const bench = new Bench({ steps: 9, checkpoint: { steps: 2, time: 1e9 } });
+    bench.join('a');
+    expect(bench.work({ 1: 10 })).not.toContain('save 1');
+    expect(bench.work({ 1: 10 })).toContain('save 2');
+    bench.tell({ type: 'save' });
+    expect(bench.work({ 1: 10 })).not.toContain('save 3');
+    expect(bench.tell({ type: 'saved', step: 2, ok: false })).toEqual(['report checkpointFailed']);
+    expect(bench.work({ 1: 10 })).toContain('save 4');
+  });
+
+  test('an interruption gives the open step up, saves, and lets nodes come back', () => {
+    const bench = new Bench();
+    bench.join('a');
+    expect(bench.tell({ type: 'stop' })).toEqual(['save 0']);
+    expect(bench.unit(1, 0, 8)).toEqual([]);
+    expect(bench.tell({ type: 'saved', step: 0, ok: false })).toEqual([
+      'report checkpointFailed',
+      'close 1 interrupted',
+      'finish 0, not saved',
+    ]);
+  });
+
+  test.each([
+    ['this session', { run: 7n, incarnation: 3, session: 1 }, true],
+    ['another run', { run: 8n, incarnation: 3, session: 1 }, false],
+    ['an earlier life', { run: 7n, incarnation: 2, session: 1 }, false],
+    ['a session that is over', { run: 7n, incarnation: 3, session: 2 }, false],
+    ['nobody', { run: 7n, incarnation: 3, session: 0 }, false],
+  ])('the fence: %s', (_, fence, expected) => {
+    const bench = new Bench();
+    bench.join('a', 'b');
+    bench.tell({ type: 'lost', session: 2 });
+    expect(admits(bench.state, fence)).toBe(expected);
+  });
+
+  test('gradients are looked at when they were asked for, or can be late duplicates', () => {
+    const bench = new Bench({ minNodes: 2 });
+    bench.join('a', 'b');
+    bench.work({ 1: 1, 2: 1 });
+    expect(expects(bench.state, 1, 1, { lo: 0, hi: 4 })).toBe(true);
+    expect(expects(bench.state, 2, 1, { lo: 0, hi: 4 })).toBe(false);
+    expect(expects(bench.state, 1, 1, { lo: 0, hi: 2 })).toBe(false);
+    expect(expects(bench.state, 1, 2, { lo: 0, hi: 4 })).toBe(false);
+    expect(expects(bench.state, 2, 0, { lo: 0, hi: 4 })).toBe(true);
+  });
+
+  test('an alarm names both nodes, also one that is gone', () => {
+    const bench = new Bench({ minNodes: 2 });
+    bench.join('a', 'b');
+    bench.tell({ type: 'lost', session: 1 });
+    const event = { type: 'conflict', step: 0, lo: 0, hi: 4, sessions: [1, 2] } as const;
+    expect(coordinate(bench.state, event, 0)).toEqual([
+      { do: 'report', report: { type: 'alarm', step: 0, lo: 0, hi: 4, names: ['a', 'b'] } },
+    ]);
+  });
+
+  test('a run that was at its end ends at once', () => {
+    expect(new Bench({ start: 3 }).tell({ type: 'tick' })).toEqual(['save 3']);
+    expect(() => new Bench({ start: 4 })).toThrow('expected 0 <= start <= steps');
+  });
+});

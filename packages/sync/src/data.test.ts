@@ -1,0 +1,147 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  addFloats,
+  checkpointFile,
+  checkpointRecipe,
+  checkpointStep,
+  Inbox,
+  makespan,
+  Reducer,
+  replaceRecipe,
+  shareOut,
+  units,
+} from './index.ts';
+
+describe('shares', () => {
+  test.each<[number, number[], number[]]>([
+    [8, [1], [8]],
+    [8, [1, 1], [4, 4]],
+    [8, [3, 1], [6, 2]],
+    [8, [1, 3], [2, 6]],
+    [8, [1, 1000], [0, 8]],
+    [2, [1, 1, 1], [0, 1, 1]],
+  ])('%i shards at speeds %j: %j', (shards, speeds, sizes) => {
+    const ranges = shareOut({ lo: 0, hi: shards }, shards, speeds);
+    expect(ranges.map(({ lo, hi }) => hi - lo).sort()).toEqual([...sizes].sort());
+  });
+
+  test('no other cut is faster, and none that is as fast has fewer units', () => {
+    const speeds = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 9 }), speeds, (shards, given) => {
+        const count = (ranges: readonly { lo: number; hi: number }[]): number =>
+          ranges.reduce((n, { lo, hi }) => n + units(lo, hi, shards).length, 0);
+        const best = shareOut({ lo: 0, hi: shards }, shards, given);
+        const all: { lo: number; hi: number }[][] = [];
+        const cut = (ranges: { lo: number; hi: number }[], lo: number): void => {
+          if (ranges.length === given.length - 1) all.push([...ranges, { lo, hi: shards }]);
+          else for (let hi = lo; hi <= shards; hi++) cut([...ranges, { lo, hi }], hi);
+        };
+        cut([], 0);
+        const time = makespan(best, given);
+        expect(Math.min(...all.map((ranges) => makespan(ranges, given)))).toBe(time);
+        const asFast = all.filter((ranges) => makespan(ranges, given) === time);
+        expect(count(best)).toBe(Math.min(...asFast.map(count)));
+      }),
+    );
+  });
+
+  test.each([[[]], [[0]], [[1, Number.NaN]]])('speeds %j are refused', (speeds) =>
+    expect(() => shareOut({ lo: 0, hi: 4 }, 4, speeds)).toThrow('expected positive numbers'),
+  );
+});
+
+describe('the reducer', () => {
+  const piece = (step: number, lo: number, hi: number, bucket: number, value: number, session = 1) => ({
+    step,
+    unit: { lo, hi },
+    bucket,
+    value,
+    checksum: value,
+    session,
+  });
+  const make = (): Reducer<number> => {
+    const reducer = new Reducer<number>({ buckets: 2, add: (a, b) => 10 * a + b });
+    reducer.open(4);
+    return reducer;
+  };
+
+  test('adds by the tree, whatever came first; a bucket may be reduced before the others are there', () => {
+    const reducer = make();
+    const parts = [
+      { lo: 0, hi: 1 },
+      { lo: 1, hi: 2 },
+      { lo: 2, hi: 4 },
+    ];
+    expect(reducer.put(piece(4, 2, 4, 0, 3)).kind).toBe('kept');
+    expect(reducer.put(piece(4, 1, 2, 0, 2)).kind).toBe('kept');
+    expect(reducer.has(0, parts)).toBe(false);
+    expect(() => reducer.reduce(0, parts)).toThrow('bucket 0 of unit [0, 1) of step 4 is not there');
+    expect(reducer.put(piece(4, 0, 1, 0, 1)).kind).toBe('kept');
+    expect(reducer.put(piece(4, 0, 1, 1, 1)).kind).toBe('complete');
+    expect(reducer.has(0, parts)).toBe(true);
+    expect(reducer.reduce(0, parts)).toBe(123);
+  });
+
+  test('compares what comes twice, also after the step, and never adds it', () => {
+    const reducer = make();
+    reducer.put(piece(4, 0, 8, 0, 7));
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
+    expect(reducer.put(piece(4, 0, 8, 0, 8, 2))).toEqual({ kind: 'conflict', first: 1 });
+    expect(reducer.reduce(0, [{ lo: 0, hi: 8 }])).toBe(7);
+    reducer.open(5);
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
+    expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toEqual({ kind: 'conflict', first: 1 });
+    expect(reducer.put(piece(4, 0, 8, 1, 9, 2))).toEqual({ kind: 'stale' });
+    reducer.open(6);
+    reducer.open(7);
+    expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toEqual({ kind: 'stale' });
+  });
+
+  test('floats are added as f32 are', () => {
+    const [a, b] = [Float32Array.of(1, 16777216, 3.4e38), Float32Array.of(2 ** -24, 1, 3.4e38)];
+    expect([...addFloats(a, b)]).toEqual([1, 16777216, Number.POSITIVE_INFINITY]);
+  });
+});
+
+describe('the inbox', () => {
+  test('gives weights out whole, once, and only the newest', () => {
+    const inbox = new Inbox<string>(2);
+    expect(inbox.put(3, 1, 'b')).toBeUndefined();
+    expect(inbox.put(3, 1, 'b')).toBeUndefined();
+    expect(inbox.put(4, 1, 'd')).toBeUndefined();
+    expect(inbox.put(3, 0, 'a')).toBeUndefined();
+    expect(inbox.put(4, 0, 'c')).toEqual(['c', 'd']);
+    expect(inbox.put(4, 0, 'c')).toBeUndefined();
+    inbox.clear();
+    expect(inbox.put(0, 0, 'x')).toBeUndefined();
+    expect(inbox.put(0, 1, 'y')).toEqual(['x', 'y']);
+  });
+});
+
+describe('the recipe of a checkpoint', () => {
+  const text = (actions: ReturnType<typeof replaceRecipe>): string[] =>
+    actions.map((action) =>
+      action.do === 'rename' ? `rename ${action.from} ${action.to}` : Object.values(action).join(' '),
+    );
+
+  test('its bytes, then its name, then what it replaces', () => {
+    const [a, b, c] = [10, 20, 30].map(checkpointFile);
+    expect(text(checkpointRecipe(30, [b!, 'notes', a!]))).toEqual([
+      `write ${c}.tmp`,
+      `sync ${c}.tmp`,
+      `rename ${c}.tmp ${c}`,
+      'syncFolder',
+      `remove ${a}`,
+    ]);
+    expect(text(checkpointRecipe(20, [a!, b!]))).toEqual(text(replaceRecipe(b!)));
+  });
+
+  test.each([
+    ['checkpoint-0000000030', 30],
+    ['checkpoint-0000000030.tmp', undefined],
+    ['checkpoint-30', undefined],
+    ['incarnation', undefined],
+  ])('%s is of step %s', (file, step) => expect(checkpointStep(file)).toBe(step));
+});
