@@ -38,6 +38,10 @@ interface PendingCall {
   readonly write: (resolve: Resolve) => void;
 }
 
+/** Equal for steps that compute the same; −0 and NaN are constants, too. */
+const stepKey = ({ op, args, imm, bits }: ChainStep): string =>
+  [op, args, Object.is(imm, -0) ? '-0' : imm, bits].join(' ');
+
 /** Buffers get region numbers from here on until they are placed; below are the program's own regions. */
 const VIRTUAL = 1 << 20;
 
@@ -190,19 +194,31 @@ export class Lowering implements Emitter {
     });
     const ids = new Map<Value, number>(loaded.map((input, i) => [input, i]));
     const steps: ChainStep[] = [];
-    const push = (step: ChainStep): number => inputs.length + steps.push(step) - 1;
+    const alike = new Map<string, number>();
+    const push = (step: ChainStep): number => {
+      const value = inputs.length + steps.push(step) - 1;
+      alike.set(stepKey(step), value);
+      return value;
+    };
+    // Ops may have steps in common, like gelu and its slope: each is computed once.
+    const share = (step: ChainStep): number => alike.get(stepKey(step)) ?? push(step);
     for (const input of external) {
       if (input.kind !== 'uniform') continue;
       const constant = input.node.dtype === 'f32' ? { imm: input.value } : { bits: input.value };
-      ids.set(input, push({ op: 'constant', args: [], ...constant }));
+      ids.set(input, share({ op: 'constant', args: [], ...constant }));
     }
-    for (const { op, node, inputs: arguments_, ...member } of members) {
+    for (const member of members) {
+      const { op, node } = member;
       if (op.kind !== 'elementwise') throw new Error(`compile: ${op.name} is not elementwise`);
-      const known = arguments_.map((input) => ids.get(input)!);
-      for (const step of op.steps(node.inputs, node.attrs as never)) {
-        known.push(push({ ...step, args: step.args.map((arg) => known[arg]!) }));
-      }
-      ids.set(members.find((m) => m.id === member.id)!, known.at(-1)!);
+      const known = member.inputs.map((input) => ids.get(input)!);
+      const own = op.steps(node.inputs, node.attrs as never);
+      own.forEach((step, i) => {
+        const mapped = { ...step, args: step.args.map((arg) => known[arg]!) };
+        // What is written to memory has a step of its own.
+        const isResult = i === own.length - 1 && usedOutside(member);
+        known.push(isResult ? push(mapped) : share(mapped));
+      });
+      ids.set(member, known.at(-1)!);
     }
     const results = members.filter((member) => usedOutside(member));
     const outputs = results.map((member) => ({
