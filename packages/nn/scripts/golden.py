@@ -90,7 +90,8 @@ def activations():
         "silu": F.silu,
         "softplus": F.softplus,
         "gelu": F.gelu,
-        "geluTanh": lambda x: F.gelu(x, approximate="tanh"),
+        # In float64: 1 + tanh cancels in float32, which x * sigmoid does not.
+        "geluTanh": lambda x: F.gelu(x.double(), approximate="tanh").float(),
         "leakyRelu": F.leaky_relu,
         "elu": lambda x: F.elu(x, alpha=0.5),
         "softmax": lambda x: F.softmax(x, -1),

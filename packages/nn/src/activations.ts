@@ -1,17 +1,10 @@
 /** Activations, and other modules without parameters. */
 import * as ops from '@lockstep/autograd';
-import { customGradient, isTraining, type Tensor } from '@lockstep/autograd';
+import { isTraining, type Tensor } from '@lockstep/autograd';
 import { ConfigError, expectNumber, expectOptions, formatValue } from './errors.ts';
 import { type Module, module } from './module.ts';
 
-const { add, abs, div, erf, exp, expm1, log1p, maximum, mul, neg, rand, tanh: tanhOf, where } = ops;
-
-/** log(1 + eˣ) without overflow. Its gradient is exactly sigmoid(x), also at 0, where the formula's parts have kinks. */
-export const softplusOf = customGradient(
-  (x) => add(maximum(x, 0), log1p(exp(neg(abs(x))))),
-  (g, [x]) => [mul(g, ops.sigmoid(x!))],
-  'softplus',
-) as (x: Tensor) => Tensor;
+const { mul, rand, tanh: tanhOf, where } = ops;
 
 const activation = (kind: string, f: (x: Tensor) => Tensor): Module => module(kind, {}, f);
 
@@ -21,30 +14,24 @@ export const tanh = (): Module => activation('tanh', tanhOf);
 /** 1 / (1 + e⁻ˣ). */
 export const sigmoid = (): Module => activation('sigmoid', ops.sigmoid);
 /** x · sigmoid(x), also called swish (Elfwing et al., 2018). */
-export const silu = (): Module => activation('silu', (x) => mul(x, ops.sigmoid(x)));
+export const silu = (): Module => activation('silu', ops.silu);
 /** log(1 + eˣ). */
-export const softplus = (): Module => activation('softplus', softplusOf);
+export const softplus = (): Module => activation('softplus', (x) => ops.softplus(x));
 /** eˣ / Σ eˣ over the last axis. For a loss use logits and `loss.crossEntropy` instead. */
-export const softmax = (): Module => activation('softmax', ops.softmax);
-export const logSoftmax = (): Module => activation('logSoftmax', ops.logSoftmax);
+export const softmax = (): Module => activation('softmax', (x) => ops.softmax(x));
+export const logSoftmax = (): Module => activation('logSoftmax', (x) => ops.logSoftmax(x));
 export const identity = (): Module => activation('identity', (x) => x);
 
 /** x for x > 0, else slope · x. Throws ConfigError. */
 export function leakyRelu(slope = 0.01): Module {
   expectNumber('nn.leakyRelu', 'slope', slope);
-  return activation(`leakyRelu(${slope})`, (x) => where(ops.gt(x, 0), x, mul(x, slope)));
+  return activation(`leakyRelu(${slope})`, (x) => ops.leakyRelu(x, slope));
 }
 
 /** x for x > 0, else alpha · (eˣ − 1) (Clevert et al., 2016). Throws ConfigError. */
 export function elu(alpha = 1): Module {
   expectNumber('nn.elu', 'alpha', alpha);
-  const f = (x: Tensor): Tensor => {
-    const positive = ops.gt(x, 0);
-    // Keeps eˣ of the branch not taken finite.
-    const exponent = where(positive, 0, x);
-    return where(positive, x, mul(expm1(exponent), alpha));
-  };
-  return activation(`elu(${alpha})`, f);
+  return activation(`elu(${alpha})`, (x) => ops.elu(x, alpha));
 }
 
 export interface GeluOptions {
@@ -62,13 +49,8 @@ export function gelu(options: GeluOptions = {}): Module {
       `got approximate = ${formatValue(approximate)}, expected 'none' or 'tanh'`,
     );
   }
-  const half = (x: Tensor, odd: Tensor): Tensor => mul(mul(x, 0.5), add(odd, 1));
-  if (approximate === 'tanh') {
-    const inner = (x: Tensor): Tensor =>
-      mul(add(x, mul(mul(mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
-    return activation("gelu({ approximate: 'tanh' })", (x) => half(x, tanhOf(inner(x))));
-  }
-  return activation('gelu', (x) => half(x, erf(mul(x, Math.SQRT1_2))));
+  const name = approximate === 'tanh' ? "gelu({ approximate: 'tanh' })" : 'gelu';
+  return activation(name, (x) => ops.gelu(x, { approximate }));
 }
 
 /**

@@ -22,6 +22,7 @@ import {
   mul,
   neg,
   oneHot,
+  softplus,
   sqrt,
   square,
   sub,
@@ -30,7 +31,6 @@ import {
   tensor,
   where,
 } from '@lockstep/autograd';
-import { softplusOf } from './activations.ts';
 import {
   ConfigError,
   expectLabels,
@@ -215,9 +215,9 @@ export function bceWithLogits(logits: Tensor, targets: Tensor, options: BceWithL
   const { positiveWeight = 1, reduction } = options;
   expectNumber(who, 'positiveWeight', positiveWeight, { min: 0 });
   expectSameShape(who, logits, targets);
-  if (positiveWeight === 1) return reduce(who, sub(softplusOf(logits), mul(logits, targets)), reduction);
+  if (positiveWeight === 1) return reduce(who, sub(softplus(logits), mul(logits, targets)), reduction);
   const weight = mul(targets, positiveWeight - 1).add(1);
-  const values = mul(sub(1, targets), logits).add(mul(weight, softplusOf(neg(logits))));
+  const values = mul(sub(1, targets), logits).add(mul(weight, softplus(neg(logits))));
   return reduce(who, values, reduction);
 }
 
