@@ -34,7 +34,7 @@ export interface ProfiledBatch {
    * Per worker: moments (ms, on a clock that all threads share) between the spans: span i is from moments[i] to
    * moments[i + 1]. The first one is the end of the batch before, where one of training was right before it.
    */
-  readonly moments: readonly Float64Array[];
+  readonly moments: readonly (readonly number[])[];
 }
 
 export interface ProfileOptions {
@@ -132,9 +132,8 @@ export class Profiler {
     // After a gap, all begin when the first one sees the record.
     const begin = tick === this.#lastTick + 1 ? undefined : Math.min(...noted.map((own) => own[0]!));
     const moments = spans.map((own, worker) => {
-      const all = new Float64Array(own.length + 1);
-      all[0] = begin ?? this.#lastEnds[worker]!;
-      for (let i = 0; i < own.length; i++) all[i + 1] = noted[worker]![i]!;
+      const all = [begin ?? this.#lastEnds[worker]!];
+      for (let i = 0; i < own.length; i++) all.push(noted[worker]![i]!);
       return all;
     });
     this.#lastTick = tick;

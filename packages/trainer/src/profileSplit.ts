@@ -4,31 +4,58 @@ import { type Activity, activities, type ProfiledBatch } from './profile.ts';
 /** Milliseconds per step. */
 export type Split = Readonly<Record<Activity, number>>;
 
+type Spans = ProfiledBatch['spans'];
+
+/** What the batches of one kind have in common: it is looked at once, as a batch may take but microseconds. */
+interface Kind {
+  /** Per worker and span: index into `activities`. */
+  readonly places: readonly Uint8Array[];
+  /** Of all workers together. */
+  readonly flops: number;
+  /** By activity. */
+  readonly bytes: readonly number[];
+}
+
+const kindOf = (spans: Spans): Kind => {
+  const all = spans.flat();
+  return {
+    places: spans.map((own) => Uint8Array.from(own, ({ activity }) => activities.indexOf(activity))),
+    flops: all.reduce((sum, { flops }) => sum + flops, 0),
+    bytes: activities.map((activity) =>
+      all.reduce((sum, span) => sum + (span.activity === activity ? span.bytes : 0), 0),
+    ),
+  };
+};
+
+const byActivity = (value: (i: number) => number): Split =>
+  Object.fromEntries(activities.map((activity, i) => [activity, value(i)])) as Split;
+
 export class SplitTotals {
   batches = 0;
   rows = 0;
-  /** Operations and bytes of all workers. */
-  flops = 0;
-  readonly bytes: Record<Activity, number> = zeros();
+  readonly #kinds = new Map<Spans, Kind & { batches: number }>();
+  /** Per worker and activity (ms). */
+  readonly #workers: Float64Array[] = [];
   #milliseconds = 0;
-  readonly #workers: Record<Activity, number>[] = [];
 
   add({ rows, spans, moments }: ProfiledBatch): void {
+    let kind = this.#kinds.get(spans);
+    if (kind === undefined) {
+      kind = { ...kindOf(spans), batches: 0 };
+      this.#kinds.set(spans, kind);
+    }
+    kind.batches++;
     this.batches++;
     this.rows += rows;
     let [began, ended] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
-    for (const [worker, own] of spans.entries()) {
+    for (let worker = 0; worker < moments.length; worker++) {
       const at = moments[worker]!;
-      this.#workers[worker] ??= zeros();
-      const totals = this.#workers[worker];
-      for (let i = 0; i < own.length; i++) {
-        const { activity, flops, bytes } = own[i]!;
-        totals[activity] += at[i + 1]! - at[i]!;
-        this.flops += flops;
-        this.bytes[activity] += bytes;
-      }
+      const places = kind.places[worker]!;
+      this.#workers[worker] ??= new Float64Array(activities.length);
+      const totals = this.#workers[worker]!;
+      for (let i = 0; i < places.length; i++) totals[places[i]!]! += at[i + 1]! - at[i]!;
       began = Math.max(began, at[0]!);
-      ended = Math.max(ended, at[own.length]!);
+      ended = Math.max(ended, at[places.length]!);
     }
     this.#milliseconds += ended - began;
   }
@@ -38,15 +65,24 @@ export class SplitTotals {
     return this.#milliseconds / 1000;
   }
 
+  /** Operations of all workers. */
+  get flops(): number {
+    return this.#sum(({ flops }) => flops);
+  }
+
+  /** Bytes that all workers read and wrote. */
+  get bytes(): Split {
+    return byActivity((i) => this.#sum(({ bytes }) => bytes[i]!));
+  }
+
   /** Per worker: the mean over the batches. */
   get split(): Split[] {
-    return this.#workers.map((totals) => {
-      const means = zeros();
-      for (const activity of activities) means[activity] = totals[activity] / this.batches;
-      return means;
-    });
+    return this.#workers.map((totals) => byActivity((i) => totals[i]! / this.batches));
+  }
+
+  #sum(value: (kind: Kind) => number): number {
+    let total = 0;
+    for (const kind of this.#kinds.values()) total += kind.batches * value(kind);
+    return total;
   }
 }
-
-const zeros = (): Record<Activity, number> =>
-  Object.fromEntries(activities.map((activity) => [activity, 0])) as Record<Activity, number>;

@@ -86,7 +86,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #recordRing: RingLayout;
   readonly #resultRing: RingLayout;
   /** Per worker: where its moments lie; empty when nothing is measured. */
-  readonly #timings: readonly { readonly layout: TimingLayout; readonly view: Float64Array }[];
+  readonly #timings: readonly { readonly layout: TimingLayout; readonly slots: readonly Float64Array[] }[];
   readonly #crewTask: ConstructorParameters<typeof Crew>[0]['task'];
   readonly #waiters: Waiter[] = [];
   #crew: Crew | undefined;
@@ -249,9 +249,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#checkRecent(tick);
     const timing = this.#timings[worker];
     if (timing === undefined) throw new RangeError(`WorkerPool: worker ${worker} is not measured`);
-    const { layout, view } = timing;
-    const start = (tick & (this.ring - 1)) * layout.stride;
-    return view.subarray(start, start + layout.stride);
+    return timing.slots[tick & (this.ring - 1)]!;
   }
 
   #checkRecent(tick: number): void {
@@ -378,8 +376,13 @@ const allocateTiming = (heap: SharedHeap, calls: WorkerCalls, ring: number) => {
   const most = Math.max(1, ...calls.map((phases) => momentsBefore(phases).at(-1)!));
   // Whole cache lines: every worker writes lines of its own.
   const stride = Math.ceil(most / 8) * 8;
-  const address = heap.allocate(stride * ring * Float64Array.BYTES_PER_ELEMENT);
-  return { layout: { address, stride }, view: new Float64Array(heap.memory.buffer, address, stride * ring) };
+  const bytes = stride * Float64Array.BYTES_PER_ELEMENT;
+  const address = heap.allocate(bytes * ring);
+  const slots = Array.from(
+    { length: ring },
+    (_, slot) => new Float64Array(heap.memory.buffer, address + slot * bytes, stride),
+  );
+  return { layout: { address, stride }, slots };
 };
 
 const ringViews = <T>({ address, stride }: RingLayout, ring: number, view: (address: number) => T): T[] =>
