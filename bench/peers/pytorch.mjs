@@ -21,8 +21,8 @@ export class PyTorch {
    * @param {import('./models.mjs').Model} model
    * @param {{ threads: number, processes: number }} options
    */
-  constructor(python, { layers, batch, steps }, { threads, processes }) {
-    const spec = JSON.stringify({ layers, batch, steps, threads, processes });
+  constructor(python, { kind, layers, batch, steps }, { threads, processes }) {
+    const spec = JSON.stringify({ kind, layers, batch, steps, threads, processes });
     const script = new URL('pytorch.py', import.meta.url).pathname;
     // torch.set_num_threads reaches OpenMP, but not OpenBLAS.
     const env = { ...process.env, OPENBLAS_NUM_THREADS: String(threads) };

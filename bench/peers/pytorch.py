@@ -1,6 +1,6 @@
 """PyTorch's side: trains the model of a spec on synthetic data, round by round as told on standard input.
 
-    python3 pytorch.py '{"layers": [784, 128, 10], "batch": 128, "steps": 100, "threads": 1, "processes": 1}'
+    python3 pytorch.py '{"kind": "mlp", "layers": [784, 128, 10], "batch": 128, "steps": 100, "threads": 1, "processes": 1}'
 
 First prints what it is (version, which Adam is the faster here, speed of its matrix product), then for each line "round"
 {"secondsPerStep": ...}; ends at the end of input. Several processes split the batch (DistributedDataParallel, gloo).
@@ -15,22 +15,80 @@ import time
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
+from torch import nn
 
 END, RUN, FOREACH = range(3)
+
+
+def perceptron(layers):
+    modules = []
+    for inputs, outputs in zip(layers, layers[1:]):
+        modules += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return modules[:-1]
+
+
+class GPT(nn.Module):
+    def __init__(self, vocabulary=65, length=64, width=128, heads=4, layers=4):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary)
+        self.register_buffer("mask", torch.full((length, length), float("-inf")).triu(1))
+
+    def forward(self, x):
+        x = self.tokens(x) + self.positions
+        for block in self.blocks:
+            x = block(x, src_mask=self.mask)
+        return self.head(self.norm(x))
+
+
+class Forecaster(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 64, batch_first=True)
+        self.head = nn.Linear(64, 1)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def classes_loss(logits, labels):
+    return nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+
+def task(spec, rows):
+    """Model, loss, and a function that draws a batch."""
+    kind, layers = spec["kind"], spec["layers"]
+    if kind == "mlp":
+        draw = lambda: (torch.rand(rows, layers[0]), torch.randint(layers[-1], (rows,)))
+        return nn.Sequential(*perceptron(layers)), classes_loss, draw
+    if kind == "cnn":
+        model = nn.Sequential(
+            *[nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)],
+            *[nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)],
+            *[nn.Flatten(), *perceptron([32 * 7 * 7, 128, 10])],
+        )
+        return model, classes_loss, lambda: (torch.rand(rows, 1, 28, 28), torch.randint(10, (rows,)))
+    if kind == "gpt":
+        draw = lambda: (torch.randint(65, (rows, 64)), torch.randint(65, (rows, 64)))
+        return GPT(), classes_loss, draw
+    return Forecaster(), nn.functional.mse_loss, lambda: (torch.rand(rows, 48, 8), torch.rand(rows, 1))
 
 
 class Trainer:
     def __init__(self, spec, wrap):
         torch.manual_seed(1)
-        layers, rows = spec["layers"], spec["batch"] // spec["processes"]
-        modules = []
-        for inputs, outputs in zip(layers, layers[1:]):
-            modules += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
-        self.model = wrap(torch.nn.Sequential(*modules[:-1]))
+        model, self.loss, draw = task(spec, spec["batch"] // spec["processes"])
+        self.model = wrap(model)
         self.use_foreach(False)
-        self.batches = [
-            (torch.rand(rows, layers[0]), torch.randint(layers[-1], (rows,))) for _ in range(32)
-        ]
+        self.batches = [draw() for _ in range(32)]
 
     def use_foreach(self, foreach):
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, foreach=foreach)
@@ -39,7 +97,7 @@ class Trainer:
         begin = time.perf_counter()
         for step in range(steps):
             x, y = self.batches[step % len(self.batches)]
-            loss = torch.nn.functional.cross_entropy(self.model(x), y)
+            loss = self.loss(self.model(x), y)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
