@@ -187,6 +187,20 @@ describe('the coordinator', () => {
     expect(bench.tell({ type: 'tick' }, 10)).toEqual(['close 1 silent', 'report lost', 'report stall']);
   });
 
+  test('a tick at the time that was asked for is never for nothing, however times round', () => {
+    for (let i = 1; i <= 1000; i++) {
+      const bench = new Bench({ heartbeat: 100 });
+      bench.now = i / 7;
+      bench.join('a');
+      bench.tell({ type: 'heard', session: 1 }, i / 11);
+      const wake = nextWake(bench.state, bench.now);
+      bench.tell({ type: 'tick' }, 0);
+      bench.now = wake;
+      bench.tell({ type: 'tick' });
+      expect(nextWake(bench.state, bench.now)).toBeGreaterThan(wake);
+    }
+  });
+
   test('the same process again replaces its old connection', () => {
     const bench = new Bench();
     bench.join('a');

@@ -1,11 +1,5 @@
-export {
-  admits,
-  type Coordinator,
-  coordinate,
-  createCoordinator,
-  expects,
-  nextWake,
-} from './coordinator.ts';
+export { coordinate } from './coordinator.ts';
+export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';
 export * from './coordinatorTypes.ts';
 export {
   createNode,
