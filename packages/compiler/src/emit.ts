@@ -19,6 +19,7 @@ import {
   type Chain,
   type ChainStep,
   ELEMENT_BYTES,
+  floatBits,
   guardKinds,
   type InstructionName,
   type InstructionValues,
@@ -38,9 +39,9 @@ interface PendingCall {
   readonly write: (resolve: Resolve) => void;
 }
 
-/** Equal for steps that compute the same; −0 and NaN are constants, too. */
+/** Equal for steps that compute the same. */
 const stepKey = ({ op, args, imm, bits }: ChainStep): string =>
-  [op, args, Object.is(imm, -0) ? '-0' : imm, bits].join(' ');
+  [op, args, imm === undefined ? '' : floatBits(imm), bits].join(' ');
 
 /** Buffers get region numbers from here on until they are placed; below are the program's own regions. */
 const VIRTUAL = 1 << 20;
