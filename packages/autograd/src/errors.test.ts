@@ -15,6 +15,7 @@ const cases: readonly (readonly [string, () => unknown, string, string, string])
   ['two types', () => a.mul(x, i), 'mul', 'f32[2, 3] and i32[2, 3]', 'both f32 or both i32'],
   ['numbers only', () => a.add(1, 2), 'add', 'numbers only', 'at least one tensor'],
   ['a fraction beside integers', () => a.add(i, 0.5), 'full', '0.5 for i32', 'an integer'],
+  ['arithmetic of bytes', () => a.add(a.cast(i, 'u8'), 1), 'add', 'u8[2, 3]', "cast(x, 'f32')"],
   ['arithmetic of bools', () => a.sub(b, b), 'sub', 'bool[2, 3]', 'both f32'],
   ['integers where f32 only', () => a.pow(i, i), 'pow', 'i32[2, 3]', 'both f32'],
   ['a function of integers', () => a.exp(i), 'exp', 'i32[2, 3]', 'f32'],

@@ -2,8 +2,14 @@
 
 export type Shape = readonly number[];
 
-/** Every element has 4 bytes: `f32`, `i32`, or `bool` (i32 0 or 1). */
-export type DType = 'f32' | 'i32' | 'bool';
+/**
+ * Every element has 4 bytes: `f32`, `i32`, `bool` (i32 0 or 1) or `u8` (i32 0 to 255, for pixels and bytes).
+ *
+ * Note [Types]: Nothing converts by itself; numbers take the type of the tensor beside them. f32 and i32 have arithmetic; all
+ * types compare (f32 with f32, the others with each other), select, index where they are i32, and change shape.
+ * `cast` to i32 truncates and saturates, to u8 then keeps the low 8 bits, to bool is x ≠ 0, to f32 rounds.
+ */
+export type DType = 'f32' | 'i32' | 'bool' | 'u8';
 
 /** What is known of a tensor before it has a value. */
 export interface Spec {

@@ -324,6 +324,8 @@ export const opTests: { readonly [K in OpName]: OpTest } = {
       ),
       one('i32 to f32', [], () => a.cast(a.tensor(Int32Array.of(0x7fffffff, -5, 16777217)), 'f32')),
       one('i32 to bool to f32', [], () => a.cast(a.cast(labels([2, 1, 3], 3), 'bool'), 'f32')),
+      one('to u8 keeps 8 bits', [a.tensor([1.9, -1.9, 300, 3e9, Number.NaN])], (x) => a.cast(x, 'u8')),
+      one('i32 to u8 to f32', [], () => a.cast(a.cast(a.tensor(Int32Array.of(-1, 256, 77)), 'u8'), 'f32')),
       one('bool to i32', [numbers([0, 2], -1, 1)], (x) => a.cast(a.gt(x, 0), 'i32')),
     ],
   },

@@ -166,7 +166,7 @@ function arithmetic(
     name,
     infer: (inputs) => {
       const [a, b] = inputs as readonly [Spec, Spec];
-      const dtype = a.dtype === b.dtype && a.dtype !== 'bool' ? a.dtype : undefined;
+      const dtype = a.dtype === b.dtype && (a.dtype === 'f32' || a.dtype === 'i32') ? a.dtype : undefined;
       if (!dtype || !(dtype === 'f32' || micro.i32)) {
         throw new OpError(
           name,
@@ -335,6 +335,12 @@ export const castOp: ElementwiseOp<CastAttrs> = {
   steps: ([x], { dtype }) => {
     if (dtype === 'f32') return [{ op: x!.dtype === 'f32' ? 'move' : 'toFloat', args: [0] }];
     if (dtype === 'i32') return [{ op: x!.dtype === 'f32' ? 'toInt' : 'move', args: [0] }];
+    if (dtype === 'u8') {
+      if (x!.dtype === 'u8' || x!.dtype === 'bool') return [{ op: 'move', args: [0] }];
+      const low: Step = { op: 'constant', args: [], bits: 255 };
+      if (x!.dtype === 'i32') return [low, { op: 'and', args: [0, 1] }];
+      return [low, { op: 'toInt', args: [0] }, { op: 'and', args: [2, 1] }];
+    }
     const zero: Step = { op: 'constant', args: [], bits: 0 };
     return x!.dtype === 'bool'
       ? [{ op: 'move', args: [0] }]
@@ -344,6 +350,6 @@ export const castOp: ElementwiseOp<CastAttrs> = {
   backward: [null],
 };
 
-/** Another element type: to i32 truncates and saturates, to bool is x ≠ 0. No gradient. */
+/** Another element type: to i32 truncates and saturates, to u8 then keeps the low 8 bits, to bool is x ≠ 0. No gradient. */
 export const cast = (x: Tensor, dtype: DType): Tensor =>
   x.dtype === dtype ? x : apply(castOp, [x], { dtype });
