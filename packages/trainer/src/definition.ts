@@ -65,6 +65,8 @@ export interface TrainingDefinition<M = unknown, F extends string = string> {
   /** Means over the rows of a batch, or what is computed from sums over rows. */
   readonly metrics?: { readonly [name: string]: MetricDefinition<M, F> };
   readonly optimizer: Optimizer;
+  /** What `predict` gives, one row for each row of its input. Default: `model(batch.FIRST)` of the data's first column. */
+  readonly predict?: StepFunction<M, F>;
 }
 
 /** The definition as given, with its types: the fields of the batch are the columns of the data set. */
@@ -115,6 +117,7 @@ const schema = z.strictObject({
       ),
     )
     .optional(),
+  predict: callable.optional(),
   optimizer: z.custom<Optimizer>(
     (value) => typeof value === 'object' && value !== null && 'groups' in value && 'scalarsAt' in value,
     'expected an optimizer, for example optim.adam({ lr: 1e-3 })',

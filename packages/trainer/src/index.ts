@@ -17,6 +17,7 @@ export { type EvaluateOptions, type EvaluateResult, evaluate, readWeights } from
 export type * from './events.ts';
 export { OUTPUT_FILES, type RunRecord } from './output.ts';
 export { PoolExecutor } from './pool.ts';
+export { type Prediction, type PredictOptions, predict } from './predict.ts';
 export { type Prepared, prepare } from './prepare.ts';
 export {
   type Activity,

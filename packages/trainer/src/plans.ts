@@ -79,7 +79,7 @@ interface PendingTask {
 }
 
 /** Refuses a data set in which a column that indexes something is out of range. Throws ConfigError. */
-function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void {
+export function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void {
   for (const part of data.validation ? [data, data.validation] : [data]) {
     for (const { field, op, limit } of limits) {
       const { data: values, shape } = part.columns[field]!;

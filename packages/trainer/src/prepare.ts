@@ -14,7 +14,7 @@ export interface Prepared<M, F extends string> {
 }
 
 /** The shard word of the generator that draws initial weights: no shard of a batch has this number. */
-const INITIAL_WEIGHTS = 0xffffffff;
+export const INITIAL_WEIGHTS = 0xffffffff;
 
 export interface PrepareOptions {
   readonly initialWeights?: ReadonlyMap<string, StateEntry> | undefined;

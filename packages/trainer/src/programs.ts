@@ -56,7 +56,13 @@ const sourceKind = (column: Column): number => {
   return column.as === 'i32' ? sourceKinds.u8ToI32 : sourceKinds.u8ToF32;
 };
 
-const fieldBinding = (name: string, column: Column, data: DataRegions, rows: number): InputBinding => ({
+/** How a column gets into a batch: rows picked by the index, from a region of its own. */
+export const fieldBinding = (
+  name: string,
+  column: Column,
+  data: DataRegions,
+  rows: number,
+): InputBinding => ({
   kind: 'field',
   emit: (emit, region, target, segments) =>
     emit.call('gatherRows', {
