@@ -61,7 +61,7 @@ test.each([
   const step = (totals.seconds * 1000) / BATCHES;
   for (const split of totals.split) {
     const sum = activities.reduce((total, activity) => total + split[activity], 0);
-    expect(Math.abs(sum / step - 1)).toBeLessThan(0.02);
+    expect(Math.abs(sum / step - 1)).toBeLessThan(1e-6);
     for (const activity of ['data', 'forward', 'backward', 'update'] as const)
       expect(split[activity]).toBeGreaterThan(0);
   }

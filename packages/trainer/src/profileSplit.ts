@@ -1,8 +1,10 @@
-/** Adds up what workers were at, over many batches. */
+/** Adds up what workers were at, over many batches. Each worker's parts add up to the time of the batches, exactly. */
 import { type Activity, activities, type ProfiledBatch } from './profile.ts';
 
 /** Milliseconds per step. */
 export type Split = Readonly<Record<Activity, number>>;
+
+const WAIT = activities.indexOf('wait');
 
 type Spans = ProfiledBatch['spans'];
 
@@ -48,14 +50,19 @@ export class SplitTotals {
     this.batches++;
     this.rows += rows;
     let [began, ended] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
+    for (const at of moments) {
+      began = Math.max(began, at[0]!);
+      ended = Math.max(ended, at.at(-1)!);
+    }
     for (let worker = 0; worker < moments.length; worker++) {
       const at = moments[worker]!;
       const places = kind.places[worker]!;
       this.#workers[worker] ??= new Float64Array(activities.length);
       const totals = this.#workers[worker]!;
-      for (let i = 0; i < places.length; i++) totals[places[i]!]! += at[i + 1]! - at[i]!;
-      began = Math.max(began, at[0]!);
-      ended = Math.max(ended, at[places.length]!);
+      // What a worker waits until the others are done with the batch, too, belongs to it and not to the next.
+      for (let i = 0; i < places.length; i++)
+        totals[places[i]!]! += Math.max(began, at[i + 1]!) - Math.max(began, at[i]!);
+      totals[WAIT]! += ended - at[places.length]!;
     }
     this.#milliseconds += ended - began;
   }
