@@ -114,6 +114,8 @@ describe('the rules notice', () => {
       files: [source('src/a.ts', 'low/src/b.ts', '../../low/src/b.ts', '../c.ts')],
     });
     expect(deepImports([low, high])).toHaveLength(2);
+    const support = '../../packages/low/test/cases.ts';
+    expect(deepImports([low, made('high', { files: [source('src/a.ts', support)] })])).toHaveLength(1);
   });
 
   test('cycles of packages and of files', () => {

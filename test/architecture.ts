@@ -51,15 +51,22 @@ export function undeclaredImports(packages: readonly Package[], rootTools: reado
   );
 }
 
-/** A package is used by its name alone: no path into it, by name or by `../`. */
+/** A relative path to the test support of another package. */
+const TEST_SUPPORT = /^(\.\.\/)+packages\/[^/]+\/test\/[^/]+$/;
+
+/**
+ * A package is used by its name alone: no path into it, by name or by `../`. Tests may share what stands in a package's
+ * `test/`: tables of cases that several levels are held to.
+ */
 export function deepImports(packages: readonly Package[]): string[] {
   const names = new Set(packages.map(({ name }) => name));
   return packages.flatMap(({ folder, files }) =>
-    files.flatMap(({ path, imports }) =>
+    files.flatMap(({ path, role, imports }) =>
       imports
         .filter((specifier) =>
           isRelative(specifier)
-            ? posix.join(posix.dirname(path), specifier).startsWith('..')
+            ? posix.join(posix.dirname(path), specifier).startsWith('..') &&
+              !(role === 'test' && TEST_SUPPORT.test(specifier))
             : names.has(packageOf(specifier)) && specifier !== packageOf(specifier),
         )
         .map((specifier) => `${folder}/${path}: '${specifier}' reaches into another package`),

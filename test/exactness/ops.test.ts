@@ -5,8 +5,7 @@
 import { compile } from '@lockstep/compiler';
 import { Arena, createMemory, loadKernels, loadProgram } from '@lockstep/kernels';
 import { describe, expect, it } from 'vitest';
-import * as a from '../../packages/autograd/src/index.ts';
-import { numbers, type OpCase, opTests } from '../../packages/autograd/test/cases.ts';
+import { autograd as a, numbers, type OpCase, opTests } from '../../packages/autograd/test/cases.ts';
 import { compositeTests } from '../../packages/autograd/test/composites.ts';
 
 const SHARDS = 3;
