@@ -14,4 +14,5 @@ export {
 export * from './recipe.ts';
 export * from './reducer.ts';
 export { makespan, shareOut } from './shares.ts';
+export * from './transport.ts';
 export * from './tree.ts';
