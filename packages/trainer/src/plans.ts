@@ -1,33 +1,15 @@
-/** Lays out a run's memory, compiles its programs and says which worker runs what: the pool's plans. */
+/** Compiles a run's programs and says which worker runs what: the pool's plans. */
 
-import type { IndexLimit } from '@lockstep/compiler';
-import type { Column, Dataset } from '@lockstep/data';
+import type { Dataset } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program } from '@lockstep/kernels';
-import { ConfigError, type UpdateGroup } from '@lockstep/nn';
+import type { UpdateGroup } from '@lockstep/nn';
 import { assign, batchShards, type ShardRange, units } from '@lockstep/sync';
-import {
-  type Plan,
-  type PoolProgram,
-  type PoolTask,
-  RECORD,
-  RESULT,
-  type SharedHeap,
-  tickOffset,
-} from '@lockstep/workers';
+import { type Plan, type PoolProgram, type PoolTask, type SharedHeap, tickOffset } from '@lockstep/workers';
+import { checkIndexes } from './checkIndexes.ts';
 import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob } from './executor.ts';
-import {
-  bufferStretches,
-  type FlatLayout,
-  gather,
-  gatherBuffers,
-  joined,
-  NORM_BLOCK,
-  overlap,
-  type Stretch,
-  slices,
-} from './flat.ts';
-import { countSums } from './metrics.ts';
+import { bufferStretches, type FlatLayout, NORM_BLOCK, overlap, type Stretch, slices } from './flat.ts';
+import { RunMemory } from './memory.ts';
 import {
   compileApply,
   compileBuffers,
@@ -64,35 +46,11 @@ interface Unit extends ShardRange {
   readonly rows: number;
 }
 
-/** Addresses of a unit's own memory. */
-interface UnitSlot {
-  readonly gradient: number;
-  readonly sums: number;
-  readonly statistics: number;
-}
-
 /** A program before memory is placed: region names still have to be bound. */
 interface PendingTask {
   readonly program: number;
   readonly bind: Readonly<Record<string, number>>;
   readonly worker: number;
-}
-
-/** Refuses a data set in which a column that indexes something is out of range. Throws ConfigError. */
-export function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void {
-  for (const part of data.validation ? [data, data.validation] : [data]) {
-    for (const { field, op, limit } of limits) {
-      const { data: values, shape } = part.columns[field]!;
-      const width = shape.reduce((product, n) => product * n, 1);
-      const bad = values.findIndex((value) => !(value >= 0 && value < limit));
-      if (bad === -1) continue;
-      throw new ConfigError(
-        `data set ${part.name}`,
-        `column ${field} has ${values[bad]} in row ${Math.floor(bad / width)}, expected 0 to ${limit - 1}, because ${op} has ` +
-          `${limit} classes; give the model ${Math.max(limit, values[bad]! + 1)} outputs or mend the data`,
-      );
-    }
-  }
 }
 
 /** A part of a worker's slice that one program updates. */
@@ -106,44 +64,24 @@ interface Piece extends Stretch {
 export class PlanBook<M, F extends string> {
   readonly programs: PoolProgram[] = [];
   readonly plans: Plan[] = [];
-  /** Loss and metrics. */
-  readonly values: number;
-  readonly trainRows: number;
-  /** Two orders of the training rows, then the validation rows. */
-  readonly index: Int32Array;
-  readonly weights: Float32Array;
-  readonly #buffers: Float32Array;
-  /** What outlives a step, by region: what a checkpoint holds. */
-  readonly state: ReadonlyMap<string, Float32Array>;
+  readonly memory: RunMemory<M, F>;
   readonly #options: BookOptions<M, F>;
   readonly #heap: SharedHeap;
   readonly #tickOffset: number;
   readonly #planIndex = new Map<string, number>();
   readonly #programIndex = new Map<string, number>();
   readonly #traces = new Map<string, StepGraph>();
-  readonly #common: Record<string, number>;
   readonly #slices: readonly Stretch[];
   /** Of each worker's slice. */
   readonly #pieces: readonly (readonly Piece[])[];
   readonly #journalsPerWorker: number;
-  readonly #unitSlots: UnitSlot[] = [];
-  /** Per worker: the journal of the total, then those of its slice's measures and of its pieces. Then those of the buffers. */
-  readonly #journals: Int32Array;
-  /** Words from one unit's sums to the next. */
-  readonly #sumsStride: number;
-  readonly #halt: Int32Array;
   readonly #constants = new Map<number, number>();
-  readonly #indexes: number;
-  /** Where the columns of the validation part are. */
-  readonly #validationData: Readonly<Record<string, number>>;
 
   constructor(options: BookOptions<M, F>, heap: SharedHeap, recordWords: number) {
-    const { definition, layout, data, workers } = options;
+    const { layout, workers } = options;
     this.#options = options;
     this.#heap = heap;
     this.#tickOffset = tickOffset(recordWords);
-    this.values = countSums(definition.metrics);
-    this.trainRows = data.length;
     this.#slices = slices(layout.trainedSize, workers);
     this.#pieces = this.#slices.map((slice) =>
       layout.updates.flatMap((stretches, group) =>
@@ -151,100 +89,14 @@ export class PlanBook<M, F extends string> {
       ),
     );
     this.#journalsPerWorker = 1 + 2 * Math.max(...this.#pieces.map(({ length }) => length));
-
-    const validationRows = data.validation?.length ?? 0;
-    const indexes = 2 * data.length + validationRows;
-    this.#indexes = indexes;
-    this.#validationData = data.validation ? this.#placeData(data.validation) : {};
-    const journals = this.#journalsPerWorker * workers + layout.buffers.length;
-    this.#sumsStride = Math.ceil(this.values / LINE_WORDS) * LINE_WORDS;
-    const vector = (size = layout.trainedSize): number => heap.allocate(size * ELEMENT_BYTES);
-    const squares = (): number => heap.allocate(Math.ceil(layout.trainedSize / NORM_BLOCK) * ELEMENT_BYTES);
-    const slotSize = (slot: string): number =>
-      slot === optimizer.average ? layout.size : layout.trainedSize;
-    const { optimizer } = definition;
-    this.#common = {
-      record: RECORD,
-      result: RESULT,
-      halt: heap.allocate(ELEMENT_BYTES),
-      journals: heap.allocate(journals * LINE_WORDS * ELEMENT_BYTES),
-      'all sums': heap.allocate(definition.shards * this.#sumsStride * ELEMENT_BYTES),
-      weights: vector(layout.size),
-      buffers: vector(layout.bufferSize),
-      index: heap.allocate(indexes * ELEMENT_BYTES),
-      squares: squares(),
-      ...Object.fromEntries(optimizer.slots.map((slot) => [`slot ${slot}`, vector(slotSize(slot))])),
-      ...this.#placeData(data),
-      ...(this.#needsTotal ? { total: vector() } : {}),
-      ...(optimizer.groups.some(({ layer }) => layer)
-        ? { measured: vector(), 'weight squares': squares(), 'measured squares': squares() }
-        : {}),
-    };
-    this.#journals = heap.i32(this.#common.journals!, journals * LINE_WORDS);
-    this.#halt = heap.i32(this.#common.halt!, 1);
-    this.weights = heap.f32(this.#common.weights!, layout.size);
-    gather(layout, this.weights);
-    const buffers = heap.f32(this.#common.buffers!, layout.bufferSize);
-    buffers.set(gatherBuffers(layout));
-    this.#buffers = buffers;
-    this.state = new Map([
-      ['weights', this.weights],
-      ...(layout.bufferSize > 0 ? [['buffers', buffers] as const] : []),
-      ...optimizer.slots.map((slot) => {
-        const name = `slot ${slot}`;
-        return [name, heap.f32(this.#common[name]!, slotSize(slot))] as const;
-      }),
-    ] as const);
-    this.kept.set(this.weights);
-    this.index = heap.i32(this.#common.index!, indexes);
-    for (let row = 0; row < validationRows; row++) this.index[2 * data.length + row] = row;
+    this.memory = new RunMemory(options, heap, this.#journalsPerWorker * workers + layout.buffers.length);
     this.#write();
-  }
-
-  /** The weights that validation takes and that are kept: their average, where there is one. */
-  get kept(): Float32Array {
-    const { average } = this.#options.definition.optimizer;
-    return average === undefined ? this.weights : this.state.get(`slot ${average}`)!;
-  }
-
-  /** The kept weights, then the buffers. */
-  get model(): Float32Array {
-    return joined(this.kept, this.#buffers);
-  }
-
-  set model(all: Float32Array) {
-    const weights = all.subarray(0, this.weights.length);
-    this.weights.set(weights);
-    this.kept.set(weights);
-    this.#buffers.set(all.subarray(weights.length));
   }
 
   planOf(key: string): number {
     const index = this.#planIndex.get(key);
     if (index === undefined) throw new Error(`no plan for ${key}`);
     return index;
-  }
-
-  get #keptAddress(): number {
-    const { average } = this.#options.definition.optimizer;
-    return this.#common[average === undefined ? 'weights' : `slot ${average}`]!;
-  }
-
-  get #needsTotal(): boolean {
-    const { accumulate, optimizer } = this.#options.definition;
-    return accumulate > 1 || optimizer.clipNorm !== undefined;
-  }
-
-  /** The columns of a part of the data set, each in a region `data NAME`. */
-  #placeData(part: Dataset): Record<string, number> {
-    return Object.fromEntries(
-      Object.entries<Column>(part.columns).map(([name, { data }]) => {
-        const address = this.#heap.allocate(data.byteLength);
-        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-        this.#heap.u8(address, data.byteLength).set(bytes);
-        return [`data ${name}`, address];
-      }),
-    );
   }
 
   /** Every kind of batch that the run can meet. */
@@ -295,8 +147,8 @@ export class PlanBook<M, F extends string> {
     const { definition, layout, workers } = this.#options;
     const parts = this.#units(rows);
     const training = purpose !== 'validate';
-    const bySlot = (name: keyof UnitSlot, offset = 0): Record<string, number> =>
-      Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, this.#slot(i)[name] + offset]));
+    const bySlot = (name: 'gradient' | 'sums' | 'statistics', offset = 0): Record<string, number> =>
+      Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, this.memory.slot(i)[name] + offset]));
     const rowsPerShard = batchShards(rows, definition.shards).rowsPerShard;
     const compute = parts.map((unit, i): PendingTask => {
       const block = this.#heap.allocate(8);
@@ -306,18 +158,18 @@ export class PlanBook<M, F extends string> {
         worker: unit.worker,
         bind: {
           unit: block,
-          gradient: this.#slot(i).gradient,
-          sums: this.#slot(i).sums,
-          statistics: this.#slot(i).statistics,
-          ...(!training && { ...this.#validationData, weights: this.#keptAddress }),
+          gradient: this.memory.slot(i).gradient,
+          sums: this.memory.slot(i).sums,
+          statistics: this.memory.slot(i).statistics,
+          ...(!training && { ...this.memory.validationData, weights: this.memory.keptAddress }),
         },
       };
     });
     const ranges = parts.map(({ lo, hi }) => ({ lo, hi }));
-    const batch = { parts: ranges, stride: this.#sumsStride, tickOffset: this.#tickOffset };
+    const batch = { parts: ranges, stride: this.memory.sumsStride, tickOffset: this.#tickOffset };
     const tree = ranges.map(({ lo, hi }) => `${lo}-${hi}`).join(' ');
     const result: PendingTask = {
-      program: this.#program(`result ${tree}`, () => compileResult(this.values, ranges)),
+      program: this.#program(`result ${tree}`, () => compileResult(this.memory.values, ranges)),
       worker: 0,
       bind: bySlot('sums'),
     };
@@ -332,7 +184,7 @@ export class PlanBook<M, F extends string> {
           worker: 0,
           bind: {
             ...bySlot('statistics', bytes),
-            buffers: this.#common.buffers! + bytes,
+            buffers: this.memory.common.buffers! + bytes,
             journal: this.#journal(workers, i),
           },
         };
@@ -347,8 +199,8 @@ export class PlanBook<M, F extends string> {
     const vectors = ['weights', 'total', 'measured', ...optimizer.slots.map((slot) => `slot ${slot}`)];
     const bindFrom = (from: number): Record<string, number> => {
       const bytes = from * ELEMENT_BYTES;
-      const known = vectors.filter((name) => name in this.#common);
-      const shifted = known.map((name) => [name, this.#common[name]! + bytes]);
+      const known = vectors.filter((name) => name in this.memory.common);
+      const shifted = known.map((name) => [name, this.memory.common[name]! + bytes]);
       return { ...Object.fromEntries(shifted), ...bySlot('gradient', bytes) };
     };
     /** The blocks' sums of squares of a part of a vector → the region `to`. */
@@ -356,8 +208,8 @@ export class PlanBook<M, F extends string> {
       program: this.#program(`norm ${end - from}`, () => compileNorm(end - from)),
       worker,
       bind: {
-        vector: this.#common[vector]! + from * ELEMENT_BYTES,
-        'vector squares': this.#common[to]! + (from / NORM_BLOCK) * ELEMENT_BYTES,
+        vector: this.memory.common[vector]! + from * ELEMENT_BYTES,
+        'vector squares': this.memory.common[to]! + (from / NORM_BLOCK) * ELEMENT_BYTES,
       },
     });
     const reduce = this.#slices.flatMap((slice, worker) => {
@@ -419,7 +271,7 @@ export class PlanBook<M, F extends string> {
       const made = task(`apply ${blocks}`, () => compileApply(slice(piece, group, blocks), batch), 1);
       const squares = (name: string): [string, number] => [
         name,
-        this.#common[name]! + (piece.whole.from / NORM_BLOCK) * ELEMENT_BYTES,
+        this.memory.common[name]! + (piece.whole.from / NORM_BLOCK) * ELEMENT_BYTES,
       ];
       const bind = Object.fromEntries([squares('weight squares'), squares('measured squares')]);
       return [{ ...made, bind: { ...made.bind, ...bind } }];
@@ -430,26 +282,7 @@ export class PlanBook<M, F extends string> {
 
   #journal(worker: number, which: number): number {
     const index = this.#journalsPerWorker * worker + which;
-    return this.#common.journals! + index * LINE_WORDS * ELEMENT_BYTES;
-  }
-
-  /** The tick whose update did not go through, because a number was not finite; 0: none. Later ticks did nothing. */
-  refusedTick(lastTick: number): number {
-    const halt = Atomics.load(this.#halt, 0);
-    if (halt !== 0) return halt;
-    // Not yet seen by a guard: the last tick.
-    for (let i = 2; i < this.#journals.length; i += LINE_WORDS) if (this.#journals[i] !== 0) return lastTick;
-    return 0;
-  }
-
-  #slot(index: number): UnitSlot {
-    const { trainedSize, bufferSize } = this.#options.layout;
-    this.#unitSlots[index] ??= {
-      gradient: this.#heap.allocate(trainedSize * ELEMENT_BYTES),
-      statistics: this.#heap.allocate(bufferSize * ELEMENT_BYTES),
-      sums: this.#common['all sums']! + index * this.#sumsStride * ELEMENT_BYTES,
-    };
-    return this.#unitSlots[index];
+    return this.memory.common.journals! + index * LINE_WORDS * ELEMENT_BYTES;
   }
 
   #trace(rows: number, training: boolean): StepGraph {
@@ -468,11 +301,11 @@ export class PlanBook<M, F extends string> {
       const step = this.#trace(rows, training);
       const { data } = this.#options;
       const part = training ? data : data.validation!;
-      const guard = training ? refusalGuard(this.#tickOffset, this.#journals.length / LINE_WORDS) : undefined;
+      const guard = training ? refusalGuard(this.#tickOffset, this.memory.journals) : undefined;
       const compiled = compileUnit(
         step,
         this.#options.layout,
-        { part, indexes: this.#indexes },
+        { part, indexes: this.memory.index.length },
         rows,
         segments,
         guard,
@@ -511,7 +344,7 @@ export class PlanBook<M, F extends string> {
     const task = ({ program, bind, worker }: PendingTask): PoolTask => {
       const constants = this.#constants.get(program);
       const addresses: Record<string, number> = {
-        ...this.#common,
+        ...this.memory.common,
         ...own[worker],
         ...(constants === undefined ? {} : { constants }),
         ...bind,
@@ -522,7 +355,7 @@ export class PlanBook<M, F extends string> {
         // A region that is declared but never touched may lie anywhere.
         if (address === undefined && region.bytes > 0)
           throw new Error(`${name}: no memory for region ${region.name}`);
-        return address ?? this.#common.weights!;
+        return address ?? this.memory.common.weights!;
       });
       return { program, bases };
     };

@@ -73,7 +73,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
       measure: profile !== undefined,
       plans: this.#book.plans,
       recordWords,
-      resultWords: this.#book.values,
+      resultWords: this.#book.memory.values,
       ring: RING,
       ...(signal && { signal }),
     });
@@ -85,12 +85,12 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   setOrder(epoch: number, order: Int32Array): void {
-    this.#book.index.set(order, this.#orderStart(epoch));
+    this.#book.memory.index.set(order, this.#orderStart(epoch));
   }
 
   /** Two orders take turns, so that the next epoch can begin while the last batches of this one are under way. */
   #orderStart(epoch: number): number {
-    return (epoch % 2) * this.#book.trainRows;
+    return (epoch % 2) * this.#book.memory.trainRows;
   }
 
   submit(job: BatchJob): void {
@@ -130,18 +130,18 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   refused(): BatchJob | undefined {
-    const tick = this.#book.refusedTick(this.pool.completed);
+    const tick = this.#book.memory.refusedTick(this.pool.completed);
     return tick === 0 ? undefined : this.#jobs[tick % RING];
   }
 
   async validate(): Promise<Sums> {
-    const total = new Float64Array(this.#book.values);
+    const total = new Float64Array(this.#book.memory.values);
     const { batch } = this.#definition;
     for (let start = 0; start < this.#validationRows; ) {
       const ticks: number[] = [];
       for (; start < this.#validationRows && ticks.length < RING / 2; start += batch) {
         const rows = Math.min(batch, this.#validationRows - start);
-        const position = 2 * this.#book.trainRows + start;
+        const position = 2 * this.#book.memory.trainRows + start;
         const tick = this.pool.submit(this.#book.planOf(planKey(rows, 'validate', 'first')), ({ u32 }) => {
           u32[RECORD_WORDS.start] = position;
         });
@@ -159,19 +159,19 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   weights(): Float32Array {
-    return this.#book.model;
+    return this.#book.memory.model;
   }
 
   setWeights(weights: Float32Array): void {
-    this.#book.model = weights;
+    this.#book.memory.model = weights;
   }
 
   state(): ExecutorState {
-    return new Map([...this.#book.state].map(([name, vector]) => [name, vector.slice()]));
+    return new Map([...this.#book.memory.state].map(([name, vector]) => [name, vector.slice()]));
   }
 
   setState(state: ExecutorState): void {
-    for (const [name, vector] of this.#book.state) vector.set(state.get(name)!);
+    for (const [name, vector] of this.#book.memory.state) vector.set(state.get(name)!);
   }
 
   close(): Promise<void> {
