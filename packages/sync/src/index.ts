@@ -16,3 +16,4 @@ export * from './reducer.ts';
 export { makespan, shareOut } from './shares.ts';
 export * from './transport.ts';
 export * from './tree.ts';
+export * from './websocket/index.ts';

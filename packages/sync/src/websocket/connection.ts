@@ -1,0 +1,233 @@
+import type { Duplex } from 'node:stream';
+import { encodeHeader, FrameDecoder, type FrameKey, ProtocolError } from '@lockstep/protocol';
+import type { RawData, WebSocket } from 'ws';
+import {
+  type Accept,
+  type ClosedReason,
+  type Connection,
+  type ConnectionEvents,
+  nextConnection,
+} from '../transport.ts';
+import { decodeReason, encodeReason, printable, type TransportCode } from './errors.ts';
+import { type Limits, MAX_MESSAGE_BYTES } from './limits.ts';
+
+/**
+ * Options of both ends, for ws. A frame is one message of two parts, header and payload: so neither is copied to stand
+ * behind the other, on either side.
+ */
+export const SOCKET_OPTIONS = {
+  maxPayload: MAX_MESSAGE_BYTES,
+  maxFragments: 2,
+  /** Packets of one part; a chunk of 1 MiB comes in 700 on an ordinary network. */
+  maxBufferedChunks: 1 << 14,
+  perMessageDeflate: false,
+  /** Pings of ours are control messages; those of a stranger need no answer that could pile up. */
+  autoPong: false,
+} as const;
+
+/** The number of a close frame whose text has a stable code. */
+const REASONED = 4000;
+/** So long the other end has to answer a close frame. */
+const CLOSE_TIME = 2_000;
+/** Bytes that are given to the socket at once; the rest waits here, so that progress shows frame by frame. */
+const WINDOW_BYTES = 2 * MAX_MESSAGE_BYTES;
+
+interface Outgoing {
+  readonly header: Uint8Array;
+  readonly payload: Uint8Array;
+}
+
+/** One end of a WebSocket that is open. */
+export class WebSocketConnection implements Connection {
+  readonly id = nextConnection();
+  readonly peer: string;
+  readonly #ws: WebSocket;
+  readonly #socket: Duplex;
+  readonly #limits: Limits;
+  readonly #events: ConnectionEvents;
+  readonly #decoder = new FrameDecoder(({ header, payload }) => this.#events.frame(header, payload));
+  readonly #queue: Outgoing[] = [];
+  /** Bytes in the queue, and those that the socket has. */
+  #queued = 0;
+  #window = 0;
+  /** Frames that were sent, and those that have left. */
+  #sent = 0;
+  #left = 0;
+  #waiting: { readonly sent: number; readonly resolve: () => void }[] = [];
+  #stall: NodeJS.Timeout | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  /** Why this end closes. */
+  #reason: ClosedReason | undefined;
+  #isRefused = false;
+
+  constructor(ws: WebSocket, socket: Duplex, peer: string, limits: Limits, accept: Accept) {
+    this.peer = peer;
+    this.#ws = ws;
+    this.#socket = socket;
+    this.#limits = limits;
+    ws.binaryType = 'fragments';
+    ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    ws.on('error', (error) => this.#failed(error));
+    ws.on('close', (number, text) => this.#closed(number, text));
+    this.#events = accept(this);
+  }
+
+  get buffered(): number {
+    return this.#queued + this.#window;
+  }
+
+  send(key: FrameKey, payload: Uint8Array): void {
+    if (this.#reason !== undefined) return;
+    const header = encodeHeader(key, payload);
+    this.#queue.push({ header, payload });
+    this.#queued += sizeOf(header, payload);
+    this.#sent++;
+    this.#pump();
+    const { buffered } = this.#limits;
+    if (this.buffered > buffered)
+      this.#drop(`${this.buffered} bytes wait to be sent, the limit is ${buffered}`);
+  }
+
+  async flushed(): Promise<void> {
+    if (this.#sent === this.#left) return;
+    await new Promise<void>((resolve) => this.#waiting.push({ sent: this.#sent, resolve }));
+  }
+
+  close(code = 'CLOSED', message = 'closed by this end'): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = { code, message };
+    this.#pump();
+  }
+
+  // Sending
+
+  #pump(): void {
+    while (this.#queue.length > 0 && this.#window < WINDOW_BYTES) this.#write(this.#queue.shift()!);
+    if (this.#sent > this.#left) {
+      this.#stall ??= setTimeout(() => this.#stalled(), this.#limits.stallTime).unref();
+    } else if (this.#reason !== undefined) {
+      this.#hangUp(this.#reason);
+    }
+  }
+
+  #write({ header, payload }: Outgoing): void {
+    const size = sizeOf(header, payload);
+    this.#queued -= size;
+    this.#window += size;
+    // Corked: one system call, one packet where it fits.
+    this.#socket.cork();
+    this.#ws.send(header, { binary: true, fin: false });
+    this.#ws.send(payload, { binary: true, fin: true }, () => this.#leave(size));
+    this.#socket.uncork();
+  }
+
+  #leave(size: number): void {
+    this.#window -= size;
+    this.#left++;
+    if (this.#sent > this.#left) this.#stall?.refresh();
+    else this.#calm();
+    while (this.#waiting[0] !== undefined && this.#waiting[0].sent <= this.#left)
+      this.#waiting.shift()!.resolve();
+    if (this.#ws.readyState === this.#ws.OPEN) this.#pump();
+  }
+
+  #calm(): void {
+    clearTimeout(this.#stall);
+    this.#stall = undefined;
+  }
+
+  #stalled(): void {
+    this.#drop(`nothing was taken for ${this.#limits.stallTime} ms, ${this.buffered} bytes wait to be sent`);
+  }
+
+  // Receiving
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#isRefused) return;
+    const parts = Array.isArray(data) ? data : [];
+    if (!isBinary || parts.length === 0) {
+      this.#refuse('MESSAGE_MALFORMED', 'expected messages of one frame each');
+      return;
+    }
+    try {
+      for (const part of parts) this.#decoder.push(part);
+      this.#decoder.end();
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) {
+        this.#refuse('INTERNAL_ERROR', 'the other end failed');
+        throw error;
+      }
+      this.#refuse(error.code, error.message.slice(error.code.length + 2));
+    }
+  }
+
+  // Ending
+
+  /** Ends the connection for what came on it: nothing that waits is sent, nothing that comes is read. */
+  #refuse(code: string, message: string): void {
+    this.#isRefused = true;
+    this.#reason = { code, message };
+    this.#queue.length = 0;
+    this.#queued = 0;
+    this.#hangUp(this.#reason);
+  }
+
+  /** Ends the connection to a peer that does not read: nothing more can be said to it. */
+  #drop(message: string): void {
+    this.#isRefused = true;
+    this.#reason = { code: 'PEER_NOT_READING' satisfies TransportCode, message };
+    this.#ws.terminate();
+  }
+
+  #hangUp(reason: ClosedReason): void {
+    if (this.#deadline !== undefined) return;
+    this.#deadline = setTimeout(() => this.#ws.terminate(), CLOSE_TIME).unref();
+    this.#ws.close(REASONED, encodeReason(reason));
+  }
+
+  /** What ws refused; `close` follows. */
+  #failed(error: Error & { code?: string }): void {
+    this.#isRefused = true;
+    const code =
+      FAILURES[error.code ?? ''] ?? (error.code?.startsWith('WS_ERR') ? 'STREAM_MALFORMED' : 'RESET');
+    this.#reason ??= { code, message: error.message };
+    this.#deadline ??= setTimeout(() => this.#ws.terminate(), CLOSE_TIME).unref();
+  }
+
+  #closed(number: number, text: Buffer): void {
+    this.#calm();
+    clearTimeout(this.#deadline);
+    this.#queue.length = 0;
+    this.#queued = 0;
+    const reason = this.#reason ?? remoteReason(number, text.toString());
+    this.#reason = reason;
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
+    this.#events.closed(reason);
+  }
+}
+
+const sizeOf = (header: Uint8Array, payload: Uint8Array): number => header.byteLength + payload.byteLength;
+
+const FAILURES: Readonly<Record<string, TransportCode>> = {
+  WS_ERR_UNSUPPORTED_MESSAGE_LENGTH: 'MESSAGE_TOO_LARGE',
+  WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH: 'MESSAGE_TOO_LARGE',
+  WS_ERR_TOO_MANY_BUFFERED_PARTS: 'TOO_MANY_FRAGMENTS',
+};
+
+/** Close frames that ws sends without a text of ours. */
+const NUMBERS: Readonly<Record<number, TransportCode>> = {
+  1002: 'STREAM_MALFORMED',
+  1006: 'RESET',
+  1007: 'STREAM_MALFORMED',
+  1008: 'TOO_MANY_FRAGMENTS',
+  1009: 'MESSAGE_TOO_LARGE',
+};
+
+const remoteReason = (number: number, text: string): ClosedReason => {
+  if (number === 1006) return { code: 'RESET', message: 'the other end is gone without a word' };
+  const { code, message } = decodeReason(text);
+  return {
+    code: number === REASONED ? code : (NUMBERS[number] ?? 'CLOSED'),
+    message: `closed by the other end: ${printable(message)} (${number})`,
+  };
+};
