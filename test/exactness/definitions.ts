@@ -244,6 +244,18 @@ export const definitions = {
     },
   }),
   'images from bytes, parameters of all ranks': regression(shapes, overShapes),
+  'dropout within the attention, pooled': regression(
+    () => ({
+      attention: nn.multiHeadAttention(4, 2, { causal: true, dropout: 0.3 }),
+      pool: nn.adaptiveMaxPool2d([3, 2]),
+      head: nn.linear(6, CLASSES),
+    }),
+    ({ attention, pool, head }, { image, label }) => {
+      const rows = image.shape[0]!;
+      const pooled = pool(attention(reshape(image, [rows, 4, 4])));
+      return loss.crossEntropy(head(reshape(pooled, [rows, 6])), label);
+    },
+  ),
   'a gradient in the loss': regression(
     () => nn.sequential(nn.linear(FEATURES, 6), nn.tanh(), nn.linear(6, 1)),
     gradientPenalty,

@@ -47,6 +47,9 @@ CASES = {
     "adaptiveAvgPool2d": ([[2, 2, 6, 4]], lambda x: F.adaptive_avg_pool2d(x, (3, 2))),
     "adaptiveAvgPool2d uneven": ([[1, 2, 7, 5]], lambda x: F.adaptive_avg_pool2d(x, (3, 4))),
     "adaptiveAvgPool2d one": ([[2, 3, 5, 3]], lambda x: F.adaptive_avg_pool2d(x, 1)),
+    "adaptiveMaxPool2d": ([[2, 2, 6, 4]], lambda x: F.adaptive_max_pool2d(x, (3, 2))),
+    "adaptiveMaxPool2d uneven": ([[1, 2, 7, 5]], lambda x: F.adaptive_max_pool2d(x, (3, 4))),
+    "adaptiveMaxPool2d larger": ([[3, 2, 3]], lambda x: F.adaptive_max_pool2d(x, (5, 1))),
     "upsample2d": ([[1, 2, 3, 2]], lambda x: F.interpolate(x, scale_factor=(2, 3))),
     "upsample2d bilinear": ([[2, 1, 3, 4]], lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
     "upsample2d corners": (

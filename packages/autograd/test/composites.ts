@@ -166,6 +166,60 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
       constant('randn', () => a.withSeed(1, () => a.randn([3, 5]))),
     ],
   },
+  adaptiveMaxPool2d: {
+    ulps: 0,
+    cases: [
+      on([2, 6, 4], (x) => a.adaptiveMaxPool2d(x, [3, 2]), 'side by side'),
+      on([2, 3, 7, 5], (x) => a.adaptiveMaxPool2d(x, [3, 4]), 'windows that share positions'),
+      on([3, 2], (x) => a.adaptiveMaxPool2d(x, [5, 1]), 'more windows than positions'),
+      on([1, 1, 1], (x) => a.adaptiveMaxPool2d(x, 1), 'one position'),
+    ],
+  },
+  adaptiveAvgPool2d: {
+    ulps: 16,
+    ofLargest: true,
+    cases: [
+      on([2, 6, 4], (x) => a.adaptiveAvgPool2d(x, [3, 2]), 'side by side'),
+      on([2, 3, 7, 5], (x) => a.adaptiveAvgPool2d(x, [3, 4]), 'windows that share positions'),
+      on([1, 1, 1], (x) => a.adaptiveAvgPool2d(x, 1), 'one position'),
+    ],
+  },
+  upsample2d: {
+    ulps: 16,
+    ofLargest: true,
+    cases: [
+      on([2, 3, 2], (x) => a.upsample2d(x, [2, 3]), 'nearest'),
+      on([1, 2, 3, 4], (x) => a.upsample2d(x, 2, { mode: 'bilinear' }), 'bilinear'),
+      on([1, 1], (x) => a.upsample2d(x, 3, { mode: 'bilinear', alignCorners: true }), 'one position'),
+    ],
+  },
+  'attention with dropout': {
+    ulps: 32,
+    ofLargest: true,
+    cases: [
+      on(
+        [2, 3, 4, 2],
+        (x) => a.withSeed(3, () => a.scaledDotProductAttention(x, x, x, { dropout: 0.4, causal: true })),
+        'causal',
+      ),
+      on(
+        [1, 5, 3, 2, 3],
+        (x) => a.withSeed(3, () => a.selfAttention(x, { dropout: 0.2 })),
+        'of one projection',
+      ),
+      on(
+        [2, 3],
+        (x) =>
+          a.withSeed(3, () =>
+            a.scaledDotProductAttention(x, x, x, {
+              dropout: 0.5,
+              mask: a.tensor([0, 0, 1, 0], { shape: [2, 2], dtype: 'bool' }),
+            }),
+          ),
+        'a query that sees no key',
+      ),
+    ],
+  },
   'clamp by tensors': {
     ulps: 0,
     cases: [

@@ -62,6 +62,7 @@ def losses():
             F.log_softmax(target, -1),
         ),
         "hinge": (lambda a, b: (1 - a * b).clamp(min=0).mean(), prediction, torch.sign(target)),
+        "multiMargin": (lambda a, b: F.multi_margin_loss(a, b, margin=0.75), logits, labels),
         "cosineEmbedding": (lambda a, b: F.cosine_embedding_loss(a, target, b, margin=0.2), prediction, signs),
     }
     other = {"cosineEmbedding": target}
@@ -88,6 +89,8 @@ def activations():
         "tanh": torch.tanh,
         "sigmoid": torch.sigmoid,
         "silu": F.silu,
+        "hardswish": F.hardswish,
+        "mish": F.mish,
         "softplus": F.softplus,
         "gelu": F.gelu,
         # In float64: 1 + tanh cancels in float32, which x * sigmoid does not.

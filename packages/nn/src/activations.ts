@@ -15,6 +15,10 @@ export const tanh = (): Module => activation('tanh', tanhOf);
 export const sigmoid = (): Module => activation('sigmoid', ops.sigmoid);
 /** x · sigmoid(x), also called swish (Elfwing et al., 2018). */
 export const silu = (): Module => activation('silu', ops.silu);
+/** x · relu6(x + 3) / 6, silu made of lines and a parabola (Howard et al., 2019). */
+export const hardswish = (): Module => activation('hardswish', ops.hardswish);
+/** x · tanh(softplus(x)) (Misra, 2019). */
+export const mish = (): Module => activation('mish', ops.mish);
 /** log(1 + eˣ). */
 export const softplus = (): Module => activation('softplus', (x) => ops.softplus(x));
 /** eˣ / Σ eˣ over the last axis. For a loss use logits and `loss.crossEntropy` instead. */

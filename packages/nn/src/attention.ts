@@ -3,6 +3,7 @@ import {
   add,
   context,
   formatSpec,
+  isTraining,
   matmul,
   narrow,
   OpError,
@@ -23,6 +24,11 @@ export interface MultiHeadAttentionOptions {
   readonly causal?: boolean;
   /** Learnt biases of all projections. Default true. */
   readonly bias?: boolean;
+  /**
+   * Share of the attention that dropout sets to 0 while training, from 0 to below 1. Default 0; above, the memory of a
+   * training step grows with T².
+   */
+  readonly dropout?: number;
 }
 
 /** What to attend with; a tensor alone stands for { query: x, key: x, value: x }. */
@@ -47,7 +53,8 @@ export interface MultiHeadAttention extends Module<Tensor | AttentionInput> {
 
 /**
  * softmax(q kᵀ / √size) v in `heads` parallel parts of the features, between learnt projections (Vaswani et al., 2017):
- * [batch, T, features] → the same. Memory is linear in T. Throws ConfigError and OpError.
+ * [batch, T, features] → the same. Without dropout, memory is linear in T. Throws ConfigError and
+ * OpError.
  */
 export function multiHeadAttention(
   features: number,
@@ -57,7 +64,8 @@ export function multiHeadAttention(
   const who = 'nn.multiHeadAttention';
   expectNumber(who, 'features', features, { min: 1, integer: true });
   expectNumber(who, 'heads', heads, { min: 1, integer: true });
-  expectOptions(who, options, ['causal', 'bias']);
+  expectOptions(who, options, ['causal', 'bias', 'dropout']);
+  const dropout = expectNumber(who, 'dropout', options.dropout ?? 0, { min: 0, below: 1 });
   if (features % heads !== 0) {
     throw new ConfigError(who, `got ${features} features for ${heads} heads, expected a multiple`);
   }
@@ -84,7 +92,7 @@ export function multiHeadAttention(
   const toHeads = (x: Tensor): Tensor => transpose(reshape(x, [...x.shape.slice(0, 2), heads, size]), 1, 2);
 
   const attend = ({ query, key = query, value = key, mask }: AttentionInput): Tensor => {
-    const settings = { causal, ...(mask ? { mask } : {}) };
+    const settings = { causal, dropout: isTraining() ? dropout : 0, ...(mask ? { mask } : {}) };
     if (key === query && value === query && !mask?.requiresGrad) {
       const [batch, steps] = query.shape as readonly [number, number];
       return selfAttention(reshape(project(query, 0, 3), [batch, steps, 3, heads, size]), settings);

@@ -44,6 +44,29 @@ describe('mean and spread', () => {
   });
 });
 
+/** PyTorch's Q is the one whose R = QᵀA has a positive diagonal; A is what the same seed draws. */
+test.each([[[3, 5]], [[5, 3]], [[4, 2, 3, 3]], [[6, 6]], [[1, 1]], [[2, 0]], [[37, 20]]])(
+  'orthogonal of %j: right angles, and the decomposition that PyTorch takes',
+  (shape) => {
+    const rows = shape[0]!;
+    const columns = shape.slice(1).reduce((product, n) => product * n, 1);
+    const [q, drawn] = [init.orthogonal({ gain: 3 }), init.normal()].map((each) => draw(each, shape));
+    const wide = rows <= columns;
+    const [count, length] = wide ? [rows, columns] : [columns, rows];
+    const entry = (values: number[], i: number, j: number): number =>
+      wide ? values[i * columns + j]! : values[j * columns + i]!;
+    const dot = (a: number[], i: number, b: number[], j: number): number =>
+      Array.from({ length }, (_, k) => entry(a, i, k) * entry(b, j, k)).reduce((sum, x) => sum + x, 0);
+    for (let i = 0; i < count; i++) {
+      for (let j = 0; j < count; j++) {
+        expect(dot(q!, i, q!, j)).toBeCloseTo(i === j ? 9 : 0, 5);
+        if (j < i) expect(dot(q!, i, drawn!, j), 'below the diagonal of R').toBeCloseTo(0, 4);
+      }
+      if (length > 0) expect(dot(q!, i, drawn!, i), 'on the diagonal of R').toBeGreaterThan(0);
+    }
+  },
+);
+
 test('the seed and the order of calls decide, nothing else', () => {
   const initialiser = init.truncatedNormal();
   expect(draw(initialiser, [1000])).toEqual(draw(initialiser, [1000]));
@@ -64,6 +87,8 @@ test.each<[() => unknown, string]>([
   [() => init.uniform(1, 0), 'init.uniform: got high = 0, expected a finite number >= 1'],
   [() => init.normal({ std: -1 }), 'init.normal: got std = -1'],
   [() => init.normal({ sd: 1 } as never), 'init.normal: got unknown option sd'],
+  [() => init.orthogonal()([5]), 'init.orthogonal: got shape [5], expected [out, in, ...]'],
+  [() => init.orthogonal({ gain: -1 }), 'init.orthogonal: got gain = -1'],
   [() => init.xavierUniform()([5]), 'init.xavierUniform: got shape [5], expected [out, in, ...]'],
   [() => init.kaimingNormal({ mode: 'in' as never }), "got mode = \"in\", expected 'fanIn' or 'fanOut'"],
   [() => init.truncatedNormal({ low: 8, high: 9 })([4]), 'which hold almost no values; widen them'],

@@ -156,3 +156,57 @@ export const kaimingUniform = (options: KaimingOptions = {}): Initialiser =>
   kaiming('init.kaimingUniform', uniformOf, options);
 export const kaimingNormal = (options: KaimingOptions = {}): Initialiser =>
   kaiming('init.kaimingNormal', normalOf, options);
+
+export interface OrthogonalOptions {
+  /** Factor of the whole. Default 1. */
+  readonly gain?: number;
+}
+
+/**
+ * Rows of [out, in · kernel] at right angles and of length `gain`, or columns where there are more rows than columns (Saxe et
+ * al., 2014): the Q of a normal matrix's QR decomposition with a positive diagonal of R, as in PyTorch. Throws ConfigError.
+ */
+export function orthogonal(options: OrthogonalOptions = {}): Initialiser {
+  const who = 'init.orthogonal';
+  expectOptions(who, options, ['gain']);
+  const gain = expectNumber(who, 'gain', options.gain ?? 1, { min: 0 });
+  return (shape) => {
+    const { fanIn: columns } = fans(who, shape);
+    const rows = shape[0]!;
+    const drawn = randn(shape).data();
+    // Vectors as long as the longer side; as many as the shorter one.
+    const wide = rows <= columns;
+    const vectors = Array.from({ length: Math.min(rows, columns) }, (_, i) =>
+      Float64Array.from({ length: Math.max(rows, columns) }, (_, j) =>
+        wide ? drawn[i * columns + j]! : drawn[j * columns + i]!,
+      ),
+    );
+    orthonormalise(vectors);
+    const at = (row: number, column: number): number =>
+      wide ? vectors[row]![column]! : vectors[column]![row]!;
+    const values = Float32Array.from(
+      { length: rows * columns },
+      (_, i) => gain * at(Math.floor(i / columns), i % columns),
+    );
+    return tensor(values, { shape });
+  };
+}
+
+const dotOf = (a: Float64Array, b: Float64Array): number => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+};
+
+/** Gram and Schmidt in place, in doubles; what rounding leaves of the earlier vectors is taken away a second time. */
+function orthonormalise(vectors: readonly Float64Array[]): void {
+  vectors.forEach((vector, i) => {
+    for (const earlier of [...vectors.slice(0, i), ...vectors.slice(0, i)]) {
+      const part = dotOf(vector, earlier);
+      for (let j = 0; j < vector.length; j++) vector[j]! -= part * earlier[j]!;
+    }
+    const length = Math.sqrt(dotOf(vector, vector));
+    // A single number may have been drawn as 0.
+    for (let j = 0; j < vector.length; j++) vector[j] = length > 0 ? vector[j]! / length : Number(i === j);
+  });
+}

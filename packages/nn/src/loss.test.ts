@@ -47,12 +47,13 @@ const losses: Record<string, (x: Tensor, y: Tensor) => Tensor> = {
   klDiv: loss.klDiv,
   'klDiv log': (x, y) => loss.klDiv(x, y, { logTarget: true, reduction: 'mean' }),
   hinge: loss.hinge,
+  multiMargin: (x, y) => loss.multiMargin(x, y, { margin: 0.75 }),
   cosineEmbedding: (x, y) =>
     loss.cosineEmbedding(x, tensor(reference.cosineEmbedding!.other!, { shape: x.shape }), y, {
       margin: 0.2,
     }),
 };
-const ofLabels = (name: string): boolean => /^(crossEntropy|nll)/.test(name);
+const ofLabels = (name: string): boolean => /^(crossEntropy|nll|multiMargin)/.test(name);
 
 describe('value and gradient as in PyTorch', () => {
   test('every golden case is checked', () => {
@@ -284,6 +285,7 @@ test.each<[() => unknown, string]>([
   [() => loss.nll(tensor([[1, 2]]), tensor(new Int32Array(2))), 'loss.nll: got'],
   [() => loss.smoothL1(tensor([1]), tensor([1]), { beta: 0 }), 'got beta = 0'],
   [() => loss.cosineEmbedding(tensor([[1, 2]]), tensor([[1, 2]]), tensor([1, 1])), 'loss.cosineEmbedding'],
+  [() => loss.multiMargin(tensor([[1, 2]]), tensor([1])), 'loss.multiMargin: got logits f32[1, 2]'],
   [() => loss.hinge(tensor([1]), tensor([1]), { delta: 1 } as never), 'got unknown option delta'],
 ])('wrong options, case %#', (run, message) => {
   expect(run).toThrow(message);

@@ -8,6 +8,7 @@
  */
 import {
   abs,
+  add,
   cast,
   crossEntropyRows,
   customGradient,
@@ -273,4 +274,21 @@ export function cosineEmbedding(a: Tensor, b: Tensor, target: Tensor, options: M
   expectSameShape(who, cosine, target);
   const values = where(gt(cast(target, 'f32'), 0), sub(1, cosine), sub(cosine, margin).relu());
   return reduce(who, values, options.reduction);
+}
+
+/**
+ * Mean over rows of Σ max(0, margin − x[label] + x[j]) over the other classes j, divided by the number of classes: the hinge
+ * loss of more than two classes. Scores [..., classes], labels i32 [...]; margin 1 by default. PyTorch's
+ * multi_margin_loss. Throws OpError.
+ */
+export function multiMargin(scores: Tensor, labels: Tensor, options: MarginOptions = {}): Tensor {
+  const who = 'loss.multiMargin';
+  expectOptions(who, options, ['margin', 'reduction']);
+  const margin = expectNumber(who, 'margin', options.margin ?? 1);
+  expectLabels(who, scores, labels);
+  const classes = scores.shape.at(-1)!;
+  const isLabel = cast(oneHot(labels, classes), 'bool');
+  const own = sum(where(isLabel, scores, 0), -1, { keepDims: true });
+  const others = where(isLabel, 0, add(sub(scores, own), margin).relu());
+  return reduce(who, div(sum(others, -1), classes), options.reduction);
 }

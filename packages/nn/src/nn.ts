@@ -5,9 +5,11 @@ export {
   flatten,
   type GeluOptions,
   gelu,
+  hardswish,
   identity,
   leakyRelu,
   logSoftmax,
+  mish,
   relu,
   sigmoid,
   silu,
@@ -49,7 +51,15 @@ export {
 } from './layerNorm.ts';
 export { type Linear, type LinearOptions, linear } from './linear.ts';
 export { type Layer, type Module, module, parameter, type Sequential, sequential } from './module.ts';
-export { adaptiveAvgPool2d, avgPool1d, avgPool2d, maxPool1d, maxPool2d, upsample2d } from './pool.ts';
+export {
+  adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
+  avgPool1d,
+  avgPool2d,
+  maxPool1d,
+  maxPool2d,
+  upsample2d,
+} from './pool.ts';
 export {
   gru,
   type LstmOutput,

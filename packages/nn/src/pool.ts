@@ -43,6 +43,10 @@ export function avgPool1d(kernelSize: number, options: AvgPool1dOptions = {}): M
 export const adaptiveAvgPool2d = (size: PerAxis): Module =>
   module(`adaptiveAvgPool2d(${format(size)})`, {}, (x) => ops.adaptiveAvgPool2d(x, size));
 
+/** Greatest of as many windows as `size` says, which cover the image evenly. */
+export const adaptiveMaxPool2d = (size: PerAxis): Module =>
+  module(`adaptiveMaxPool2d(${format(size)})`, {}, (x) => ops.adaptiveMaxPool2d(x, size));
+
 /** Images made larger by whole factors. Throws as `nn.maxPool2d`. */
 export function upsample2d(factor: PerAxis, options: UpsampleOptions = {}): Module {
   expectOptions('nn.upsample2d', options, ['mode', 'alignCorners']);

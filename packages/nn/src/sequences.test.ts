@@ -9,6 +9,8 @@ import {
   type Tensor,
   tensor,
   variable,
+  withSeed,
+  withTraining,
   zeros,
 } from '@lockstep/autograd';
 import { describe, expect, it } from 'vitest';
@@ -113,6 +115,20 @@ it.each(Object.entries(cases))('%s: outputs and all gradients are those of PyTor
   expectClose(gradients(total, inputs), expected.inputs);
   const parameters = [...namedParameters(test.model)].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, p]) => p);
   expectClose(gradients(total, parameters), expected.parameters);
+});
+
+it('dropout within the attention acts while training alone, by the seed', () => {
+  const [plain, dropping] = [0, 0.5].map((dropout) =>
+    fill(nn.multiHeadAttention(6, 2, { causal: true, dropout })),
+  );
+  const x = numbers([2, 5, 6], 1);
+  const y = (layer: nn.MultiHeadAttention, training: boolean, seed = 1) =>
+    Array.from(withTraining(training, () => withSeed(seed, () => layer(x))).data());
+  expect(y(dropping!, false)).toEqual(y(plain!, false));
+  expect(y(dropping!, true)).toEqual(y(dropping!, true));
+  expect(y(dropping!, true)).not.toEqual(y(dropping!, true, 2));
+  expect(y(dropping!, true)).not.toEqual(y(plain!, true));
+  expect(y(plain!, true, 2)).toEqual(y(plain!, true));
 });
 
 it('sinusoidal positions are waves', () => {

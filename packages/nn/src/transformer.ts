@@ -29,6 +29,8 @@ export interface TransformerBlockOptions {
   readonly activation?: 'gelu' | 'relu';
   /** Share of elements that dropout sets to 0 after each part and within the feed-forward part. Default 0. */
   readonly dropout?: number;
+  /** The same within the attention, which then needs memory for T × T (PyTorch takes `dropout` there, too). Default 0. */
+  readonly attentionDropout?: number;
   /** Learnt biases of all linear layers and norms. Default true. */
   readonly bias?: boolean;
   /** Of the norms. Default 1e-5. */
@@ -43,7 +45,7 @@ export interface TransformerBlock extends Module {
   readonly norm2: Norm;
 }
 
-const OPTIONS = ['hidden', 'causal', 'normFirst', 'activation', 'dropout', 'bias', 'eps'];
+const OPTIONS = ['hidden', 'causal', 'normFirst', 'activation', 'dropout', 'attentionDropout', 'bias', 'eps'];
 
 /**
  * Self-attention, then a feed-forward network, each with a residual and a layer norm: [batch, T, features] → the same. A
@@ -71,7 +73,7 @@ export function transformerBlock(
   const nonlinear = activation === 'gelu' ? gelu() : relu();
   const norm = (): Norm => layerNorm(features, { eps: options.eps ?? 1e-5, bias });
   const fields = {
-    self_attn: multiHeadAttention(features, heads, { causal, bias }),
+    self_attn: multiHeadAttention(features, heads, { causal, bias, dropout: options.attentionDropout ?? 0 }),
     linear1: linear(features, hidden, { bias }),
     linear2: linear(hidden, features, { bias }),
     norm1: norm(),

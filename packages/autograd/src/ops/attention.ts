@@ -18,9 +18,11 @@ import {
 import type { Tensor } from '../tensor.ts';
 import { contiguousView, type Emitter, expandedStrides, materialize, type View } from '../view.ts';
 import { arange } from './creation.ts';
-import { add, cast, eq, le, mul, sub, where } from './elementwise.ts';
+import { add, cast, eq, ge, gt, le, mul, sub, where } from './elementwise.ts';
 import { matmul } from './matmul.ts';
-import { sum } from './reduce.ts';
+import { slice } from './parts.ts';
+import { rand } from './random.ts';
+import { max, sum } from './reduce.ts';
 import { permute, reshape, unsqueeze, withRank } from './shape.ts';
 import { softmax } from './softmax.ts';
 
@@ -196,14 +198,29 @@ function probabilities(
 ): Tensor {
   const scores = mul(matmul(toHeads(q), toHeads(k), { transB: true }), scale);
   const biased = mask ? add(scores, mask) : scores;
-  if (!causal) return softmax(biased);
+  if (!causal) return mask ? softmaxOfSome(biased) : softmax(biased);
   const sees = le(unsqueeze(arange(k.shape[1]!, 'i32'), 0), unsqueeze(arange(q.shape[1]!, 'i32'), 1));
-  return softmax(where(sees, biased, -Infinity));
+  const seen = where(sees, biased, -Infinity);
+  return mask ? softmaxOfSome(seen) : softmax(seen);
+}
+
+/** Softmax of rows of which some may see nothing at all, and get zeros. */
+function softmaxOfSome(scores: Tensor): Tensor {
+  const any = gt(max(scores, -1, { keepDims: true }), -Infinity);
+  return where(any, softmax(where(any, scores, 0)), 0);
 }
 
 /** Attention in tensor ops, where something is asked that the kernels do not give. */
-const attentionByParts = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, attrs: AttentionAttrs) =>
-  toHeads(matmul(probabilities(q, k, mask, attrs), toHeads(v)));
+function attentionByParts(
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  mask: Tensor | undefined,
+  attrs: AttentionAttrs,
+  dropout: number,
+): Tensor {
+  const p = probabilities(q, k, mask, attrs);
+  const kept = dropout > 0 ? where(ge(rand(p.shape), dropout), mul(p, 1 / (1 - dropout)), 0) : p;
+  return toHeads(matmul(kept, toHeads(v)));
+}
 
 /** The gradients with respect to q, k, v in tensor ops, for gradients of gradients. */
 function slopesByParts(
@@ -328,6 +345,11 @@ export interface AttentionOptions {
   readonly causal?: boolean;
   /** Factor of the scores. Default 1 / √size. */
   readonly scale?: number;
+  /**
+   * Share of the probabilities that become 0, the others growing by 1 / (1 − dropout): from 0 to below 1, default 0. Above 0
+   * memory grows with Tq · Tk, since the probabilities are kept.
+   */
+  readonly dropout?: number;
 }
 
 /** A mask as numbers to add, with four axes. */
@@ -341,6 +363,11 @@ function asBias(name: string, mask: Tensor | undefined): Tensor | undefined {
     );
   }
   return withRank(bias, 4);
+}
+
+function expectDropout(name: string, { dropout = 0 }: AttentionOptions): number {
+  if (dropout >= 0 && dropout < 1) return dropout;
+  throw new OpError(name, `got dropout ${dropout}, expected a share from 0 to below 1`);
 }
 
 const attrsOf = (size: number, { causal = false, scale = 1 / Math.sqrt(size) }: AttentionOptions) => ({
@@ -370,8 +397,10 @@ export function scaledDotProductAttention(
   const bias = asBias(name, options.mask);
   const [q4, k4, v4] = [q, k, v].map((x) => toHeads(withHeads(x))) as [Tensor, Tensor, Tensor];
   const attrs = attrsOf(q.shape.at(-1)!, options);
-  const y = bias?.requiresGrad
-    ? attentionByParts(q4, k4, v4, bias, attrs)
+  const dropout = expectDropout(name, options);
+  const byParts = dropout > 0 || bias?.requiresGrad;
+  const y = byParts
+    ? attentionByParts([q4, k4, v4], bias, attrs, dropout)
     : apply(attentionOp, bias ? [q4, k4, v4, bias] : [q4, k4, v4], attrs);
   return reshape(toHeads(y), q.shape);
 }
@@ -385,6 +414,12 @@ const withHeads = (x: Tensor): Tensor =>
  * size]. Nothing is copied. Throws OpError.
  */
 export function selfAttention(packed: Tensor, options: AttentionOptions = {}): Tensor {
-  const bias = asBias('selfAttention', options.mask);
-  return apply(selfAttentionOp, bias ? [packed, bias] : [packed], attrsOf(packed.shape.at(-1) ?? 1, options));
+  const name = 'selfAttention';
+  const bias = asBias(name, options.mask);
+  const attrs = attrsOf(packed.shape.at(-1) ?? 1, options);
+  const dropout = expectDropout(name, options);
+  if (dropout === 0) return apply(selfAttentionOp, bias ? [packed, bias] : [packed], attrs);
+  expectPacked(name, packed, bias);
+  const part = (i: number): Tensor => slice(packed, null, null, i);
+  return attentionByParts([part(0), part(1), part(2)], bias, attrs, dropout);
 }

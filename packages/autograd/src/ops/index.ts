@@ -213,6 +213,7 @@ export {
   type AvgPool1dOptions,
   type AvgPoolOptions,
   adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
   avgPool1d,
   avgPool2d,
   type MaxPool1dOptions,

@@ -9,6 +9,7 @@ import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { asRows, fromRows, type Pair, type PerAxis, pairOf } from './conv.ts';
 import { add, addOp, div, relu, reluOp } from './elementwise.ts';
+import { indexSelect } from './indexing.ts';
 import { matmul } from './matmul.ts';
 import { expand, reshape } from './shape.ts';
 
@@ -269,12 +270,39 @@ export function adaptiveAvgPool2d(x: Tensor, size: PerAxis): Tensor {
     );
   const [rows, columns] = bothAxesOf((axis) =>
     mapOf(from[axis], to[axis], (i) => {
-      const start = Math.floor((i * from[axis]) / to[axis]);
-      const length = Math.ceil(((i + 1) * from[axis]) / to[axis]) - start;
+      const { start, length } = evenWindow(i, from[axis], to[axis]);
       return Array.from({ length }, (_, k) => [start + k, 1 / length] as const);
     }),
   );
   return mapPlanes(x, rows, columns);
+}
+
+/** Window i of `to` that cover `from` positions; neighbours may share one. */
+const evenWindow = (i: number, from: number, to: number): { start: number; length: number } => {
+  const start = Math.floor((i * from) / to);
+  return { start, length: Math.ceil(((i + 1) * from) / to) - start };
+};
+
+/**
+ * Greatest of size[0] × size[1] windows that cover [..., height, width] evenly, as PyTorch's adaptive_max_pool2d; see
+ * `adaptiveAvgPool2d` for the windows. Throws OpError.
+ */
+export function adaptiveMaxPool2d(x: Tensor, size: PerAxis): Tensor {
+  const op = 'adaptiveMaxPool2d';
+  expectPlanes(op, 'input', x);
+  const to = pairOf(op, 'size', size, 1);
+  const from = lastTwo(x.shape);
+  // All windows as long as the longest: its last position again, which changes no maximum and gets no gradient.
+  const kernel = bothAxes((axis) => Math.ceil(from[axis] / to[axis]) + Number(from[axis] % to[axis] !== 0));
+  const spread = [0, 1].reduce((y, axis) => {
+    if (from[axis]! % to[axis]! === 0) return y;
+    const places = Array.from({ length: to[axis]! }, (_, i) => {
+      const { start, length } = evenWindow(i, from[axis]!, to[axis]!);
+      return Array.from({ length: kernel[axis]! }, (_, k) => start + Math.min(k, length - 1));
+    });
+    return indexSelect(y, axis - 2, tensor(Int32Array.from(places.flat())));
+  }, x);
+  return maxPool2d(spread, kernel);
 }
 
 export interface UpsampleOptions {
