@@ -1,5 +1,5 @@
 /** `lockstep bench` and `train --profile` as their users call them. No test here judges a time. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -70,6 +70,22 @@ describe('bench scaling', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/samples\/s/);
     expect(stdout).not.toMatch(/changed|not alike/);
+  });
+
+  test('predict measures costs, checks them, and takes them again', async () => {
+    const args = 'bench predict c.mjs --seconds 2 --check --nodes 1,10000 --weak --json';
+    const { code, stdout, stderr } = await lockstep(args.split(' '), { cwd });
+    expect([code, stderr]).toEqual([0, '']);
+    const { costs, predictions, checks } = JSON.parse(stdout);
+    expect(predictions.map(({ nodes }: { nodes: number }) => nodes)).toEqual([1, 10_000]);
+    for (const { stepMilliseconds } of predictions) expect(stepMilliseconds).toBeGreaterThan(0);
+    expect(checks.map(({ workers }: { workers: number }) => workers)).toContain(1);
+    writeFileSync(join(cwd, 'costs.json'), stdout);
+    const again = 'bench predict --costs costs.json --nodes 1,10000 --weak --json';
+    const { stdout: second } = await lockstep(again.split(' '), { cwd });
+    expect(JSON.parse(second)).toMatchObject({ costs, predictions, checks: [] });
+    const table = await lockstep('bench predict --costs costs.json'.split(' '), { cwd });
+    for (const line of table.stdout.split('\n').slice(4)) expect(line.length, line).toBeLessThanOrEqual(80);
   });
 
   const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
@@ -144,6 +160,13 @@ test.each([
   ['nothing to do', 'bench', /no command/],
   ['a report that is not there', 'bench compare a.json b.json', /a\.json.*report\.json/],
   ['a report that is none', 'bench compare c.mjs c.mjs', /c\.mjs.*report\.json/],
+  ['no nodes', 'bench predict --nodes 0', /--nodes.*'0'.*1 to 10000/],
+  ['too many nodes', 'bench predict --nodes 10001', /--nodes.*10001/],
+  ['no bandwidth', 'bench predict --bandwidth fast', /--bandwidth.*'fast'.*100Mbit/],
+  ['slow links of nobody', 'bench predict --slow-links 10Mbit', /--slow-links.*2x10Mbit/],
+  ['stragglers beyond all', 'bench predict --stragglers 200%x3', /--stragglers.*1%x3/],
+  ['an unknown topology', 'bench predict --topology ring', /--topology.*star, sliced/],
+  ['costs that are none', 'bench predict --costs c.mjs', /c\.mjs.*bench predict --json/],
   ['a profile that cannot be written', 'train c.mjs --profile /dev/null/x.json', /\/dev\/null\/x\.json/],
 ])('%s: one message, exit code 2', async (_, words, says) => {
   const { code, stdout, stderr } = await lockstep(words.split(' '), { cwd });

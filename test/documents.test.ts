@@ -6,7 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const pages = ['.', 'bench', ...readdirSync(join(root, 'packages')).map((name) => join('packages', name))]
+const pages = [
+  '.',
+  'bench',
+  'docs',
+  ...readdirSync(join(root, 'packages')).map((name) => join('packages', name)),
+]
   .concat(readdirSync(join(root, 'apps')).map((name) => join('apps', name)))
   .flatMap((folder) => readdirSync(join(root, folder)).map((name) => join(folder, name)))
   .filter((path) => path.endsWith('.md'));

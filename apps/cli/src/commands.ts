@@ -1,6 +1,17 @@
 /** The words that `lockstep` understands. What a command does is loaded when it is called: help must be quick. */
 import { Command, Option } from 'commander';
-import { interval, positiveNumber, wholeNumber, workerCount, workerList } from './options.ts';
+import {
+  atLeastZero,
+  bandwidth,
+  countList,
+  interval,
+  positiveNumber,
+  slowLinks,
+  stragglers,
+  wholeNumber,
+  workerCount,
+  workerList,
+} from './options.ts';
 import { readVersion } from './version.ts';
 
 const KERNELS = ['auto', 'native', 'wasm', 'native-avx512', 'native-avx2', 'native-sse', 'native-neon'];
@@ -121,6 +132,44 @@ export function commandLine(exit: (code: number) => void): Command {
   ).action(async (config: string | undefined, flags) => {
     const { scalingCommand } = await import('./bench/scaling.ts');
     exit(await scalingCommand(config, flags));
+  });
+  command(
+    'predict [config]',
+    'Step time and efficiency of clusters that are not there, from costs measured here.',
+    [
+      new Option('--workers <list>', 'threads of each node, as 1,8').argParser(workerList).default([1], '1'),
+      new Option('--nodes <list>', 'as 1,2,10; up to 10000')
+        .argParser(countList(10_000))
+        .default([1, 2, 4, 8], '1,2,4,8'),
+      new Option(
+        '--topology <kind>',
+        'who sums gradients and updates: the coordinator, or each node its slice',
+      )
+        .choices(['star', 'sliced'])
+        .default('star'),
+      new Option('--bandwidth <bits>', 'of each link, each way, in a second')
+        .argParser(bandwidth)
+        .default(1e9, '1Gbit'),
+      new Option('--latency <ms>', 'of each link, one way').argParser(atLeastZero).default(0.1),
+      new Option('--strong', 'the same batch for all (this is the default)').conflicts('weak'),
+      new Option('--weak', 'batch and shards grow with the workers'),
+      new Option('--slow-links <what>', 'so many nodes with slower links, as 2x10Mbit').argParser(slowLinks),
+      new Option('--stragglers <what>', 'how often a node is how many times slower, as 1%x3').argParser(
+        stragglers,
+      ),
+      new Option('--failures <n>', 'of each machine, per hour').argParser(atLeastZero).default(0),
+      new Option('--costs <file>', 'what --json printed before, here or elsewhere: nothing is measured'),
+      new Option('--check', 'also measure whole steps here, and compare').conflicts('costs'),
+      new Option('--seconds <n>', 'to measure for, over all').argParser(positiveNumber).default(15),
+      kernelsOption(),
+      ...definitionOptions(),
+      dataOption(),
+      new Option('--json', 'one JSON object on stdout, and nothing else'),
+    ],
+    bench,
+  ).action(async (config: string | undefined, flags) => {
+    const { predictCommand } = await import('./bench/predict/command.ts');
+    exit(await predictCommand(config, flags));
   });
   command(
     'compare <before> <after>',

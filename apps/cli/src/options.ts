@@ -25,15 +25,56 @@ export const workerCount = (text: string): number | 'auto' => {
   throw new InvalidArgumentError('Expected auto (one per core) or a whole number from 1 to 1024.');
 };
 
-/** Rising numbers of workers, as 1,2,4. */
-export const workerList = (text: string): number[] => {
-  const counts = [...new Set(text.split(',').map((part) => (/^\d+$/.test(part) ? Number(part) : 0)))];
-  if (counts.every((count) => count >= 1 && count <= 1024)) return counts.sort((a, b) => a - b);
-  throw new InvalidArgumentError('Expected whole numbers from 1 to 1024 with commas between, as 1,2,4.');
-};
+/** A parser of rising whole numbers, as 1,2,4. Throws InvalidArgumentError. */
+export const countList =
+  (most: number) =>
+  (text: string): number[] => {
+    const counts = [...new Set(text.split(',').map((part) => (/^\d+$/.test(part) ? Number(part) : 0)))];
+    if (counts.every((count) => count >= 1 && count <= most)) return counts.sort((a, b) => a - b);
+    throw new InvalidArgumentError(`Expected whole numbers from 1 to ${most} with commas between, as 1,2,4.`);
+  };
+
+export const workerList = countList(1024);
 
 export const positiveNumber = (text: string): number => {
   const value = Number(text);
   if (/^\d+(\.\d+)?$/.test(text) && value > 0) return value;
   throw new InvalidArgumentError('Expected a number above 0.');
+};
+
+const BITS = { k: 1e3, m: 1e6, g: 1e9 };
+
+const bitsOf = (text: string): number | undefined => {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)([kmg])(?:bit)?$/i.exec(text) ?? [];
+  const value = Number(digits) * BITS[(unit?.toLowerCase() ?? 'k') as keyof typeof BITS];
+  return value > 0 ? value : undefined;
+};
+
+/** 100Mbit, 2.5Gbit: bit/s. Throws InvalidArgumentError. */
+export const bandwidth = (text: string): number => {
+  const value = bitsOf(text);
+  if (value !== undefined) return value;
+  throw new InvalidArgumentError('Expected bits per second, as 100Mbit or 2.5Gbit.');
+};
+
+/** From 0 on. Throws InvalidArgumentError. */
+export const atLeastZero = (text: string): number => {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Expected a number of at least 0.');
+};
+
+/** 2x10Mbit: so many nodes with such links. Throws InvalidArgumentError. */
+export const slowLinks = (text: string): { readonly count: number; readonly bandwidth: number } => {
+  const [, count, speed = ''] = /^(\d{1,5})x(.+)$/.exec(text) ?? [];
+  const bits = bitsOf(speed);
+  if (Number(count) > 0 && bits !== undefined) return { count: Number(count), bandwidth: bits };
+  throw new InvalidArgumentError('Expected nodes and the bandwidth of their links, as 2x10Mbit.');
+};
+
+/** 1%x3: in a step a node takes 3 times as long with a probability of 1 %. Throws InvalidArgumentError. */
+export const stragglers = (text: string): { readonly probability: number; readonly times: number } => {
+  const [, percent, factor] = /^(\d+(?:\.\d+)?)%x(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  const [probability, times] = [Number(percent) / 100, Number(factor)];
+  if (probability <= 1 && times >= 1) return { probability, times };
+  throw new InvalidArgumentError('Expected how often and how many times slower a node is, as 1%x3.');
 };

@@ -4,22 +4,24 @@ import { cores } from '@lockstep/workers';
 import { readVersion } from '../version.ts';
 import type { Plan, Scaling } from './rounds.ts';
 
+export interface MachineReport {
+  readonly cpu: string;
+  readonly system: string;
+  readonly node: string;
+  /** Of the machine, and those that this process may use. */
+  readonly cores: number;
+  readonly usable: number;
+  /** One core copies from memory to memory: GB/s, read and written. */
+  readonly copyGBps: number;
+}
+
 export interface ScalingReport {
   readonly type: 'scaling';
   readonly format: 1;
   /** ISO 8601. */
   readonly date: string;
   readonly lockstep: string;
-  readonly machine: {
-    readonly cpu: string;
-    readonly system: string;
-    readonly node: string;
-    /** Of the machine, and those that this process may use. */
-    readonly cores: number;
-    readonly usable: number;
-    /** One core copies from memory to memory: GB/s, read and written. */
-    readonly copyGBps: number;
-  };
+  readonly machine: MachineReport;
   readonly training: {
     readonly name: string;
     /** The config, or null for the embedded digits. */
@@ -36,7 +38,7 @@ export interface ScalingReport {
   readonly results: readonly Scaling[];
 }
 
-export const aboutMachine = (copyGBps: number): ScalingReport['machine'] => ({
+export const aboutMachine = (copyGBps: number): MachineReport => ({
   cpu: cpus()[0]?.model.trim() ?? 'unknown',
   system: `${platform()} ${release()} ${arch()}`,
   node: process.versions.node,

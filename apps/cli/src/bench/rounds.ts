@@ -1,9 +1,15 @@
 /** Measures training with different numbers of workers, round by round, so that a drifting machine hurts all alike. */
 import type { KernelVariant } from '@lockstep/kernels';
-import { type Activity, activities, type Prepared, type ProfiledBatch, SplitTotals } from '@lockstep/trainer';
-import { type TrainingDefinition, train } from 'lockstep';
-import { ConfigFileError } from '../failure.ts';
+import {
+  type Activity,
+  activities,
+  type Prepared,
+  type ProfiledBatch,
+  type SplitTotals,
+} from '@lockstep/trainer';
+import type { TrainingDefinition } from 'lockstep';
 import { PeakMeter } from './peaks.ts';
+import { endless, trainFor } from './piece.ts';
 import { type Measured, measured, ratio } from './statistics.ts';
 
 export interface Plan {
@@ -51,9 +57,6 @@ export interface Scaling {
   readonly timeline: readonly TimelineSpan[];
 }
 
-/** Part of a measurement that is not counted: code gets compiled, caches get warm. */
-const WARM_UP = 0.25;
-const LEAST_BATCHES = 3;
 /** Of each measurement of the peak (ms). */
 const PEAK_TIME = 120;
 const TIMELINE_STEPS = 3;
@@ -73,7 +76,7 @@ export async function measureScaling<M, F extends string>(
   const [first = 1] = plan.workers;
   const cases = plan.workers.map((workers) => ({
     workers,
-    definition: definitionFor(prepared, plan.mode === 'weak' ? workers / first : 1),
+    definition: endless(prepared, plan.mode === 'weak' ? workers / first : 1),
     pieces: [] as Piece[],
     peaks: [] as number[],
   }));
@@ -116,60 +119,19 @@ export async function measureScaling<M, F extends string>(
   });
 }
 
-/** Training without end, on full batches, with nothing in between. */
-function definitionFor<M, F extends string>(
-  { definition, data }: Prepared<M, F>,
-  times: number,
-): TrainingDefinition<M, F> {
-  const { epochs: _, earlyStopping: __, ...rest } = definition;
-  const [batch, shards] = [definition.batch * times, definition.shards * times];
-  if (!Number.isInteger(batch) || !Number.isInteger(shards) || batch > data.length) {
-    throw new ConfigFileError(
-      `bench: ${times} times the batch of ${definition.batch} rows in ${definition.shards} shards, for more workers, does ` +
-        `not go with ${data.length} rows of data; use --strong, other --workers or a smaller --batch`,
-    );
-  }
-  const { validation: ___, ...training } = data;
-  return {
-    ...rest,
-    batch,
-    shards,
-    steps: Number.MAX_SAFE_INTEGER,
-    validation: 0,
-    dropLast: true,
-    data: () => training,
-  };
-}
-
 async function measurePiece<M, F extends string>(
   definition: TrainingDefinition<M, F>,
   workers: number,
   { kernels, seconds }: Plan,
   signal: AbortSignal,
 ): Promise<Piece> {
-  signal.throwIfAborted();
-  const enough = new AbortController();
-  const totals = new SplitTotals();
   const last: ProfiledBatch[] = [];
   let quickest: readonly ProfiledBatch[] = [];
-  let seen = 0;
-  let began = 0;
-  const onBatch = (batch: ProfiledBatch): void => {
-    if (enough.signal.aborted) return;
-    if (seen++ === 0) began = batch.moments[0]![0]!;
-    const elapsed = (batch.moments[0]!.at(-1)! - began) / 1000;
-    if (elapsed < WARM_UP * seconds || seen <= LEAST_BATCHES) return;
-    totals.add(batch);
+  const totals = await trainFor(definition, { workers, kernels, seconds }, signal, (batch) => {
     last.push(batch);
     if (last.length > TIMELINE_STEPS) last.shift();
     if (quickest.length < last.length || duration(last) < duration(quickest)) quickest = [...last];
-    if (elapsed >= seconds && totals.batches >= LEAST_BATCHES) enough.abort();
-  };
-  await train(definition, {
-    ...{ workers, kernels, profile: { depth: 'parts', onBatch } },
-    signal: AbortSignal.any([signal, enough.signal]),
   });
-  signal.throwIfAborted();
   return { totals, quickest };
 }
 

@@ -1,0 +1,148 @@
+/** `lockstep bench predict`. */
+import { readFileSync } from 'node:fs';
+import type { KernelChoice } from '@lockstep/kernels';
+import { prepare, resolveKernels } from '@lockstep/trainer';
+import { cores } from '@lockstep/workers';
+import { blameConfig, type DefinitionFlags, loadConfig } from '../../config.ts';
+import { ConfigFileError, ExitCode } from '../../failure.ts';
+import { interruptionSignal } from '../../interruption.ts';
+import { copyBandwidth } from '../../measure.ts';
+import { ProgressLine } from '../../report/progress.ts';
+import { aboutMachine, lockstepVersion, type MachineReport } from '../report.ts';
+import type { Measured } from '../statistics.ts';
+import { type MeasuredStep, measureCosts } from './costs.ts';
+import { type Cluster, type Costs, type Prediction, predict } from './model.ts';
+import { predictionLines } from './table.ts';
+
+export interface PredictFlags extends DefinitionFlags {
+  readonly workers: readonly number[];
+  readonly nodes: readonly number[];
+  readonly topology: Cluster['topology'];
+  /** bit/s */
+  readonly bandwidth: number;
+  /** ms */
+  readonly latency: number;
+  readonly weak?: boolean;
+  readonly slowLinks?: Cluster['slowLinks'];
+  readonly stragglers?: Cluster['stragglers'];
+  readonly failures: number;
+  readonly seconds: number;
+  readonly kernels: KernelChoice;
+  readonly costs?: string;
+  readonly check?: boolean;
+  readonly json?: boolean;
+}
+
+/** A measured step beside the predicted one. */
+export interface Check {
+  readonly workers: number;
+  readonly measured: Measured;
+  readonly predicted: number;
+  /** (predicted − measured) / measured */
+  readonly error: number;
+}
+
+export interface PredictionReport {
+  readonly type: 'prediction';
+  readonly format: 1;
+  readonly date: string;
+  readonly lockstep: string;
+  /** Where the costs were measured. */
+  readonly machine: MachineReport;
+  readonly training: { readonly name: string; readonly config: string | null; readonly kernels: string };
+  readonly costs: Costs;
+  readonly cluster: Omit<Cluster, 'nodes' | 'workers'>;
+  readonly predictions: readonly Prediction[];
+  /** With `--check`. */
+  readonly checks: readonly Check[];
+}
+
+type Source = Pick<PredictionReport, 'machine' | 'training' | 'costs'> & {
+  readonly steps: readonly MeasuredStep[];
+};
+
+const ROUNDS = { least: 3, most: 9, seconds: 0.6 };
+/** Pieces of a round: four sizes of units, and separate shards. */
+const PIECES = 5;
+
+/** Gives the exit code. Throws what is wrong with config, data, costs or run. */
+export async function predictCommand(config: string | undefined, flags: PredictFlags): Promise<number> {
+  const { topology, bandwidth, latency, weak = false, slowLinks, stragglers, failures } = flags;
+  const cluster = { topology, bandwidth, latency, weak, slowLinks, stragglers, failures };
+  const signal = interruptionSignal();
+  let source: Source;
+  try {
+    source = flags.costs === undefined ? await measure(config, flags, signal) : readCosts(flags.costs);
+  } catch (error) {
+    if (signal.aborted) return ExitCode.interrupted;
+    throw error;
+  }
+  const { steps, costs } = source;
+  const predictions = flags.nodes.flatMap((nodes) =>
+    flags.workers.map((workers) => predict(costs, { ...cluster, nodes, workers })),
+  );
+  const report: PredictionReport = {
+    ...{ type: 'prediction', format: 1, date: new Date().toISOString(), lockstep: lockstepVersion() },
+    ...{ machine: source.machine, training: source.training, costs, cluster, predictions },
+    checks: steps.map(({ workers, stepMilliseconds }) => checkOf(costs, workers, stepMilliseconds)),
+  };
+  process.stdout.write(
+    flags.json ? `${JSON.stringify(report)}\n` : `${predictionLines(report).join('\n')}\n`,
+  );
+  return ExitCode.done;
+}
+
+function checkOf(costs: Costs, workers: number, step: Measured): Check {
+  const own = { nodes: 1, topology: 'star', weak: false, bandwidth: 1, latency: 0, failures: 0 } as const;
+  const { stepMilliseconds: predicted } = predict(costs, { ...own, workers });
+  return { workers, measured: step, predicted, error: predicted / step.median - 1 };
+}
+
+async function measure(
+  config: string | undefined,
+  flags: PredictFlags,
+  signal: AbortSignal,
+): Promise<Source> {
+  const { definition, file } = await loadConfig(config, flags);
+  const kernels = resolveKernels(flags.kernels);
+  const check = flags.check ? [...new Set([1, Math.min(2, cores()), cores()])] : [];
+  const pieces = PIECES + check.length;
+  const many = Math.floor(flags.seconds / pieces / ROUNDS.seconds);
+  const rounds = Math.min(ROUNDS.most, Math.max(ROUNDS.least, many - 1 + (many % 2)));
+  const line = new ProgressLine(process.stderr);
+  try {
+    const prepared = await prepare(definition, { dataDir: flags.data });
+    const seconds = flags.seconds / pieces / rounds;
+    const { costs, checks } = await measureCosts(
+      prepared,
+      { kernels, rounds, seconds, check },
+      signal,
+      (round) => line.draw(() => `measuring costs: round ${round + 1}/${rounds}`),
+    );
+    return {
+      machine: aboutMachine(copyBandwidth()),
+      training: { name: prepared.definition.name, config: file ?? null, kernels },
+      ...{ costs, steps: checks },
+    };
+  } catch (error) {
+    throw blameConfig(file, error);
+  } finally {
+    line.clear();
+  }
+}
+
+/** Costs of another time or machine. */
+function readCosts(file: string): Source {
+  try {
+    const { type, format, machine, training, costs } = JSON.parse(
+      readFileSync(file, 'utf8'),
+    ) as PredictionReport;
+    if (type !== 'prediction' || format !== 1) throw new Error('it is none');
+    return { machine, training, costs, steps: [] };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigFileError(
+      `bench: cannot read ${file} as a prediction (${reason}); give a file with what bench predict --json printed`,
+    );
+  }
+}

@@ -1,0 +1,199 @@
+/** Measures what a step costs here: training on one worker, whole and in parts, in rounds that take turns. */
+import type { KernelVariant } from '@lockstep/kernels';
+import { encodeHeader, FrameDecoder, MAX_CHUNK_BYTES } from '@lockstep/protocol';
+import type { Prepared, ProfiledBatch, SplitTotals } from '@lockstep/trainer';
+import { cores, SharedHeap, WorkerPool } from '@lockstep/workers';
+import type { TrainingDefinition } from 'lockstep';
+import { PeakMeter } from '../peaks.ts';
+import { endless, trainFor } from '../piece.ts';
+import { type Measured, measured } from '../statistics.ts';
+import type { Costs } from './model.ts';
+
+export interface CostsPlan {
+  readonly kernels: KernelVariant;
+  /** An odd number, and seconds for each piece of a round. */
+  readonly rounds: number;
+  readonly seconds: number;
+  /** Numbers of workers to measure whole steps with, beside the costs: what predictions are checked against. */
+  readonly check: readonly number[];
+}
+
+export interface MeasuredStep {
+  readonly workers: number;
+  readonly stepMilliseconds: Measured;
+}
+
+/** Means of equally many values. */
+const JITTER_POINTS = 256;
+const TICKS = 2_000;
+/** For the peak and for the codec (ms). */
+const PATIENCE = 120;
+
+interface Case<M, F extends string> {
+  readonly definition: TrainingDefinition<M, F>;
+  readonly workers: number;
+  readonly execution: 'coalesced' | 'separate';
+  readonly onBatch: (batch: ProfiledBatch) => void;
+  readonly pieces: SplitTotals[];
+}
+
+/** Throws what training throws, ConfigFileError for what cannot be measured, and the reason of an aborted signal. */
+export async function measureCosts<M, F extends string>(
+  prepared: Prepared<M, F>,
+  plan: CostsPlan,
+  signal: AbortSignal,
+  onPiece: (round: number) => void,
+): Promise<{ costs: Costs; checks: MeasuredStep[] }> {
+  const whole = endless(prepared, 1);
+  const { batch, shards = 1 } = whole;
+  const computeTimes: number[] = [];
+  const make = (part: Partial<Case<M, F>>): Case<M, F> => ({
+    ...{ definition: whole, workers: 1, execution: 'coalesced', onBatch: () => {}, ...part },
+    pieces: [],
+  });
+  const [first, ...smaller] = unitSizes(shards).map((count) =>
+    make({
+      definition: { ...whole, batch: Math.ceil(batch / shards) * count, shards: count },
+      ...(count === shards && {
+        definition: whole,
+        onBatch: (each) => computeTimes.push(computeTime(each)),
+      }),
+    }),
+  );
+  const separate = make({ execution: 'separate' });
+  const checked = plan.check.map((workers) => make({ workers }));
+  const cases = [first!, ...smaller, ...(shards > 1 ? [separate] : []), ...checked];
+  const most = cores();
+  const meters = [await PeakMeter.start(1, plan.kernels), await PeakMeter.start(most, plan.kernels)];
+  const peaks: number[][] = [[], []];
+  try {
+    for (let round = 0; round < plan.rounds; round++) {
+      onPiece(round);
+      // There and back: none is always the first after a pause.
+      for (const { definition, workers, execution, onBatch, pieces } of round % 2
+        ? cases.toReversed()
+        : cases) {
+        const options = { workers, execution, kernels: plan.kernels, seconds: plan.seconds };
+        pieces.push(await trainFor(definition, options, signal, onBatch));
+      }
+      for (const [i, meter] of meters.entries()) peaks[i]!.push(await meter.measure(PATIENCE));
+    }
+  } finally {
+    await Promise.all(meters.map((meter) => meter.close()));
+  }
+  const part = ({ pieces }: Case<M, F>, of: (split: SplitTotals['split'][number]) => number): number =>
+    measured(pieces.map(({ split }) => of(split[0]!))).median;
+  const update = part(first!, (split) => split.update);
+  const sum =
+    shards > 1 ? Math.max(0, part(separate, (split) => split.update) - update) / (shards - 1) : update / 4;
+  const [alone, together] = peaks.map((rounds) => measured(rounds).median);
+  return {
+    costs: {
+      ...{ parameters: prepared.layout.entries.reduce((total, { size }) => total + size, 0), batch, shards },
+      units: [first!, ...smaller]
+        .map((each) => ({
+          shards: each.definition.shards ?? 1,
+          time: part(each, ({ data, forward, backward }) => data + forward + backward),
+        }))
+        .reverse(),
+      ...{ sum, apply: Math.max(0, update - sum) },
+      rest: part(first!, ({ wait, record }) => wait + record),
+      barrier: { workers: most, time: most > 1 ? await barrierTime(most) : 0 },
+      busy: Math.max(1, (most * alone!) / together!),
+      jitter: jitterOf(computeTimes),
+      ...codecSpeed(),
+    },
+    checks: checked.map(({ workers, pieces }) => ({
+      workers,
+      stepMilliseconds: measured(pieces.map(({ seconds, batches }) => (1000 * seconds) / batches)),
+    })),
+  };
+}
+
+/** All shards, a half, a quarter and one: falling. */
+const unitSizes = (shards: number): number[] =>
+  [...new Set([shards, shards >> 1, shards >> 2, 1])].filter((count) => count > 0);
+
+function computeTime({ spans, moments }: ProfiledBatch): number {
+  const at = moments[0]!;
+  return spans[0]!.reduce(
+    (sum, { activity }, i) =>
+      activity === 'data' || activity === 'forward' || activity === 'backward'
+        ? sum + at[i + 1]! - at[i]!
+        : sum,
+    0,
+  );
+}
+
+/** Means of equally many of the values, over the mean of all; rising. */
+export function jitterOf(values: readonly number[]): number[] {
+  const sorted = Float64Array.from(values).sort();
+  const points = Math.min(JITTER_POINTS, sorted.length);
+  const means = Array.from({ length: points }, (_, i) => {
+    const part = sorted.subarray(
+      Math.floor((i * sorted.length) / points),
+      Math.floor(((i + 1) * sorted.length) / points),
+    );
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+  const mean = means.reduce((sum, value) => sum + value, 0) / points;
+  return means.map((value) => value / mean);
+}
+
+/** From all workers' last word in a phase to their first in the next, with nothing between. */
+async function barrierTime(workers: number): Promise<number> {
+  const phases = [1, 8];
+  const pool = new WorkerPool({
+    ...{ heap: new SharedHeap(), workers, programs: [], recordWords: 1, resultWords: 1 },
+    plans: phases.map((count) => ({
+      name: `${count} phases`,
+      phases: Array.from({ length: count }, () => Array.from({ length: workers }, () => [])),
+    })),
+  });
+  await pool.start();
+  const ticks = async (plan: number, count: number): Promise<number> => {
+    const began = performance.now();
+    for (let left = count; left > 0; ) {
+      for (; pool.capacity > 0 && left > 0; left--) pool.submit(plan, () => {});
+      await pool.wait(Math.max(0, pool.submitted - pool.ring / 2));
+    }
+    await pool.wait(pool.submitted);
+    return (performance.now() - began) / count;
+  };
+  try {
+    const times = [];
+    for (let round = 0; round < 5; round++) {
+      const [short = 0, long = 0] = [await ticks(0, TICKS), await ticks(1, TICKS)];
+      times.push((long - short) / (phases[1]! - phases[0]!));
+    }
+    return Math.max(0, measured(times).median);
+  } finally {
+    await pool.close();
+  }
+}
+
+/** GB/s of frames with their checksums, from memory to memory. */
+export function codecSpeed(): { encode: number; decode: number } {
+  const payload = new Uint8Array(MAX_CHUNK_BYTES);
+  for (let i = 0; i < payload.length; i++) payload[i] = (i * 7919) % 251;
+  const key = { run: 1n, incarnation: 1, session: 1, step: 1, lo: 0, hi: 1, offset: 0 };
+  const encode = () => encodeHeader({ type: 'gradient', ...key }, payload);
+  const decoder = new FrameDecoder(() => {});
+  const header = encode();
+  const rate = (work: () => void): number => {
+    let best = Number.POSITIVE_INFINITY;
+    for (const end = performance.now() + PATIENCE; performance.now() < end; ) {
+      const began = performance.now();
+      work();
+      best = Math.min(best, performance.now() - began);
+    }
+    return payload.length / best / 1e6;
+  };
+  return {
+    encode: rate(encode),
+    decode: rate(() => {
+      decoder.push(header);
+      decoder.push(payload);
+    }),
+  };
+}
