@@ -138,6 +138,16 @@ describe('fusion', () => {
     expect(passes(false)).toBe(7);
   });
 
+  it('computes what only a later chain needs there: the mask of a relu takes no memory', () => {
+    const body: ShardFunction = ({ x, square }) => {
+      const h = a.relu(a.add(x, 1));
+      return [a.where(a.gt(h, 0), a.matmul(h, square), 0)];
+    };
+    const compiled = compileFunction(body, 2);
+    expect(disassemble(compiled.program)).toMatch(/ gt \+ where: elementwise/);
+    expect(run(compiled, 2)).toEqual(eagerly(body, 2));
+  });
+
   it('does not run in a circle: a value may not feed a chain that feeds it', () => {
     const body: ShardFunction = ({ x, square }) => {
       const h = a.exp(x);

@@ -70,6 +70,15 @@ class Units {
     for (const member of members) this.of.set(member, merged);
   }
 
+  /** Moves a member that only `target` uses there. What `target` needs now, it needed before by way of the member. */
+  move(member: OpValue, target: Unit): void {
+    const home = this.of.get(member)!;
+    const extended: Unit = { members: [...target.members, member].sort((x, y) => x.id - y.id) };
+    if (this.#slots(extended) > MAX_SLOTS) return;
+    const rest: Unit = { members: home.members.filter((other) => other !== member) };
+    for (const unit of [rest, extended]) for (const each of unit.members) this.of.set(each, unit);
+  }
+
   /** An upper bound: one slot for each input from outside and for each step. */
   #slots(...units: readonly Unit[]): number {
     const members = units.flatMap((unit) => unit.members);
@@ -96,7 +105,35 @@ export function fuse(values: readonly Value[], enabled: boolean): Unit[] {
       }
     }
   }
+  if (enabled) sink(values, units);
   return schedule(units);
+}
+
+/**
+ * Note [Late is better]: An op that only a later unit uses (the mask of a relu, used in the backward pass) is moved
+ * there when it is made of one array that is in memory anyway: an array less to write and to keep meanwhile.
+ */
+function sink(values: readonly Value[], units: Units): void {
+  const users = new Map<Value, OpValue[]>();
+  for (const value of values) {
+    if (value.kind !== 'op') continue;
+    for (const input of value.inputs) users.set(input, [...(users.get(input) ?? []), value]);
+  }
+  for (const value of [...values].reverse()) {
+    if (!isElementwise(value)) continue;
+    const home = units.of.get(value)!;
+    const targets = new Set((users.get(value) ?? []).map((user) => units.of.get(user)));
+    const [target] = targets;
+    if (targets.size !== 1 || target === undefined || target === home) continue;
+    const first = target.members[0]!;
+    if (!isElementwise(first) || !sameShape(first.shape, value.shape)) continue;
+    const arrays = new Set(value.inputs.filter(({ kind }) => kind !== 'uniform'));
+    const isKept = (input: Value): boolean =>
+      input.kind !== 'op' ||
+      units.of.get(input) !== home ||
+      users.get(input)!.some((user) => user !== value && units.of.get(user) !== home);
+    if (arrays.size === 1 && [...arrays].every(isKept)) units.move(value, target);
+  }
 }
 
 /** Depth first along dependencies, in the order of tracing. */
