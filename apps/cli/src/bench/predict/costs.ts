@@ -2,12 +2,13 @@
 import type { KernelVariant } from '@lockstep/kernels';
 import { encodeHeader, FrameDecoder, MAX_CHUNK_BYTES } from '@lockstep/protocol';
 import type { Prepared, ProfiledBatch, SplitTotals } from '@lockstep/trainer';
-import { cores, SharedHeap, WorkerPool } from '@lockstep/workers';
+import { cores } from '@lockstep/workers';
 import type { TrainingDefinition } from 'lockstep';
 import { PeakMeter } from '../peaks.ts';
 import { endless, trainFor } from '../piece.ts';
 import { type Measured, measured } from '../statistics.ts';
 import type { Costs } from './model.ts';
+import { threadCosts } from './threads.ts';
 
 export interface CostsPlan {
   readonly kernels: KernelVariant;
@@ -25,7 +26,6 @@ export interface MeasuredStep {
 
 /** Means of equally many values. */
 const JITTER_POINTS = 256;
-const TICKS = 2_000;
 /** For the peak and for the codec (ms). */
 const PATIENCE = 120;
 
@@ -64,6 +64,7 @@ export async function measureCosts<M, F extends string>(
   const checked = plan.check.map((workers) => make({ workers }));
   const cases = [first!, ...smaller, ...(shards > 1 ? [separate] : []), ...checked];
   const most = cores();
+  const parameters = prepared.layout.entries.reduce((total, { size }) => total + size, 0);
   const meters = [await PeakMeter.start(1, plan.kernels), await PeakMeter.start(most, plan.kernels)];
   const peaks: number[][] = [[], []];
   try {
@@ -89,7 +90,7 @@ export async function measureCosts<M, F extends string>(
   const [alone, together] = peaks.map((rounds) => measured(rounds).median);
   return {
     costs: {
-      ...{ parameters: prepared.layout.entries.reduce((total, { size }) => total + size, 0), batch, shards },
+      ...{ parameters, batch, shards },
       units: [first!, ...smaller]
         .map((each) => ({
           shards: each.definition.shards ?? 1,
@@ -98,7 +99,7 @@ export async function measureCosts<M, F extends string>(
         .reverse(),
       ...{ sum, apply: Math.max(0, update - sum) },
       rest: part(first!, ({ wait, record }) => wait + record),
-      barrier: { workers: most, time: most > 1 ? await barrierTime(most) : 0 },
+      threads: { workers: most, ...(await threadCosts(most, plan.kernels, parameters)) },
       busy: Math.max(1, (most * alone!) / together!),
       jitter: jitterOf(computeTimes),
       ...codecSpeed(),
@@ -138,38 +139,6 @@ export function jitterOf(values: readonly number[]): number[] {
   });
   const mean = means.reduce((sum, value) => sum + value, 0) / points;
   return means.map((value) => value / mean);
-}
-
-/** From all workers' last word in a phase to their first in the next, with nothing between. */
-async function barrierTime(workers: number): Promise<number> {
-  const phases = [1, 8];
-  const pool = new WorkerPool({
-    ...{ heap: new SharedHeap(), workers, programs: [], recordWords: 1, resultWords: 1 },
-    plans: phases.map((count) => ({
-      name: `${count} phases`,
-      phases: Array.from({ length: count }, () => Array.from({ length: workers }, () => [])),
-    })),
-  });
-  await pool.start();
-  const ticks = async (plan: number, count: number): Promise<number> => {
-    const began = performance.now();
-    for (let left = count; left > 0; ) {
-      for (; pool.capacity > 0 && left > 0; left--) pool.submit(plan, () => {});
-      await pool.wait(Math.max(0, pool.submitted - pool.ring / 2));
-    }
-    await pool.wait(pool.submitted);
-    return (performance.now() - began) / count;
-  };
-  try {
-    const times = [];
-    for (let round = 0; round < 5; round++) {
-      const [short = 0, long = 0] = [await ticks(0, TICKS), await ticks(1, TICKS)];
-      times.push((long - short) / (phases[1]! - phases[0]!));
-    }
-    return Math.max(0, measured(times).median);
-  } finally {
-    await pool.close();
-  }
 }
 
 /** GB/s of frames with their checksums, from memory to memory. */

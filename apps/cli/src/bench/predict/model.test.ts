@@ -11,7 +11,7 @@ const costs: Costs = {
     { shards: 4, time: 31 },
     { shards: 8, time: 60 },
   ],
-  ...{ barrier: { workers: 2, time: 0.5 }, jitter: [1], encode: 1, decode: 1 },
+  ...{ threads: { workers: 2, barrier: 0.5, transfer: 2 }, jitter: [1], encode: 1, decode: 1 },
 };
 
 /** MB of a MiB. */
@@ -25,10 +25,11 @@ const cluster = (changes: Partial<Cluster>): Cluster => ({
 describe('a step by hand', () => {
   test.each<[string, Partial<Cluster>, number, Partial<Costs>?]>([
     ['one worker: 60 + (1 + 3) + 2', {}, 66],
-    // Four shards each, slower side by side; two units to sum; two barriers.
-    ['two workers: 31 · 1.25 + (2 · 1 + 3) / 2 · 1.25 + 2 + 2 · 0.5', { workers: 2 }, 44.875],
-    // Three workers hold 3, 3, 2 shards: 1 + 2, 1 + 2, 2, so 5 units; a barrier of three costs twice that of two.
-    ['three: (10 + 17) · 1.25 + (5 + 3) / 3 · 1.25 + 2 + 2 · 1', { workers: 3 }, 33.75 + 10 / 3 + 4],
+    // Four shards each, slower side by side; two units to sum; two barriers, half the weights and half of a gradient moved.
+    ['two workers: 31 · 1.25 + (2 · 1 + 3) / 2 · 1.25 + 2 + 2 · 0.5 + 2', { workers: 2 }, 46.875],
+    // Three workers hold 3, 3, 2 shards: 1 + 2, 1 + 2, 2, so 5 units; a barrier of three costs twice that of two;
+    // each reads 2/3 of the weights and a third of 4 gradients of others.
+    ['three: (10 + 17) · 1.25 + (5 + 3) / 3 · 1.25 + 2 + 2 · 1 + 4', { workers: 3 }, 33.75 + 10 / 3 + 8],
     // Node: codec 1 + 1, out 1, in 1. Coordinator: in 2, codec 2 + 2, out 2. Update 2 · 1 + 3. All in one piece.
     ['a star of two: 31 + (2 + 1 + 1 + 2 + 4 + 2 + 5 + 2 · 0.5) + 2', { nodes: 2 }, 51],
     // Four pieces of 1 MiB: all but the slowest stage (its 20) counts a quarter. A vector takes 4 · 1.048576 ms.
@@ -42,9 +43,9 @@ describe('a step by hand', () => {
     ['slices on two: 31 + (2 + 1 + 1 + 5 / 2 + 2 · 0.5) + 2', { nodes: 2, topology: 'sliced' }, 40.5],
     // Two workers in each of two nodes: two shards each, summed to one unit of the node before it leaves.
     [
-      'a star of two with two workers: 17 · 1.25 + 2 / 2 + (12 + 5 / 2 + 1) + 3',
+      'a star of two with two workers: 17 · 1.25 + 2 / 2 + (12 + 5 / 2 + 1) + 3 + 2',
       { nodes: 2, workers: 2 },
-      21.25 + 1 + 15.5 + 3,
+      21.25 + 1 + 15.5 + 5,
     ],
     ['weak: 16 shards on two nodes', { nodes: 2, weak: true }, 60 + 18 + 2],
     ['a tenth of the bandwidth', { nodes: 2, bandwidth: 8e8 }, 31 + (2 + 10 + 10 + 20 + 4 + 20 + 5 + 1) + 2],

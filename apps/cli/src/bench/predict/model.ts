@@ -16,8 +16,8 @@ export interface Costs {
   readonly apply: number;
   /** What is left of a step: waiting for the main thread. */
   readonly rest: number;
-  /** Between so many workers; for more of them it grows with their number. */
-  readonly barrier: { readonly workers: number; readonly time: number };
+  /** Between so many workers: a barrier, and reading as many floats as there are parameters where another wrote them last. */
+  readonly threads: { readonly workers: number; readonly barrier: number; readonly transfer: number };
   /** How much longer the same takes when as many workers are busy as there are cores. */
   readonly busy: number;
   /** Compute times of a step over their mean: means of equally many, rising. */
@@ -117,9 +117,12 @@ export function slowest(jitter: readonly number[], n: number): number {
   return length === 0 ? 1 : mean;
 }
 
-/** Between the workers of a node; none for one. */
-const barrierTime = ({ barrier }: Costs, workers: number): number =>
-  barrier.workers < 2 ? 0 : (barrier.time * (workers - 1)) / (barrier.workers - 1);
+/** In a step, between the workers of a node: two barriers, the others' part of the weights, and of `units` gradients. */
+function threadsTime({ threads }: Costs, workers: number, units: number): number {
+  if (workers === 1) return 0;
+  const barrier = (threads.barrier * (workers - 1)) / Math.max(1, threads.workers - 1);
+  return 2 * barrier + (threads.transfer * (workers - 1 + Math.max(0, units - 1))) / workers;
+}
 
 /** How `shards` lie on `holders`. */
 interface Shares {
@@ -158,7 +161,7 @@ export function predict(costs: Costs, cluster: Cluster): Prediction {
     busy *
     slowest(costs.jitter, onNodes.used * onWorkers.used) *
     lateness(cluster, onNodes.used);
-  const rest = costs.rest + 2 * barrierTime(costs, workers);
+  const rest = costs.rest + threadsTime(costs, workers, onWorkers.units);
   const { exchange, bound, nodeBytes } =
     nodes === 1
       ? {

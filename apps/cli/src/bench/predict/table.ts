@@ -61,14 +61,15 @@ function clusterLine(cluster: PredictionReport['cluster']): string {
   ].join(', ');
 }
 
-function costRows({ units, sum, apply, rest, barrier, busy, encode, decode }: Costs): string[][] {
+function costRows({ units, sum, apply, rest, threads, busy, encode, decode }: Costs): string[][] {
   return [
     ...units.map(({ shards, time }) => [`forward and backward of ${plural(shards, 'shard')}`, short(time)]),
     ['summing one unit’s gradient', short(sum)],
     ['applying the sum', short(apply)],
     ['the rest of a step', short(rest)],
-    [`a barrier of ${plural(barrier.workers, 'worker')}`, short(barrier.time)],
-    [`times when ${plural(barrier.workers, 'worker')} are busy`, busy.toFixed(3)],
+    [`a barrier of ${plural(threads.workers, 'worker')}`, short(threads.barrier)],
+    ['moving all weights to another core', short(threads.transfer)],
+    [`factor while ${plural(threads.workers, 'worker')} are busy`, busy.toFixed(3)],
     ['frames written and read (GB/s)', `${short(encode)}, ${short(decode)}`],
   ];
 }
