@@ -3,6 +3,7 @@ export * from './heap.ts';
 export {
   MAX_PHASES,
   type Plan,
+  type Pointer,
   type PoolProgram,
   type PoolTask,
   RECORD,

@@ -5,6 +5,11 @@ import type { SharedHeap } from './heap.ts';
 export const RECORD = -1;
 /** In `PoolTask.bases`: the region is the result slot of the tick. */
 export const RESULT = -2;
+/** In `PoolTask.bases`: the region's byte address stands in this word of the tick's record. */
+export interface Pointer {
+  readonly pointer: number;
+}
+
 /** A tick has at most this many phases. */
 export const MAX_PHASES = 8;
 
@@ -24,8 +29,8 @@ export interface PoolProgram {
 export interface PoolTask {
   /** Index into the pool's programs. */
   readonly program: number;
-  /** Byte address of every region of the program, or RECORD, or RESULT. */
-  readonly bases: readonly number[];
+  /** Byte address of every region of the program, or RECORD, or RESULT, or where the record says. */
+  readonly bases: readonly (number | Pointer)[];
 }
 
 /**
@@ -54,6 +59,8 @@ export interface Call {
   readonly records: readonly number[];
   /** … and of its result slot. */
   readonly results: readonly number[];
+  /** … and of which of the record's words. */
+  readonly pointers: readonly (readonly [word: number, recordWord: number])[];
 }
 
 /** The calls of one worker: `[plan][phase]`. */
@@ -108,7 +115,7 @@ const placeCall = (
 ): Call => {
   const bases = heap.allocate(task.bases.length * 4);
   // Addresses from 2 GiB on wrap to negative words: the kernels read them as unsigned.
-  heap.i32(bases, task.bases.length).set(task.bases);
+  heap.i32(bases, task.bases.length).set(task.bases.map((base) => (typeof base === 'number' ? base : 0)));
   const wordsWith = (marker: number): number[] =>
     task.bases.flatMap((base, region) => (base === marker ? [bases / 4 + region] : []));
   return {
@@ -119,6 +126,9 @@ const placeCall = (
     bases,
     records: wordsWith(RECORD),
     results: wordsWith(RESULT),
+    pointers: task.bases.flatMap((base, region) =>
+      typeof base === 'number' ? [] : [[bases / 4 + region, base.pointer] as const],
+    ),
   };
 };
 
@@ -145,6 +155,10 @@ const checkBases = (context: PlanContext, task: PoolTask, where: string): void =
   }
   for (const [index, { name, bytes }] of regions.entries()) {
     const base = task.bases[index]!;
+    if (typeof base !== 'number') {
+      checkPointer(base, context, where);
+      continue;
+    }
     const room =
       base === RECORD
         ? context.recordBytes
@@ -159,4 +173,31 @@ const checkBases = (context: PlanContext, task: PoolTask, where: string): void =
       );
     }
   }
+};
+
+const checkPointer = ({ pointer }: Pointer, { recordBytes }: PlanContext, where: string): void => {
+  if (Number.isInteger(pointer) && pointer >= 0 && pointer < recordBytes / 4) return;
+  throw new RangeError(
+    `${where}: got a pointer in word ${pointer} of the record, expected 0 to ${recordBytes / 4 - 1}`,
+  );
+};
+
+/** What a record's words must point at. */
+export interface PointerNeed {
+  readonly word: number;
+  /** Bytes of the largest region that is there. */
+  readonly bytes: number;
+}
+
+/** The words of a plan's record that are pointers. */
+export const pointersOf = (plan: Plan, programs: readonly PoolProgram[]): PointerNeed[] => {
+  const needs = new Map<number, number>();
+  for (const { program, bases } of plan.phases.flat(2)) {
+    for (const [region, base] of bases.entries()) {
+      if (typeof base === 'number') continue;
+      const { bytes } = programs[program]!.program.regions[region]!;
+      needs.set(base.pointer, Math.max(needs.get(base.pointer) ?? 0, bytes));
+    }
+  }
+  return [...needs].map(([word, bytes]) => ({ word, bytes }));
 };

@@ -9,6 +9,7 @@ import { availableVariants, type Program } from '@lockstep/kernels';
 import { afterEach, describe, expect, test } from 'vitest';
 import { prepare, serial } from '../test/training.ts';
 import { SharedHeap } from './heap.ts';
+import type { PoolTask } from './plan.ts';
 import { type PoolOptions, WorkerError, type WorkerLoss, WorkerPool } from './pool.ts';
 
 const FAULTY = new URL('../test/faulty-kernels.mjs', import.meta.url);
@@ -321,7 +322,7 @@ describe('plans that do not fit are refused by name', () => {
   const [plan] = options.plans;
   const phases = plan!.phases;
   const [task] = phases[0]![0]!;
-  const withTask = (bases: readonly number[], program = 0): Partial<PoolOptions> => ({
+  const withTask = (bases: PoolTask['bases'], program = 0): Partial<PoolOptions> => ({
     plans: [{ name: 'p', phases: [[[], [{ program, bases }]]] }],
   });
   test.each<[string, Partial<PoolOptions>]>([
@@ -337,6 +338,7 @@ describe('plans that do not fit are refused by name', () => {
       withTask(task!.bases.map((b, i) => (i === 1 ? 2 ** 31 : b))),
     ],
     ['region record needs 16 bytes, but there are 4', { recordWords: 0 }],
+    ['got a pointer in word 99 of the record', withTask(task!.bases.map(() => ({ pointer: 99 })))],
   ])('%s', (message, wrong) => {
     expect(() => new WorkerPool({ ...options, ...wrong })).toThrow(message);
   });

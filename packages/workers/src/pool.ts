@@ -4,7 +4,15 @@ import { Control, controlWords, sequenceOf } from './control.ts';
 import { cores } from './cores.ts';
 import { Crew, type WorkerError, type WorkerLoss } from './crew.ts';
 import type { SharedHeap } from './heap.ts';
-import { type Plan, type PoolProgram, placePlans, tickOffset, type WorkerCalls } from './plan.ts';
+import {
+  type Plan,
+  type PointerNeed,
+  type PoolProgram,
+  placePlans,
+  pointersOf,
+  tickOffset,
+  type WorkerCalls,
+} from './plan.ts';
 import { momentsBefore, type TimingLayout } from './timing.ts';
 import type { RingLayout } from './worker.ts';
 
@@ -83,6 +91,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #control: Control;
   readonly #records: readonly RecordView[];
   readonly #results: readonly Float32Array[];
+  /** By plan. */
+  readonly #pointers: readonly (readonly PointerNeed[])[];
   readonly #recordRing: RingLayout;
   readonly #resultRing: RingLayout;
   /** Per worker: where its moments lie; empty when nothing is measured. */
@@ -122,6 +132,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#recordRing = allocateRing(heap, recordBytes, ring);
     this.#resultRing = allocateRing(heap, resultBytes, ring);
     const calls = placePlans({ ...options, recordBytes, resultBytes });
+    this.#pointers = options.plans.map((plan) => pointersOf(plan, options.programs));
     this.#timings = options.measure ? calls.map((own) => allocateTiming(heap, own, ring)) : [];
     const stacks = heap.allocate(workers * STACK_BYTES, 4096);
     this.#control = new Control(heap.memory, layout);
@@ -217,10 +228,23 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     const tick = this.#submitted + 1;
     const record = this.#records[tick & (this.ring - 1)]!;
     write(record);
+    this.#checkPointers(plan, record);
     record.u32[this.#options.recordWords] = tick;
     this.#submitted = tick;
     this.#control.publish(tick, plan);
     return tick;
+  }
+
+  #checkPointers(plan: number, { u32 }: RecordView): void {
+    for (const { word, bytes } of this.#pointers[plan]!) {
+      const address = u32[word]!;
+      const room = address > 0 && address % 4 === 0 ? this.#options.heap.used - address : -1;
+      if (bytes <= room) continue;
+      const { name } = this.#options.plans[plan]!;
+      throw new RangeError(
+        `WorkerPool: plan ${name}: word ${word} of the record points at ${address}, where ${room} bytes are; expected ${bytes}`,
+      );
+    }
   }
 
   /** Settles when a tick is complete. Rejects when the pool fails (`WorkerError`), is closed or is aborted before. */

@@ -81,6 +81,10 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
         running = call.name;
         for (const word of call.records) heap[word] = records.address + slot * records.stride;
         for (const word of call.results) heap[word] = results.address + slot * results.stride;
+        if (call.pointers.length > 0) {
+          const record = (records.address + slot * records.stride) >>> 2;
+          for (const [word, recordWord] of call.pointers) heap[word] = heap[record + recordWord]!;
+        }
         if (stopwatch === undefined) kernels.run(call.code, 0, call.words, call.bases);
         else stopwatch.run(kernels, call);
       }

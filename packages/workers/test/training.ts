@@ -207,7 +207,7 @@ export const serial = (
       heap.i32(codeAt, code.length).set(code);
       heap
         .i32(basesAt, bases.length)
-        .set(bases.map((b) => (b === RECORD ? record : b === RESULT ? result : b)));
+        .set(bases.map((b) => (b === RECORD ? record : b === RESULT ? result : (b as number))));
       return () => run(codeAt, 0, code.length, basesAt);
     }),
   );
