@@ -1,6 +1,15 @@
+export * from './buckets.ts';
 export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';
 export * from './coordinatorTypes.ts';
+export {
+  type Content,
+  CoordinatorDriver,
+  type CoordinatorDriverOptions,
+  type CoordinatorHost,
+  type NodeInfo,
+} from './driver/coordinatorDriver.ts';
+export * from './driver/nodeDriver.ts';
 export {
   createNode,
   type NodeConfig,

@@ -130,6 +130,11 @@ export class Inbox<T> {
     this.#missing = 0;
   }
 
+  /** Whether this bucket is still missing. */
+  wants(step: number, bucket: number): boolean {
+    return step > this.#step || (step === this.#step && this.#values[bucket] === undefined);
+  }
+
   /** All buckets of the step, once, when this one completes them. */
   put(step: number, bucket: number, value: T): T[] | undefined {
     if (step < this.#step) return undefined;

@@ -1,0 +1,39 @@
+/** Long vectors of floats, cut into buckets of at most one frame. */
+import { CHUNK_FLOATS } from '@lockstep/protocol';
+
+/** Floats `from` to `to` (excluded) of a vector. */
+export interface Bucket {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Cuts a stretch into buckets as equal as can be. */
+export function cutBuckets(from: number, to: number): Bucket[] {
+  const count = Math.ceil((to - from) / CHUNK_FLOATS);
+  return Array.from({ length: count }, (_, i) => ({
+    from: from + i * CHUNK_FLOATS,
+    to: Math.min(to, from + (i + 1) * CHUNK_FLOATS),
+  }));
+}
+
+/** Finds the bucket that a frame carries. */
+export class BucketIndex {
+  readonly #byOffset: ReadonlyMap<number, number>;
+  readonly #buckets: readonly Bucket[];
+
+  constructor(buckets: readonly Bucket[]) {
+    this.#buckets = buckets;
+    this.#byOffset = new Map(buckets.map(({ from }, i) => [from, i]));
+  }
+
+  /** Undefined where no bucket has this offset (in floats) and length (in bytes). */
+  find({ offset, length }: { readonly offset: number; readonly length: number }): number | undefined {
+    const bucket = this.#byOffset.get(offset);
+    if (bucket === undefined) return undefined;
+    const { from, to } = this.#buckets[bucket]!;
+    return length === (to - from) * 4 ? bucket : undefined;
+  }
+}
+
+export const bytesOf = (values: Float32Array, { from, to }: Bucket): Uint8Array =>
+  new Uint8Array(values.buffer, values.byteOffset + from * 4, (to - from) * 4);

@@ -1,0 +1,363 @@
+/** Runs the coordinator's state machine over connections: frames in, effects out. No sockets, no tensors. */
+import {
+  type CoordinatorMessage,
+  decodeNodeMessage,
+  encodeControl,
+  floatsOf,
+  type Header,
+  type NodeMessage,
+  ProtocolError,
+} from '@lockstep/protocol';
+import { type Bucket, BucketIndex, bytesOf } from '../buckets.ts';
+import { coordinate } from '../coordinator.ts';
+import { admits, type Coordinator, createCoordinator, expects, nextWake } from '../coordinatorState.ts';
+import type {
+  CloseReason,
+  CoordinatorConfig,
+  CoordinatorEvent,
+  Effect,
+  Report,
+} from '../coordinatorTypes.ts';
+import { addFloats, Reducer } from '../reducer.ts';
+import type { Accept, ClosedReason, Connection } from '../transport.ts';
+import type { ShardRange } from '../tree.ts';
+import { Alarm } from './alarm.ts';
+
+/** Something that nodes fetch, named by its SHA-256 (hex). */
+export interface Content {
+  readonly hash: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The data plane of a run: what the coordinator does with units, and what it publishes. */
+export interface CoordinatorHost {
+  /** The model, in one vector that will not change any more. */
+  model(): Float32Array;
+  /** All units are here: updates the model. Settles when it is new. */
+  apply(step: number, units: readonly ShardRange[], reducer: Reducer<Float32Array>): Promise<void>;
+  report(report: Report): void;
+  /** A unit of this session went into the run. */
+  contributed(session: number): void;
+}
+
+export interface CoordinatorDriverOptions {
+  readonly config: CoordinatorConfig;
+  /** SHA-256 (hex) of what the run is. */
+  readonly definition: string;
+  readonly shards: number;
+  readonly parameters: number;
+  readonly contents: { readonly program: Content; readonly data: Content };
+  readonly unitBuckets: readonly Bucket[];
+  readonly modelBuckets: readonly Bucket[];
+  /** What a node's known-answer test must give. */
+  readonly arithmetic: { readonly name: 'strict' | 'fused'; readonly proof: string };
+  readonly host: CoordinatorHost;
+}
+
+/** A node as people are told of it. */
+export interface NodeInfo {
+  readonly session: number;
+  /** Of its process. */
+  readonly id: string;
+  readonly name: string;
+  readonly peer: string;
+  readonly workers: number;
+  readonly kernels: string;
+}
+
+interface Peer {
+  readonly connection: Connection;
+  session: number;
+  hello: (NodeMessage & { type: 'hello' }) | undefined;
+  /** What it is being sent. */
+  readonly streams: Set<'program' | 'data'>;
+}
+
+/** Bytes of content that may wait in a connection. */
+const MOST_BUFFERED = 4 << 20;
+const CHUNK_BYTES = 1 << 20;
+
+export class CoordinatorDriver {
+  readonly #options: CoordinatorDriverOptions;
+  readonly #core: Coordinator;
+  readonly #reducer: Reducer<Float32Array>;
+  readonly #unitIndex: BucketIndex;
+  readonly #alarm = new Alarm(() => this.#tell({ type: 'tick' }));
+  readonly #peers = new Map<number, Peer>();
+  readonly #sessions = new Map<number, Peer>();
+  #isStopping = false;
+  #unsaved: number | undefined;
+  #finished = false;
+  #digest: string | null = null;
+  #failure: { readonly error: unknown } | undefined;
+  #onFailure: (error: unknown) => void = () => {};
+
+  constructor(options: CoordinatorDriverOptions) {
+    this.#options = options;
+    this.#core = createCoordinator(options.config, performance.now());
+    this.#reducer = new Reducer({ buckets: options.unitBuckets.length, add: addFloats });
+    this.#unitIndex = new BucketIndex(options.unitBuckets);
+    this.#tell({ type: 'tick' });
+  }
+
+  /** Nodes that are members now. */
+  get nodes(): NodeInfo[] {
+    return [...this.#core.members.keys()].flatMap((session) => {
+      const { hello, connection } = this.#sessions.get(session) ?? {};
+      if (hello === undefined || connection === undefined) return [];
+      const { id, name, workers, kernels } = hello;
+      return [{ session, id, name, peer: connection.peer, workers, kernels }];
+    });
+  }
+
+  /** The step under way: the model is the one before it. */
+  get step(): number {
+    return this.#core.step;
+  }
+
+  /** Settles never; rejects when the host failed. */
+  readonly failed = new Promise<never>((_, reject) => {
+    this.#onFailure = reject;
+  });
+
+  /** The training loop writes the checkpoints of a run, in its own time: the core's last one is its leave to end. */
+  #saved(): void {
+    const step = this.#unsaved;
+    this.#unsaved = undefined;
+    if (step !== undefined) this.#tell({ type: 'saved', step, ok: true });
+  }
+
+  /** Ends the run: nodes go for good when it is finished, else they wait for a coordinator that goes on. */
+  stop(finished: boolean, digest: string | null = null): void {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    this.#finished = finished;
+    this.#digest = digest;
+    this.#tell({ type: 'stop' });
+    this.#saved();
+    this.#alarm.stop();
+    for (const { connection } of this.#peers.values()) connection.close();
+  }
+
+  readonly accept: Accept = (connection) => {
+    const peer: Peer = { connection, session: 0, hello: undefined, streams: new Set() };
+    this.#peers.set(connection.id, peer);
+    return {
+      frame: (header, payload) => this.#guard(peer, () => this.#take(peer, header, payload)),
+      closed: (reason) => this.#closed(peer, reason),
+    };
+  };
+
+  #closed(peer: Peer, _: ClosedReason): void {
+    this.#peers.delete(peer.connection.id);
+    if (peer.session > 0) this.#tell({ type: 'lost', session: peer.session });
+  }
+
+  /** What a peer sends can end its own connection and nothing else. */
+  #guard(peer: Peer, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#refuse(peer, error.code, error.message);
+    }
+  }
+
+  #refuse({ connection, session }: Peer, code: string, message: string): void {
+    this.#sendControl(connection, { type: 'refused', code, message: message.slice(0, 1000) }, session);
+    connection.close(code, message);
+  }
+
+  // Frames
+
+  #take(peer: Peer, header: Header, payload: Uint8Array): void {
+    const message = header.type === 'control' ? decodeNodeMessage(payload) : undefined;
+    if (message?.type === 'hello') {
+      this.#hello(peer, message);
+      return;
+    }
+    if (peer.session === 0 || header.session !== peer.session || !admits(this.#core, header)) return;
+    const { session } = peer;
+    if (message?.type === 'need') this.#stream(peer, message.what, message.from);
+    else if (header.type === 'gradient') this.#gradient(session, header, payload);
+    const type = message?.type;
+    this.#tell({ type: type === 'leave' || type === 'ready' ? type : 'heard', session });
+  }
+
+  #hello(peer: Peer, hello: NodeMessage & { type: 'hello' }): void {
+    if (peer.hello !== undefined) throw new ProtocolError('CONTROL_UNKNOWN', 'a second hello');
+    peer.hello = hello;
+    const { name, proof } = this.#options.arithmetic;
+    if (hello.arithmetic !== name || hello.proof !== proof) {
+      this.#refuse(
+        peer,
+        'WRONG_ARITHMETIC',
+        `the known-answer test of ${hello.name} (kernels ${hello.kernels}, ${hello.arithmetic}) does not give the bits of ` +
+          `this run (${name}); use the same version of Lockstep, or other kernels`,
+      );
+      return;
+    }
+    this.#tell({ type: 'join', peer: peer.connection.id, id: hello.id, name: hello.name });
+  }
+
+  #gradient(session: number, header: Header, payload: Uint8Array): void {
+    const { step, lo, hi, checksum } = header;
+    const unit = { lo, hi };
+    if (!expects(this.#core, session, step, unit)) return;
+    const bucket = this.#unitIndex.find(header);
+    if (bucket === undefined) {
+      throw new ProtocolError('BAD_RANGE', `no bucket at ${header.offset} of ${header.length} bytes`);
+    }
+    const value = floatsOf(payload).slice();
+    const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
+    if (arrival.kind === 'complete') {
+      this.#options.host.contributed(session);
+      this.#tell({ type: 'unit', session, step, lo, hi });
+    }
+    if (arrival.kind === 'conflict') {
+      this.#tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
+    }
+  }
+
+  /** Sends content in chunks, as fast as the peer takes them. */
+  async #stream(peer: Peer, what: 'program' | 'data', from: number): Promise<void> {
+    const { bytes } = this.#options.contents[what];
+    const { connection, session, streams } = peer;
+    if (streams.has(what) || from % 4 !== 0 || from > bytes.length) return;
+    streams.add(what);
+    for (let at = from; at < bytes.length && this.#peers.has(connection.id); at += CHUNK_BYTES) {
+      const key = { ...this.#fence(session), type: what, step: 0, lo: 0, hi: 0, offset: at / 4 };
+      connection.send(key, bytes.subarray(at, Math.min(at + CHUNK_BYTES, bytes.length)));
+      if (connection.buffered > MOST_BUFFERED) await connection.flushed();
+    }
+    streams.delete(what);
+  }
+
+  // The core and its effects
+
+  readonly #events: CoordinatorEvent[] = [];
+
+  /** Events that come while effects are done wait for their turn. */
+  #tell(event: CoordinatorEvent): void {
+    if (this.#failure !== undefined || this.#events.push(event) > 1) return;
+    const now = performance.now();
+    for (; this.#events.length > 0; this.#events.shift()) {
+      for (const effect of coordinate(this.#core, this.#events[0]!, now)) this.#do(effect);
+    }
+    this.#alarm.set(this.#core.phase === 'done' ? Number.POSITIVE_INFINITY : nextWake(this.#core, now));
+  }
+
+  #do(effect: Effect): void {
+    switch (effect.do) {
+      case 'welcome':
+        this.#welcome(effect);
+        break;
+      case 'ping':
+        this.#control(effect.session, { type: 'ping' });
+        break;
+      case 'publish':
+        this.#publish(effect.session, effect.step);
+        break;
+      case 'assign': {
+        const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
+        this.#control(effect.session, { type: 'assign', step: effect.step, units });
+        break;
+      }
+      case 'open':
+        this.#reducer.open(effect.step);
+        break;
+      case 'apply':
+        void this.#apply(effect);
+        break;
+      case 'save':
+        this.#unsaved = effect.step;
+        if (this.#isStopping) this.#saved();
+        break;
+      case 'close':
+        this.#close(effect.session, effect.reason);
+        break;
+      case 'report':
+        this.#options.host.report(effect.report);
+        break;
+      case 'finish':
+        break;
+    }
+  }
+
+  #welcome({ peer: id, session }: Effect & { do: 'welcome' }): void {
+    const peer = this.#peers.get(id);
+    if (peer?.hello === undefined) return;
+    peer.session = session;
+    this.#sessions.set(session, peer);
+    const { config, definition, shards, parameters, contents } = this.#options;
+    const content = ({ hash, bytes }: Content) => ({ hash, bytes: bytes.length });
+    this.#control(session, {
+      type: 'welcome',
+      attempt: peer.hello.attempt,
+      heartbeat: config.heartbeat,
+      definition,
+      shards,
+      steps: config.steps,
+      parameters,
+      program: content(contents.program),
+      data: content(contents.data),
+    });
+  }
+
+  /** Of one step, whoever gets it: the vector is asked for once. */
+  #model: { readonly step: number; readonly values: Float32Array } | undefined;
+
+  #publish(session: number, step: number): void {
+    if (this.#model?.step !== step) this.#model = { step, values: this.#options.host.model() };
+    const { values } = this.#model;
+    const connection = this.#sessions.get(session)?.connection;
+    for (const bucket of this.#options.modelBuckets) {
+      const key = {
+        ...this.#fence(session),
+        type: 'weights' as const,
+        step,
+        lo: 0,
+        hi: 0,
+        offset: bucket.from,
+      };
+      connection?.send(key, bytesOf(values, bucket));
+    }
+  }
+
+  async #apply({ step, units }: Effect & { do: 'apply' }): Promise<void> {
+    try {
+      await this.#options.host.apply(step, units, this.#reducer);
+    } catch (error) {
+      this.#failure = { error };
+      this.#onFailure(error);
+      return;
+    }
+    this.#tell({ type: 'applied', step });
+  }
+
+  #close(session: number, reason: CloseReason): void {
+    const peer = this.#sessions.get(session);
+    this.#sessions.delete(session);
+    const isOver = reason === 'finished' || (reason === 'interrupted' && this.#finished);
+    if (isOver) {
+      const { step } = this.#core;
+      if (peer) this.#sendControl(peer.connection, { type: 'finished', step, digest: this.#digest }, session);
+    }
+    peer?.connection.close(reason.toUpperCase(), `the coordinator closes: ${reason}`);
+  }
+
+  #fence(session: number) {
+    const { run, incarnation } = this.#options.config;
+    return { run, incarnation, session };
+  }
+
+  #control(session: number, message: CoordinatorMessage): void {
+    const peer = this.#sessions.get(session);
+    if (peer) this.#sendControl(peer.connection, message, session);
+  }
+
+  #sendControl(connection: Connection, message: CoordinatorMessage, session: number): void {
+    const key = { ...this.#fence(session), type: 'control' as const, step: 0, lo: 0, hi: 0, offset: 0 };
+    connection.send(key, encodeControl(message));
+  }
+}

@@ -1,0 +1,56 @@
+import { createHash } from 'node:crypto';
+import { ProtocolError } from '@lockstep/protocol';
+
+/** Content on its way in: chunks in order, checked by its hash when it is whole. */
+export class Download {
+  readonly hash: string;
+  readonly size: number;
+  readonly #bytes: Uint8Array;
+  readonly #sha256 = createHash('sha256');
+  #received = 0;
+  #waiting: { readonly resolve: (bytes: Uint8Array) => void } | undefined;
+
+  /** Throws a RangeError where there is no memory for so many bytes. */
+  constructor(hash: string, size: number) {
+    this.hash = hash;
+    this.size = size;
+    this.#bytes = new Uint8Array(size);
+  }
+
+  get received(): number {
+    return this.#received;
+  }
+
+  /** False for what is here already. Throws a ProtocolError on bytes that cannot be right. */
+  take(offset: number, chunk: Uint8Array): boolean {
+    if (offset < this.#received) return false;
+    if (offset > this.#received || offset + chunk.length > this.size) {
+      throw new ProtocolError('BAD_RANGE', `content of ${this.size} bytes: got ${chunk.length} at ${offset}`);
+    }
+    this.#bytes.set(chunk, offset);
+    this.#sha256.update(chunk);
+    this.#received += chunk.length;
+    if (this.#received === this.size) this.#finish();
+    return true;
+  }
+
+  /** Settles with all of it; never when the connection is lost before and nobody asks again. */
+  whole(): Promise<Uint8Array> {
+    return new Promise((resolve) => {
+      this.#waiting = { resolve };
+      if (this.#received === this.size) resolve(this.#bytes);
+    });
+  }
+
+  pause(): void {
+    this.#waiting = undefined;
+  }
+
+  #finish(): void {
+    const got = this.#sha256.digest('hex');
+    if (got !== this.hash) {
+      throw new ProtocolError('BAD_CHECKSUM', `content has the hash ${got}, expected ${this.hash}`);
+    }
+    this.#waiting?.resolve(this.#bytes);
+  }
+}

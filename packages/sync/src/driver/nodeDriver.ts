@@ -1,0 +1,333 @@
+/** Runs a node's state machine over connections that it makes: frames in, effects out. No sockets, no tensors. */
+import {
+  type CoordinatorMessage,
+  decodeCoordinatorMessage,
+  encodeControl,
+  type FrameKey,
+  floatsOf,
+  type Header,
+  type NodeMessage,
+  ProtocolError,
+} from '@lockstep/protocol';
+import { type Bucket, BucketIndex, bytesOf } from '../buckets.ts';
+import {
+  createNode,
+  type NodeConfig,
+  type NodeEffect,
+  type NodeEvent,
+  type NodeState,
+  nodeAdmits,
+  nodeWake,
+  operate,
+} from '../node.ts';
+import { Inbox } from '../reducer.ts';
+import type { Connection, Dial } from '../transport.ts';
+import type { ShardRange } from '../tree.ts';
+import { Alarm } from './alarm.ts';
+import { Download } from './download.ts';
+
+export type Welcome = CoordinatorMessage & { type: 'welcome' };
+export type Hello = Omit<NodeMessage & { type: 'hello' }, 'type' | 'attempt'>;
+
+/** What a node can do for one run. */
+export interface NodeWork {
+  readonly unitBuckets: readonly Bucket[];
+  readonly modelBuckets: readonly Bucket[];
+  /** Where the next model goes; nobody computes with it yet. */
+  readonly nextModel: Float32Array;
+  /** The next model is whole: compute with it from now on. */
+  swapModels(): void;
+  /** Computes units on the current model, in order; each result stays as it is until it is released. */
+  compute(
+    step: number,
+    units: readonly ShardRange[],
+    done: (result: { readonly unit: ShardRange; readonly vector: Float32Array; release(): void }) => void,
+  ): Promise<void>;
+}
+
+/** Gives what a welcome names, from here or, by `fetch`, from the coordinator. */
+export type Fetch = (what: 'program' | 'data') => Promise<Uint8Array>;
+
+export type NodeReport =
+  | { readonly type: 'connecting' | 'connected'; readonly peer: string }
+  | { readonly type: 'disconnected'; readonly code: string; readonly message: string }
+  | {
+      readonly type: 'receiving';
+      readonly what: 'program' | 'data';
+      readonly bytes: number;
+      readonly of: number;
+    }
+  | { readonly type: 'ready' }
+  | { readonly type: 'computing'; readonly step: number; readonly shards: number };
+
+export interface NodeDriverOptions {
+  readonly hello: Hello;
+  readonly config: Omit<NodeConfig, 'id'>;
+  readonly dial: Dial;
+  /** Makes ready for a run: fetches what is not here. Rejects when the node cannot take part; that ends it. */
+  prepare(welcome: Welcome, fetch: Fetch): Promise<NodeWork>;
+  readonly report?: (report: NodeReport) => void;
+  /** Gives back what `prepare` took. Settles before `ended` does. */
+  close?(): Promise<void>;
+}
+
+/** How a node ended. */
+export interface NodeOutcome {
+  readonly reason: 'finished' | 'left';
+  readonly digest: string | null;
+}
+
+/** The coordinator does not want this node; trying again would change nothing. */
+export class RefusedError extends Error {
+  override readonly name = 'RefusedError';
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class NodeDriver {
+  readonly #options: NodeDriverOptions;
+  readonly #state: NodeState;
+  readonly #alarm = new Alarm(() => this.#tell({ type: 'tick' }));
+  readonly #downloads = new Map<'program' | 'data', Download>();
+  #connection: Connection | undefined;
+  #welcome: Welcome | undefined;
+  #work: NodeWork | undefined;
+  #inbox: Inbox<true> | undefined;
+  #modelIndex: BucketIndex | undefined;
+  /** Grows when what is computed is abandoned. */
+  #task = 0;
+  #outcome: NodeOutcome = { reason: 'left', digest: null };
+  #end: (outcome: NodeOutcome) => void = () => {};
+  #fail: (error: unknown) => void = () => {};
+  /** Settles when the node's work is over. Rejects with a RefusedError, or with what `prepare` or `compute` threw. */
+  readonly ended: Promise<NodeOutcome>;
+
+  constructor(options: NodeDriverOptions) {
+    this.#options = options;
+    this.#state = createNode({ ...options.config, id: options.hello.id }, performance.now());
+    const ended = new Promise<NodeOutcome>((resolve, reject) => {
+      this.#end = resolve;
+      this.#fail = reject;
+    });
+    this.ended = ended.finally(() => options.close?.());
+    this.ended.catch(() => {});
+    this.#alarm.set(performance.now());
+  }
+
+  /** Finishes what it holds, then goes. */
+  leave(): void {
+    this.#tell({ type: 'leave' });
+  }
+
+  /** Ends at once, without a word. */
+  abort(error: unknown): void {
+    this.#hangUp();
+    this.#alarm.stop();
+    this.#fail(error);
+  }
+
+  // Frames
+
+  #take(connection: Connection, header: Header, payload: Uint8Array): void {
+    if (connection !== this.#connection) return;
+    try {
+      if (header.type === 'control') this.#control(header, decodeCoordinatorMessage(payload));
+      else if (nodeAdmits(this.#state, header)) this.#bulk(header, payload);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      connection.close(error.code, error.message);
+    }
+  }
+
+  #control(header: Header, message: CoordinatorMessage): void {
+    if (message.type === 'welcome') {
+      const { run, incarnation, session } = header;
+      const { attempt, heartbeat } = message;
+      this.#welcome = message;
+      this.#tell({ type: 'welcome', fence: { run, incarnation, session }, attempt, heartbeat });
+      return;
+    }
+    if (message.type === 'refused') {
+      this.abort(new RefusedError(message.code, message.message));
+      return;
+    }
+    if (!nodeAdmits(this.#state, header)) return;
+    if (message.type === 'assign') {
+      const units = message.units.map(([lo, hi]) => ({ lo, hi }));
+      this.#tell({ type: 'assign', step: message.step, units });
+    } else if (message.type === 'finished') {
+      this.#outcome = { reason: 'finished', digest: message.digest };
+      this.#tell({ type: 'finished' });
+    } else {
+      this.#tell({ type: 'ping' });
+    }
+  }
+
+  #bulk(header: Header, payload: Uint8Array): void {
+    if (header.type === 'weights') this.#weights(header, payload);
+    else if (header.type === 'program' || header.type === 'data') {
+      const { type: what } = header;
+      const download = this.#downloads.get(what);
+      if (download?.take(header.offset * 4, payload)) {
+        this.#options.report?.({ type: 'receiving', what, bytes: download.received, of: download.size });
+      }
+    }
+    this.#tell({ type: 'heard' });
+  }
+
+  #weights(header: Header, payload: Uint8Array): void {
+    const bucket = this.#modelIndex?.find(header);
+    if (bucket === undefined || !this.#work || !this.#inbox) {
+      throw new ProtocolError(
+        'BAD_RANGE',
+        `no bucket of weights at ${header.offset} of ${header.length} bytes`,
+      );
+    }
+    if (!this.#inbox.wants(header.step, bucket)) return;
+    this.#work.nextModel.set(floatsOf(payload), header.offset);
+    if (this.#inbox.put(header.step, bucket, true) === undefined) return;
+    this.#work.swapModels();
+    this.#tell({ type: 'weights', step: header.step });
+  }
+
+  // The core and its effects
+
+  #tell(event: NodeEvent): void {
+    const now = performance.now();
+    for (const effect of operate(this.#state, event, now)) this.#do(effect);
+    this.#alarm.set(nodeWake(this.#state));
+  }
+
+  #do(effect: NodeEffect): void {
+    switch (effect.do) {
+      case 'dial':
+        this.#hangUp();
+        void this.#dial(effect.attempt);
+        break;
+      case 'hangUp':
+        this.#hangUp();
+        break;
+      case 'send':
+        this.#say(effect.message);
+        break;
+      case 'prepare':
+        void this.#prepare(effect.attempt);
+        break;
+      case 'compute':
+        void this.#compute(effect.step, effect.units);
+        break;
+      case 'abandon':
+        this.#task++;
+        break;
+      case 'end':
+        this.#alarm.stop();
+        this.#end(this.#outcome);
+        break;
+    }
+  }
+
+  async #dial(attempt: number): Promise<void> {
+    const { dial, report } = this.#options;
+    const closed = (code: string, message: string): void => {
+      report?.({ type: 'disconnected', code, message });
+      this.#tell({ type: 'closed', attempt });
+    };
+    try {
+      const made = await dial((connection) => ({
+        frame: (header, payload) => this.#take(connection, header, payload),
+        closed: ({ code, message }) => {
+          if (connection === this.#connection) closed(code, message);
+        },
+      }));
+      if (attempt !== this.#state.attempt || this.#state.phase !== 'dialing') {
+        made.close();
+        return;
+      }
+      this.#connection = made;
+      report?.({ type: 'connected', peer: made.peer });
+      this.#tell({ type: 'dialed', attempt });
+    } catch (error) {
+      if (error instanceof RefusedError) this.abort(error);
+      const { code = 'UNREACHABLE', message } = error as { code?: string; message: string };
+      closed(code, message);
+    }
+  }
+
+  #hangUp(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.close();
+    for (const download of this.#downloads.values()) download.pause();
+  }
+
+  async #prepare(attempt: number): Promise<void> {
+    const welcome = this.#welcome!;
+    this.#work = undefined;
+    try {
+      const work = await this.#options.prepare(welcome, (what) => this.#fetch(what, welcome[what]));
+      if (attempt !== this.#state.attempt) return;
+      this.#work = work;
+      this.#inbox = new Inbox(work.modelBuckets.length);
+      this.#modelIndex = new BucketIndex(work.modelBuckets);
+      this.#options.report?.({ type: 'ready' });
+      this.#tell({ type: 'prepared', attempt });
+    } catch (error) {
+      if (attempt === this.#state.attempt) this.abort(error);
+    }
+  }
+
+  /** What came before a connection broke is kept: the next one goes on from there. */
+  #fetch(what: 'program' | 'data', content: Welcome['program']): Promise<Uint8Array> {
+    let download = this.#downloads.get(what);
+    if (download?.hash !== content.hash) {
+      download = new Download(content.hash, content.bytes);
+      this.#downloads.set(what, download);
+    }
+    this.#send({ type: 'control' }, encodeControl({ type: 'need', what, from: download.received }));
+    return download.whole();
+  }
+
+  async #compute(step: number, units: readonly ShardRange[]): Promise<void> {
+    const task = ++this.#task;
+    const work = this.#work!;
+    const connection = this.#connection;
+    const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
+    this.#options.report?.({ type: 'computing', step, shards });
+    try {
+      await work.compute(step, units, ({ unit, vector, release }) => {
+        if (task !== this.#task || connection === undefined) {
+          release();
+          return;
+        }
+        for (const bucket of work.unitBuckets) {
+          this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
+        }
+        void connection.flushed().then(release);
+      });
+    } catch (error) {
+      this.abort(error);
+      return;
+    }
+    if (task === this.#task) this.#tell({ type: 'computed', step });
+  }
+
+  // Sending
+
+  #say(message: 'hello' | 'ready' | 'pong' | 'leave'): void {
+    const { hello } = this.#options;
+    const { attempt } = this.#state;
+    this.#send(
+      { type: 'control' },
+      encodeControl(message === 'hello' ? { type: 'hello', attempt, ...hello } : { type: message }),
+    );
+  }
+
+  #send(key: Partial<FrameKey> & Pick<FrameKey, 'type'>, payload: Uint8Array): void {
+    const { run, incarnation, session } = this.#state.fence ?? { run: 0n, incarnation: 0, session: 0 };
+    this.#connection?.send({ run, incarnation, session, step: 0, lo: 0, hi: 0, offset: 0, ...key }, payload);
+  }
+}
