@@ -30,6 +30,8 @@ export interface Executor {
   /** Name of the kernels in use, and threads. */
   readonly kernels: string;
   readonly workers: number;
+  /** Processes that computed something of the run; absent: this one alone. */
+  readonly nodes?: number;
   /** Batches that can be under way at once. */
   readonly ahead: number;
   /** The order of the rows in an epoch; set before its first batch, and not before the last epoch but one is done. */
@@ -50,5 +52,7 @@ export interface Executor {
   state(): ExecutorState;
   /** Goes on from a state: of the same names and sizes. Only before the first batch. */
   setState(state: ExecutorState): void;
+  /** The run is over, with these weights; undefined: it was interrupted, and can go on later. */
+  finish?(digest: string | undefined): void;
   close(): Promise<void>;
 }

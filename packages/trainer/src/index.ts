@@ -1,4 +1,6 @@
 export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
+export { ClusterExecutor, type ClusterOptions } from './cluster/executor.ts';
+export { type NodeOptions, startNode } from './cluster/node.ts';
 export {
   type Batch,
   type DataOptions,
@@ -33,6 +35,7 @@ export {
   resolveKernels,
   resolveWorkers,
   startExecutor,
+  startRun,
   type TrainOptions,
   type TrainResult,
   train,

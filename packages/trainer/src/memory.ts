@@ -150,6 +150,17 @@ export class RunMemory<M, F extends string> {
     return 0;
   }
 
+  /** The memory of the first unit. */
+  get given() {
+    const { sums, statistics, gradient } = this.slot(0);
+    const { trainedSize, bufferSize } = this.#options.layout;
+    return {
+      sums: this.#heap.f32(sums, this.values),
+      statistics: this.#heap.f32(statistics, bufferSize),
+      gradient: this.#heap.f32(gradient, trainedSize),
+    };
+  }
+
   /** Where the unit at `index` in the order of shards puts its results. */
   slot(index: number): UnitSlot {
     const { trainedSize, bufferSize } = this.#options.layout;

@@ -38,6 +38,8 @@ interface BookOptions<M, F extends string> {
   readonly data: Dataset<F>;
   readonly workers: number;
   readonly coalesce: boolean;
+  /** Training batches come added up from elsewhere, in slot 0: nothing is computed but the updates. */
+  readonly external?: boolean | undefined;
 }
 
 /** Shards that one program runs: a node of the shard tree, all of the same number of rows. */
@@ -144,13 +146,14 @@ export class PlanBook<M, F extends string> {
   }
 
   #phases(rows: number, purpose: Purpose, mode: BatchJob['accumulate']): PendingTask[][] {
-    const { definition, layout, workers } = this.#options;
-    const parts = this.#units(rows);
+    const { definition, layout, workers, external = false } = this.#options;
     const training = purpose !== 'validate';
+    const computes = !(training && external);
+    const parts = computes ? this.#units(rows) : [{ lo: 0, hi: 1, worker: 0, rows }];
     const bySlot = (name: 'gradient' | 'sums' | 'statistics', offset = 0): Record<string, number> =>
       Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, this.memory.slot(i)[name] + offset]));
     const rowsPerShard = batchShards(rows, definition.shards).rowsPerShard;
-    const compute = parts.map((unit, i): PendingTask => {
+    const compute = (computes ? parts : []).map((unit, i): PendingTask => {
       const block = this.#heap.allocate(8);
       this.#heap.u32(block, 2).set([unit.lo, unit.lo * rowsPerShard]);
       return {
@@ -224,7 +227,8 @@ export class PlanBook<M, F extends string> {
       };
       return clips && purpose === 'update' ? [total, norm('total', 'squares', slice, worker)] : [total];
     });
-    if (purpose === 'accumulate') return [compute, [...told, ...reduce]];
+    const begun = computes ? [compute] : [];
+    if (purpose === 'accumulate') return [...begun, [...told, ...reduce]];
 
     const blocksOf = ({ from, to }: Stretch): number => Math.ceil((to - from) / NORM_BLOCK);
     const source = viaTotal ? 'total' : 'units';
@@ -276,7 +280,7 @@ export class PlanBook<M, F extends string> {
       const bind = Object.fromEntries([squares('weight squares'), squares('measured squares')]);
       return [{ ...made, bind: { ...made.bind, ...bind } }];
     });
-    const phases = viaTotal ? [compute, [...told, ...reduce], update] : [compute, [...told, ...update]];
+    const phases = viaTotal ? [...begun, [...told, ...reduce], update] : [...begun, [...told, ...update]];
     return apply.length > 0 ? [...phases, apply] : phases;
   }
 

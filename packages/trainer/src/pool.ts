@@ -5,7 +5,7 @@ import type { KernelChoice } from '@lockstep/kernels';
 import { SharedHeap, type WorkerLoss, WorkerPool } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
-import type { FlatLayout } from './flat.ts';
+import { type FlatLayout, joined } from './flat.ts';
 import { PlanBook, planKey } from './plans.ts';
 import { markPrograms, type ProfileOptions, Profiler } from './profile.ts';
 import { RECORD_WORDS } from './programs.ts';
@@ -21,6 +21,8 @@ export interface PoolExecutorOptions<M, F extends string> {
   readonly kernels: KernelChoice;
   /** Run neighbouring shards as one (default), or each on its own: the same bits, slower. */
   readonly coalesce: boolean;
+  /** Only updates and validates: what training batches gave is put into `given` before each `submit`. */
+  readonly external?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Measure where the time goes. */
   readonly profile?: ProfileOptions | undefined;
@@ -82,6 +84,21 @@ export class PoolExecutor<M, F extends string> implements Executor {
       listener?.(loss, this.#stepOf(loss.tick));
     this.pool.on('workerLost', tell(options.onWorkerLost));
     this.pool.on('workerReplaced', tell(options.onWorkerReplaced));
+  }
+
+  /** Where sums, statistics and gradient of a batch go, of an executor whose batches come from elsewhere. */
+  get given(): {
+    readonly sums: Float32Array;
+    readonly statistics: Float32Array;
+    readonly gradient: Float32Array;
+  } {
+    return this.#book.memory.given;
+  }
+
+  /** What the next batch is computed with: weights, then buffers. */
+  current(): Float32Array {
+    const { weights, buffers } = this.#book.memory;
+    return joined(weights, buffers);
   }
 
   setOrder(epoch: number, order: Int32Array): void {

@@ -3,28 +3,19 @@ import {
   add,
   type BufferRule,
   div,
-  type GraphNode,
   type InputNode,
   mergeBuffer,
   mul,
   sizeOf,
   type Tensor,
-  Trace,
-  withTrace,
 } from '@lockstep/autograd';
-import {
-  type CompiledProgram,
-  type CompileOptions,
-  compile,
-  type Guard,
-  type InputBinding,
-  type Place,
-} from '@lockstep/compiler';
+import { type CompiledProgram, compile, type Guard, type InputBinding, type Place } from '@lockstep/compiler';
 import { type Column, type Dataset, rowSize, rowStride } from '@lockstep/data';
-import { ELEMENT_BYTES, type Program, sourceKinds } from '@lockstep/kernels';
+import { type Program, sourceKinds } from '@lockstep/kernels';
 import { normOfBlocks, type Optimizer, type UpdateGroup } from '@lockstep/nn';
 import type { ShardRange } from '@lockstep/sync';
-import type { FlatLayout } from './flat.ts';
+import type { FlatLayout, Stretch } from './flat.ts';
+import { at, MemoryProgram } from './memoryProgram.ts';
 import { clippedGradient, combineUnits, normBlocks, type StepGraph } from './step.ts';
 
 /**
@@ -40,8 +31,6 @@ export const RECORD_WORDS = {
   rows: 5,
   scalars: 6,
 } as const;
-
-const at = (region: string, element = 0): Place => ({ region, offset: element * ELEMENT_BYTES });
 
 /** A part of a data set in memory: one region per column, and one of row numbers. */
 export interface DataRegions {
@@ -119,31 +108,6 @@ export function compileUnit(
     outputs: outputs.map((output) => ({ ...output, reduce: 'tree' as const })),
     ...(guard && { guard }),
   });
-}
-
-/** Traces a function of inputs that lie in memory, and compiles it. */
-class MemoryProgram {
-  readonly #trace = new Trace();
-  readonly #places = new Map<GraphNode, Place>();
-
-  input(place: Place, size: number): Tensor {
-    const tensor = this.#trace.input('scalar', place.region, { shape: [size], dtype: 'f32' });
-    this.#places.set(this.#trace.nodeOf(tensor), place);
-    return tensor;
-  }
-
-  compile(
-    body: () => readonly (readonly [Tensor, Place])[],
-    options: Partial<Pick<CompileOptions, 'journal' | 'guard'>> = {},
-  ): Program {
-    const outputs = withTrace(this.#trace, body).map(([tensor, place]) => ({
-      node: this.#trace.nodeOf(tensor),
-      place,
-      reduce: 'none' as const,
-    }));
-    const bind = (node: InputNode): InputBinding => ({ kind: 'memory', ...this.#places.get(node)! });
-    return compile({ segments: 1, outputs, bind, ...options }).program;
-  }
 }
 
 const unitGradients = (program: MemoryProgram, parts: readonly ShardRange[], size: number): Tensor[] =>
@@ -312,4 +276,11 @@ export function compileBuffers(rule: BufferRule, size: number, batch: BatchUnits
     const seen = div(combineUnits(units, batch.parts), rows);
     return [[mergeBuffer(before, seen, rule), at('buffers')]];
   }, guarded(batch));
+}
+
+/** Adds up the vectors of a unit's parts by the tree: regions `unit 0`, `unit 1` … → region `vector`, a slice of each. */
+export function compileCombine(parts: readonly ShardRange[], { from, to }: Stretch): Program {
+  const program = new MemoryProgram();
+  const units = parts.map((_, unit) => program.input(at(`unit ${unit}`, from), to - from));
+  return program.compile(() => [[combineUnits(units, parts), at('vector', from)]]);
 }

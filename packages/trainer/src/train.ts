@@ -73,9 +73,28 @@ export function train<M, F extends string>(
   definition: TrainingDefinition<M, F>,
   options: TrainOptions = {},
 ): Run<M> {
+  return startRun(definition, options, ({ prepared, emit }) => startExecutor(prepared, options, emit));
+}
+
+/** What an executor is started for. */
+export interface RunContext<M, F extends string> {
+  readonly prepared: Prepared<M, F>;
+  readonly emit: (event: TrainingEvent) => void;
+  /** The batch that the run begins or goes on with, counted from 0. */
+  readonly from: number;
+}
+
+export type StartExecutor<M, F extends string> = (context: RunContext<M, F>) => Promise<Executor>;
+
+/** A run on any executor. */
+export function startRun<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  options: TrainOptions,
+  start: StartExecutor<M, F>,
+): Run<M> {
   let result: Promise<TrainResult<M>> | undefined;
   const runThrough = async (): Promise<TrainResult<M>> => {
-    const steps = runSteps(definition, options, false);
+    const steps = runSteps(definition, options, false, start);
     for (;;) {
       const next = await steps.next();
       if (next.done) return next.value;
@@ -87,7 +106,7 @@ export function train<M, F extends string>(
       result ??= runThrough();
       return result.then(resolve, reject);
     },
-    [Symbol.asyncIterator]: () => runSteps(definition, options, true),
+    [Symbol.asyncIterator]: () => runSteps(definition, options, true, start),
   };
 }
 
@@ -142,6 +161,7 @@ async function* runSteps<M, F extends string>(
   definition: TrainingDefinition<M, F>,
   options: TrainOptions,
   oneByOne: boolean,
+  start: StartExecutor<M, F>,
 ): AsyncGenerator<StepEvent, TrainResult<M>> {
   const began = performance.now();
   let lostWorkers = 0;
@@ -172,7 +192,7 @@ async function* runSteps<M, F extends string>(
           mark: () => output?.mark(),
         });
   const found = resume ? await checkpoints?.find() : undefined;
-  const executor = await startExecutor(prepared, options, emit);
+  const executor = await start({ prepared, emit, from: found?.manifest.index ?? 0 });
   try {
     const from = found && checkpoints?.restore(found, executor.state());
     if (out !== undefined) output = new RunOutput(out, found?.manifest.events);
@@ -191,6 +211,7 @@ async function* runSteps<M, F extends string>(
     scatterBuffers(prepared.layout, trained.subarray(prepared.layout.size));
     const weights = stateOf(prepared.model);
     const done = doneEvent(prepared, executor, outcome, lostWorkers, performance.now() - began);
+    executor.finish?.(outcome.interrupted ? undefined : done.weightsDigest);
     output?.event(done);
     output?.finish(weights, runRecord(prepared, done, options));
     tell(done);
@@ -256,7 +277,7 @@ function doneEvent<M, F extends string>(
     seconds: milliseconds / 1000,
     weightsDigest: weightsDigest(parametersOf(model)),
     workers: executor.workers,
-    nodes: 1,
+    nodes: executor.nodes ?? 1,
     shards: definition.shards,
     kernels: executor.kernels,
     exact: true,

@@ -1,0 +1,247 @@
+/** Training on many machines: batches are computed by nodes; sums, updates and validation are made here. */
+import { createHash } from 'node:crypto';
+import { Sampler } from '@lockstep/data';
+import {
+  type Accept,
+  batchShards,
+  type Content,
+  CoordinatorDriver,
+  type NodeInfo,
+  type Reducer,
+  type Report,
+  type ShardRange,
+} from '@lockstep/sync';
+import type { BatchJob, Executor, ExecutorState, Sums } from '../executor.ts';
+import { PoolExecutor, type PoolExecutorOptions } from '../pool.ts';
+import type { Prepared } from '../prepare.ts';
+import { encodeBundle, makeBundle } from './bundle.ts';
+import { encodeData } from './dataImage.ts';
+import { arithmeticProof } from './proof.ts';
+import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
+
+export interface ClusterOptions {
+  /** SHA-256 (hex) of what the run is: nodes of another run are not heard. */
+  readonly definition: string;
+  /** Grows by one with every start of this run's coordinator. */
+  readonly incarnation: number;
+  /** The batch that the run begins or goes on with. */
+  readonly from: number;
+  /** So many nodes must be there before the first batch. */
+  readonly minNodes: number;
+  /** Milliseconds between two pings; who is silent for two of them is lost. */
+  readonly heartbeat: number;
+  readonly straggler: { readonly factor: number; readonly least: number; readonly unknown: number };
+  /** `step`: the optimizer step under way. */
+  readonly report: (report: Report, step: number, nodes: readonly NodeInfo[]) => void;
+}
+
+/** Batches that the loop may hand over before they are done. */
+const AHEAD = 64;
+
+export class ClusterExecutor<M, F extends string> implements Executor {
+  readonly ahead = AHEAD;
+  readonly #inner: PoolExecutor<M, F>;
+  readonly #driver: CoordinatorDriver;
+  readonly #vector: UnitVector;
+  readonly #jobs = new Map<number, BatchJob>();
+  readonly #done: Sums[] = [];
+  #underWay = 0;
+  #refused: BatchJob | undefined;
+  /** Of the nodes whose units went into the run. */
+  readonly #contributors = new Map<number, string>();
+  #wakeJob: () => void = () => {};
+  #wakeLoop: () => void = () => {};
+
+  /** Throws as PoolExecutor and the compiler do. */
+  static async start<M, F extends string>(
+    prepared: Prepared<M, F>,
+    pool: Pick<PoolExecutorOptions<M, F>, 'workers' | 'kernels'>,
+    options: ClusterOptions,
+  ): Promise<ClusterExecutor<M, F>> {
+    const bundle = makeBundle(prepared);
+    const inner = await PoolExecutor.start({ ...prepared, ...pool, coalesce: true, external: true });
+    return new ClusterExecutor(prepared, bundle, inner, options);
+  }
+
+  private constructor(
+    { definition, data, layout }: Prepared<M, F>,
+    bundle: ReturnType<typeof makeBundle>,
+    inner: PoolExecutor<M, F>,
+    options: ClusterOptions,
+  ) {
+    this.#inner = inner;
+    this.#vector = unitVector(bundle.sizes);
+    const sampler = new Sampler(bundle.sampler);
+    const content = (bytes: Uint8Array): Content => ({
+      hash: createHash('sha256').update(bytes).digest('hex'),
+      bytes,
+    });
+    const stepOf = (batch: number): number => this.#jobs.get(batch)?.step ?? 0;
+    this.#driver = new CoordinatorDriver({
+      config: {
+        run: BigInt(`0x${options.definition.slice(0, 16)}`),
+        incarnation: options.incarnation,
+        start: options.from,
+        steps: totalBatches(definition, sampler),
+        shards: (step) => batchShards(sampler.place(step).rows, definition.shards).used,
+        minNodes: options.minNodes,
+        heartbeat: options.heartbeat,
+        straggler: options.straggler,
+        checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: Number.POSITIVE_INFINITY },
+      },
+      definition: options.definition,
+      shards: definition.shards,
+      parameters: layout.size,
+      contents: { program: content(encodeBundle(bundle)), data: content(encodeData(data)) },
+      unitBuckets: this.#vector.buckets,
+      modelBuckets: modelBuckets(bundle.sizes),
+      arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as 'wasm') },
+      host: {
+        model: () => inner.current(),
+        apply: (step, units, reducer) => this.#apply(step, units, reducer),
+        report: (report) => options.report(report, stepOf(report.step), this.#driver.nodes),
+        contributed: (session) => this.#contributed(session),
+      },
+    });
+    this.#driver.failed.catch(() => {});
+  }
+
+  /** Takes the connections of nodes. */
+  get accept(): Accept {
+    return this.#driver.accept;
+  }
+
+  get kernels(): string {
+    const kinds = new Set(this.#driver.nodes.map(({ kernels }) => kernels));
+    return kinds.size === 0 ? this.#inner.kernels : [...kinds].sort().join(', ');
+  }
+
+  get workers(): number {
+    return this.#driver.nodes.reduce((sum, { workers }) => sum + workers, 0);
+  }
+
+  /** That computed something of what went into the run. */
+  get nodes(): number {
+    return new Set(this.#contributors.values()).size;
+  }
+
+  setOrder(): void {
+    // Nodes know the order of the rows from the seed.
+  }
+
+  submit(job: BatchJob): void {
+    this.#jobs.set(job.index, job);
+    this.#underWay++;
+    this.#wakeJob();
+  }
+
+  async drain(keep: number): Promise<Sums[]> {
+    while (this.#underWay > keep && !this.#refused) {
+      await Promise.race([
+        new Promise<void>((resolve) => {
+          this.#wakeLoop = resolve;
+        }),
+        this.#driver.failed,
+      ]);
+    }
+    return this.#done.splice(0);
+  }
+
+  refused(): BatchJob | undefined {
+    return this.#refused;
+  }
+
+  validate(): Promise<Sums> {
+    return this.#inner.validate();
+  }
+
+  weights(): Float32Array {
+    return this.#inner.weights();
+  }
+
+  setWeights(weights: Float32Array): void {
+    this.#inner.setWeights(weights);
+  }
+
+  state(): ExecutorState {
+    return this.#inner.state();
+  }
+
+  setState(state: ExecutorState): void {
+    this.#inner.setState(state);
+  }
+
+  #isOver = true;
+  #digest: string | null = null;
+
+  finish(digest: string | undefined): void {
+    this.#isOver = digest !== undefined;
+    this.#digest = digest ?? null;
+  }
+
+  /** Nodes end when the run is over for good, or failed; else they wait for a coordinator that goes on. */
+  async close(): Promise<void> {
+    this.#driver.stop(this.#isOver, this.#digest);
+    await this.#inner.close();
+  }
+
+  #contributed(session: number): void {
+    if (this.#contributors.has(session)) return;
+    const node = this.#driver.nodes.find((each) => each.session === session);
+    if (node) this.#contributors.set(session, node.id);
+  }
+
+  async #apply(step: number, units: readonly ShardRange[], reducer: Reducer<Float32Array>): Promise<void> {
+    let job = this.#jobs.get(step);
+    while (job === undefined) {
+      await new Promise<void>((resolve) => {
+        this.#wakeJob = resolve;
+      });
+      job = this.#jobs.get(step);
+    }
+    this.#take(units, reducer);
+    this.#inner.submit(job);
+    const [sums] = await this.#inner.drain(0);
+    this.#done.push(sums!);
+    this.#underWay--;
+    this.#jobs.delete(step);
+    this.#jobs.delete(step - 1);
+    this.#refused = this.#inner.refused();
+    this.#wakeLoop();
+    // The run is about to fail: nobody is to compute with these weights.
+    if (this.#refused) await new Promise(() => {});
+  }
+
+  #take(units: readonly ShardRange[], reducer: Reducer<Float32Array>): void {
+    const { sums, statistics, gradient } = this.#inner.given;
+    for (const [bucket, { from }] of this.#vector.buckets.entries()) {
+      const total = reducer.reduce(bucket, units);
+      if (from >= this.#vector.gradient) {
+        gradient.set(total, from - this.#vector.gradient);
+        continue;
+      }
+      // Before the gradient: sums, then statistics, in buckets that may hold some of both.
+      copyOverlap(total, from, sums, 0);
+      copyOverlap(total, from, statistics, this.#vector.statistics);
+    }
+  }
+}
+
+/** Copies what a stretch that begins at `from` has of the vector that begins at `start`. */
+function copyOverlap(stretch: Float32Array, from: number, vector: Float32Array, start: number): void {
+  const first = Math.max(from, start);
+  const end = Math.min(from + stretch.length, start + vector.length);
+  if (first < end) vector.set(stretch.subarray(first - from, end - from), first - start);
+}
+
+/** Batches of a whole run. */
+function totalBatches(
+  { epochs, steps, accumulate }: { epochs: number; steps?: number | undefined; accumulate: number },
+  { stepsPerEpoch: perEpoch }: Sampler,
+): number {
+  const updates = Math.ceil(perEpoch / accumulate);
+  const total = Math.min(epochs * updates, steps ?? Number.POSITIVE_INFINITY);
+  const whole = Math.floor(total / updates);
+  const batches = whole * perEpoch + Math.min((total - whole * updates) * accumulate, perEpoch);
+  return Math.min(batches, 2 ** 32 - 1);
+}

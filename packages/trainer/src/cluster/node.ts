@@ -1,0 +1,98 @@
+/** A node: takes part in runs that it is sent, and keeps nothing that a run depends on. */
+import { randomBytes } from 'node:crypto';
+import { type KernelChoice, resolveVariant } from '@lockstep/kernels';
+import {
+  type Dial,
+  type Fetch,
+  NodeDriver,
+  type NodeReport,
+  type NodeWork,
+  type Welcome,
+} from '@lockstep/sync';
+import { decodeBundle } from './bundle.ts';
+import { decodeData } from './dataImage.ts';
+import { NodeEngine } from './engine.ts';
+import { arithmeticProof } from './proof.ts';
+
+/** Where content is kept between runs. */
+export interface ContentStore {
+  get(hash: string): Promise<Uint8Array | undefined>;
+  put(hash: string, bytes: Uint8Array): Promise<void>;
+}
+
+export interface NodeOptions {
+  readonly dial: Dial;
+  readonly name: string;
+  readonly workers: number;
+  readonly kernels: KernelChoice;
+  readonly store?: ContentStore | undefined;
+  /** Milliseconds. */
+  readonly backoff?: { readonly first: number; readonly longest: number };
+  readonly patience?: number;
+  readonly report?: (report: NodeReport) => void;
+}
+
+/** A node at work: `ended` settles when it is over; the threads end with it. */
+export function startNode(options: NodeOptions): NodeDriver {
+  const kernels = resolveVariant(options.kernels);
+  const engines = new Engines({ ...options, kernels });
+  const driver: NodeDriver = new NodeDriver({
+    hello: {
+      id: randomBytes(8).toString('hex'),
+      name: options.name,
+      workers: options.workers,
+      kernels,
+      arithmetic: 'strict',
+      proof: arithmeticProof(kernels),
+    },
+    config: {
+      backoff: options.backoff ?? { first: 100, longest: 5_000 },
+      patience: options.patience ?? 10_000,
+    },
+    dial: options.dial,
+    prepare: (welcome, fetch) => engines.prepare(welcome, fetch),
+    ...(options.report && { report: options.report }),
+    close: () => engines.close(),
+  });
+  return driver;
+}
+
+/** The engine of the run that was last welcomed: a coordinator that comes back finds it warm. */
+class Engines {
+  readonly #options: Pick<NodeOptions, 'workers' | 'kernels' | 'store'>;
+  #last: { readonly key: string; readonly work: Promise<NodeEngine> } | undefined;
+
+  constructor(options: Pick<NodeOptions, 'workers' | 'kernels' | 'store'>) {
+    this.#options = options;
+  }
+
+  async prepare({ program, data }: Welcome, fetch: Fetch): Promise<NodeWork> {
+    const key = `${program.hash} ${data.hash}`;
+    if (this.#last?.key !== key) {
+      await this.close();
+      const [bundle, columns] = [
+        await this.#get('program', program, fetch),
+        await this.#get('data', data, fetch),
+      ];
+      const { workers, kernels } = this.#options;
+      const parts = { bundle: decodeBundle(bundle), data: decodeData(columns) };
+      this.#last = { key, work: NodeEngine.start({ ...parts, workers, kernels }) };
+    }
+    return this.#last.work;
+  }
+
+  async #get(what: 'program' | 'data', { hash }: Welcome['program'], fetch: Fetch): Promise<Uint8Array> {
+    const { store } = this.#options;
+    const kept = await store?.get(hash);
+    if (kept) return kept;
+    const bytes = await fetch(what);
+    await store?.put(hash, bytes);
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    const last = this.#last;
+    this.#last = undefined;
+    await last?.work.then((engine) => engine.close()).catch(() => {});
+  }
+}
