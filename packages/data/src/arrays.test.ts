@@ -73,6 +73,12 @@ describe('arrays', () => {
       '3 numbers',
       '[2,2]',
     ],
+    [
+      'an object for the number of classes',
+      () => arrays({ x: labels([0, 1], { classes: 3 } as never) }),
+      'DATA_OPTION',
+      'labels: got {"classes":3} classes; expected their number: labels(values, 3)',
+    ],
     ['no axis', () => arrays({ x: { data: new Float32Array(1), shape: [] } }), 'DATA_SHAPE', 'rows first'],
     ['no rows', () => arrays({ x: [] }), 'DATA_EMPTY', 'no rows'],
     ['empty rows', () => arrays({ x: [[], []] }), 'DATA_SHAPE', 'row shape [0]'],

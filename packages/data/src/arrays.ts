@@ -41,9 +41,16 @@ export function arrays<F extends string>(
  * A column of class labels: whole numbers from 0, or names (the classes are then the names in use, sorted).
  *
  * @param classes How many classes there are. Default: the highest label plus one.
- * @throws DataError for a label that is not a whole number from 0 to classes − 1.
+ * @throws DataError for a label that is not a whole number from 0 to classes − 1, or such classes.
  */
 export function labels(values: ArrayLikeOf<number> | readonly string[], classes?: number): Column {
+  if (classes !== undefined && !(Number.isInteger(classes) && classes >= 1)) {
+    const got = typeof classes === 'object' ? JSON.stringify(classes) : String(classes);
+    throw new DataError(
+      'DATA_OPTION',
+      `labels: got ${got} classes; expected their number: labels(values, 3).`,
+    );
+  }
   if (isNames(values)) {
     const names = [...new Set(values)].sort();
     const index = new Map(names.map((name, i) => [name, i]));

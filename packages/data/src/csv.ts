@@ -51,7 +51,10 @@ export function csv(options: CsvOptions): Dataset<'x' | 'y'> {
   for (const row of rows) for (const feature of features) x[at++] = numberIn(path, row, feature, names);
   return dataset({
     name: path,
-    columns: { x: column(x, { shape: [features.length] }), y: targetColumn(options, rows, target, names) },
+    columns: {
+      x: column(x, { shape: [features.length], features: picked }),
+      y: targetColumn(options, rows, target, names),
+    },
   });
 }
 
@@ -70,7 +73,8 @@ export function readTable(options: Pick<CsvOptions, 'path' | 'header' | 'delimit
   return { names, rows };
 }
 
-function parseRows(options: Pick<CsvOptions, 'path' | 'delimiter'>): Row[] {
+/** The lines of a CSV file as they are. Throws DataError. */
+export function parseRows(options: Pick<CsvOptions, 'path' | 'delimiter'>): Row[] {
   const { path, delimiter = ',' } = options;
   const text = Buffer.from(readBytes('csv', path)).toString('utf8');
   // Loaded on first use: most runs read no CSV, and their first step should not wait for the parser.
@@ -118,7 +122,7 @@ export function indexOf(path: string, names: readonly string[], name: string): n
   );
 }
 
-const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+export const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** The number in a cell. Throws DataError. */
 export function numberIn(

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { DataError } from './errors.ts';
+import type { Moments } from './standardize.ts';
 
 export type ColumnType = 'f32' | 'i32' | 'u8';
 export type ColumnData = Float32Array | Int32Array | Uint8Array;
@@ -26,8 +27,12 @@ export interface Column<Shape extends readonly number[] = readonly number[]> {
   readonly stride?: number;
   /** Of labels: how many classes there are; every value is from 0 to classes − 1. */
   readonly classes?: number;
-  /** Of labels: the name of every class. */
+  /** Of labels: the name of every class; of tokens: the character of each. */
   readonly labels?: readonly string[];
+  /** What the numbers of a row (of its last axis) are called, as in the file that they came from. */
+  readonly features?: readonly string[];
+  /** What shifted and scaled the numbers of the last axis: x was `x · deviation + mean` before. */
+  readonly fit?: readonly Moments[];
 }
 
 /** A data set in memory: columns of `length` rows each, and maybe a validation set of the same columns. */
@@ -47,6 +52,8 @@ export interface ColumnOptions {
   readonly stride?: number;
   readonly classes?: number;
   readonly labels?: readonly string[];
+  readonly features?: readonly string[];
+  readonly fit?: readonly Moments[];
 }
 
 /** A column of `data` with the usual defaults: one number per row, f32 and u8 seen as f32, i32 seen as i32. */
@@ -63,6 +70,8 @@ export function column(data: ColumnData, options: ColumnOptions = {}): Column {
     ...(options.stride === undefined ? {} : { stride: options.stride }),
     ...(classes === undefined ? {} : { classes }),
     ...(options.labels === undefined ? {} : { labels: options.labels }),
+    ...(options.features === undefined ? {} : { features: options.features }),
+    ...(options.fit === undefined ? {} : { fit: options.fit }),
   };
 }
 

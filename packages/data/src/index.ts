@@ -28,6 +28,8 @@ export { writeWhole } from './files.ts';
 export { readIdx } from './idx.ts';
 export { fashionMnist, type MnistOptions, mnist } from './mnist.ts';
 export { readNpy, writeNpy } from './npy.ts';
+export { type Image, readPng, writePng } from './png.ts';
+export { type RowSource, readRows } from './rows.ts';
 export {
   encodeSafetensors,
   readSafetensors,

@@ -1,7 +1,7 @@
 import { indexOf, numberIn, readTable } from './csv.ts';
 import { type Column, column, type Dataset, dataset } from './dataset.ts';
 import { checkInteger, DataError } from './errors.ts';
-import { type Moments, moments } from './standardize.ts';
+import { type Moments, moments, standardized } from './standardize.ts';
 
 export interface SeriesOptions {
   /** A CSV file, one line per time, in order. */
@@ -66,7 +66,12 @@ export function series(options: SeriesOptions): Series {
     }
     const seen = x.subarray(from * inputs.length, (to - horizon) * inputs.length);
     return {
-      x: column(seen, { shape: [window, inputs.length], stride: stride * inputs.length }),
+      x: column(seen, {
+        shape: [window, inputs.length],
+        stride: stride * inputs.length,
+        features: inputs,
+        fit: series_.map(({ fit }) => fit),
+      }),
       y: column(goal.values.subarray(from + window, to), { shape: [horizon], stride }),
     };
   };
@@ -87,7 +92,7 @@ function scaled(
   if (!scale) return { values, fit: { mean: 0, deviation: 1 } };
   const [{ mean, deviation }] = moments(column(values.subarray(0, fitted))) as [Moments];
   const fit = { mean, deviation: deviation > 0 ? deviation : 1 };
-  return { values: values.map((value) => (value - fit.mean) / fit.deviation), fit };
+  return { values: values.map((value) => standardized(value, fit)), fit };
 }
 
 interface Columns {

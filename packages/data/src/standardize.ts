@@ -58,16 +58,27 @@ export function standardize<F extends string>(source: Dataset<F>, field: NoInfer
   return apply(source);
 }
 
+/** A number at mean 0 and deviation 1. What never changes has a deviation of 0, and becomes 0. */
+export const standardized = (value: number, { mean, deviation }: Moments): number =>
+  (value - mean) * (deviation > 0 ? 1 / deviation : 1);
+
 function rescaled(column: Column, fit: readonly Moments[]): Column {
-  const scale = fit.map(({ deviation }) => (deviation > 0 ? 1 / deviation : 1));
   if (column.dtype === 'u8') {
-    return { ...column, scale: Math.fround(scale[0]!), shift: Math.fround(-fit[0]!.mean * scale[0]!) };
+    const { mean, deviation } = fit[0]!;
+    const scale = deviation > 0 ? 1 / deviation : 1;
+    return { ...column, scale: Math.fround(scale), shift: Math.fround(-mean * scale) };
   }
   const features = rowSize(column.shape);
   const data = new Float32Array(rowsOf(column) * features);
-  for (let i = 0; i < data.length; i++) {
-    const j = i % features;
-    data[i] = (column.data[i]! - fit[j]!.mean) * scale[j]!;
-  }
-  return { ...column, data };
+  for (let i = 0; i < data.length; i++) data[i] = standardized(column.data[i]!, fit[i % features]!);
+  // Of rows with several axes the moments are those of each place, not of the last axis.
+  return column.shape.length < 2 ? { ...column, data, fit: composed(column.fit, fit) } : { ...column, data };
 }
+
+/** One fit in place of two, one after the other. */
+const composed = (first: readonly Moments[] | undefined, second: readonly Moments[]): readonly Moments[] =>
+  second.map(({ mean, deviation }, i) => {
+    const inner = first?.[i] ?? { mean: 0, deviation: 1 };
+    const size = inner.deviation > 0 ? inner.deviation : 1;
+    return { mean: inner.mean + mean * size, deviation: deviation * size };
+  });

@@ -12,6 +12,8 @@ export interface WindowsOptions {
   readonly validation?: number;
   /** The same of the validation part. Default `length`: every token is predicted once. */
   readonly validationStride?: number;
+  /** The character of each token, as `characters().vocabulary`: lets `lockstep predict` take text. */
+  readonly labels?: readonly string[];
   readonly name?: string;
 }
 
@@ -23,7 +25,7 @@ export interface WindowsOptions {
  */
 export function windows(tokens: Uint8Array | Int32Array, options: WindowsOptions): Dataset<'x' | 'y'> {
   const { length, classes, stride = 1, validation = 0.1, validationStride = length } = options;
-  const { name = 'windows' } = options;
+  const { name = 'windows', labels } = options;
   checkInteger('windows: length', length, 1);
   checkInteger('windows: classes', classes, 2);
   checkInteger('windows: stride', stride, 1);
@@ -39,7 +41,7 @@ export function windows(tokens: Uint8Array | Int32Array, options: WindowsOptions
       );
     }
     const of = (data: Uint8Array | Int32Array): Column =>
-      column(data, { shape: [length], as: 'i32', classes, stride: step });
+      column(data, { shape: [length], as: 'i32', classes, stride: step, ...(labels && { labels }) });
     return { x: of(tokens.subarray(from, to - 1)), y: of(tokens.subarray(from + 1, to)) };
   };
   const cut = tokens.length - held;
