@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import { encodeHeader, FrameDecoder, type FrameKey, ProtocolError } from '@lockstep/protocol';
 import type { RawData, WebSocket } from 'ws';
 import {
@@ -8,8 +8,10 @@ import {
   type ConnectionEvents,
   nextConnection,
 } from '../transport.ts';
-import { decodeReason, encodeReason, printable, type TransportCode } from './errors.ts';
+import { decodeReason, encodeReason, printable, type TransportCode, TransportError } from './errors.ts';
+import { readOn, takeFrom } from './inlet.ts';
 import { type Limits, MAX_MESSAGE_BYTES } from './limits.ts';
+import { MAX_PARTS, MessageReader } from './reader.ts';
 
 /**
  * Options of both ends, for ws. A frame is one message of two parts, header and payload: so neither is copied to stand
@@ -17,7 +19,7 @@ import { type Limits, MAX_MESSAGE_BYTES } from './limits.ts';
  */
 export const SOCKET_OPTIONS = {
   maxPayload: MAX_MESSAGE_BYTES,
-  maxFragments: 2,
+  maxFragments: MAX_PARTS,
   /** Packets of one part; a chunk of 1 MiB comes in 700 on an ordinary network. */
   maxBufferedChunks: 1 << 14,
   perMessageDeflate: false,
@@ -37,12 +39,21 @@ interface Outgoing {
   readonly payload: Uint8Array;
 }
 
+interface Parts {
+  readonly ws: WebSocket;
+  /** What it stands on. */
+  readonly socket: Socket;
+  readonly peer: string;
+  readonly isServer: boolean;
+  readonly limits: Limits;
+}
+
 /** One end of a WebSocket that is open. */
 export class WebSocketConnection implements Connection {
   readonly id = nextConnection();
   readonly peer: string;
   readonly #ws: WebSocket;
-  readonly #socket: Duplex;
+  readonly #socket: Socket;
   readonly #limits: Limits;
   readonly #events: ConnectionEvents;
   readonly #decoder = new FrameDecoder(({ header, payload }) => this.#events.frame(header, payload));
@@ -60,11 +71,12 @@ export class WebSocketConnection implements Connection {
   #reason: ClosedReason | undefined;
   #isRefused = false;
 
-  constructor(ws: WebSocket, socket: Duplex, peer: string, limits: Limits, accept: Accept) {
+  constructor({ ws, socket, peer, isServer, limits }: Parts, accept: Accept) {
     this.peer = peer;
     this.#ws = ws;
     this.#socket = socket;
     this.#limits = limits;
+    this.#readBeside(isServer);
     ws.binaryType = 'fragments';
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('error', (error) => this.#failed(error));
@@ -142,22 +154,36 @@ export class WebSocketConnection implements Connection {
 
   // Receiving
 
+  /** See Note [Reading beside ws]. */
+  #readBeside(isServer: boolean): void {
+    const socket = this.#socket;
+    const reader = new MessageReader(isServer, {
+      part: (bytes) => this.#decoder.push(bytes),
+      end: () => this.#decoder.end(),
+      pass: (bytes) => readOn(socket, bytes),
+    });
+    takeFrom(socket, (bytes) => this.#guard(() => reader.push(bytes)));
+  }
+
+  /** A message that came by way of ws: over TLS, with a mask, or text. */
   #receive(data: RawData, isBinary: boolean): void {
-    if (this.#isRefused) return;
-    const parts = Array.isArray(data) ? data : [];
-    if (!isBinary || parts.length === 0) {
-      this.#refuse('MESSAGE_MALFORMED', 'expected messages of one frame each');
-      return;
-    }
-    try {
-      for (const part of parts) this.#decoder.push(part);
+    this.#guard(() => {
+      if (!isBinary) throw new TransportError('MESSAGE_MALFORMED', 'text, expected frames');
+      for (const part of data as Buffer[]) this.#decoder.push(part);
       this.#decoder.end();
+    });
+  }
+
+  /** Whatever is wrong with what came ends the connection; after that, nothing that comes is read. */
+  #guard(work: () => void): void {
+    if (this.#isRefused) return;
+    try {
+      work();
     } catch (error) {
-      if (!(error instanceof ProtocolError)) {
-        this.#refuse('INTERNAL_ERROR', 'the other end failed');
-        throw error;
-      }
-      this.#refuse(error.code, error.message.slice(error.code.length + 2));
+      const isTheirs = error instanceof ProtocolError || error instanceof TransportError;
+      if (isTheirs) this.#refuse(error.code, error.message.slice(error.code.length + 2));
+      else this.#refuse('INTERNAL_ERROR', 'the other end failed');
+      if (!isTheirs) throw error;
     }
   }
 

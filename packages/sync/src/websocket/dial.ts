@@ -1,5 +1,5 @@
 import { Agent, get, type IncomingMessage } from 'node:http';
-import { connect, isIP, type Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { connect as connectSecure, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import type { Accept, Connection } from '../transport.ts';
@@ -7,6 +7,7 @@ import { fingerprintOf, parseFingerprint } from './certificate.ts';
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { decodeRefusal, TransportError } from './errors.ts';
 import { inUrl } from './hosts.ts';
+import { connectInlet } from './inlet.ts';
 import { checkLimits } from './limits.ts';
 import type { DialOptions } from './options.ts';
 import { createNonce, encodeAuthorization, isProof, type Proven } from './token.ts';
@@ -26,7 +27,7 @@ export const openConnection = async (options: DialOptions, accept: Accept): Prom
   const { token, timeout = DEFAULT_TIMEOUT, url } = options;
   const limits = checkLimits(options.limits);
   const target = readTarget(options);
-  const socket = target.isSecure ? openSecure(target) : connect(target.port, target.host);
+  const socket = target.isSecure ? openSecure(target) : connectInlet(target.host, target.port);
   const timer = setTimeout(() => {
     socket.destroy(new TransportError('TIMEOUT', `no connection within ${timeout} ms`));
   }, timeout);
@@ -38,7 +39,7 @@ export const openConnection = async (options: DialOptions, accept: Accept): Prom
     const proven = token === undefined ? undefined : await challenge(agent, socket, target, token);
     return await upgrade(agent, target, proven, (ws) => {
       const peer = `${inUrl(target.host)}:${target.port}`;
-      return new WebSocketConnection(ws, socket, peer, limits, accept);
+      return new WebSocketConnection({ ws, socket, peer, isServer: false, limits }, accept);
     });
   } catch (error) {
     socket.destroy();

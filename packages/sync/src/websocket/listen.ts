@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { type AddressInfo, isIP, type Socket } from 'node:net';
@@ -10,6 +11,7 @@ import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { addressOf, Door, keyOf, refusalBody } from './door.ts';
 import { TRANSPORT_CODES, type TransportCode, TransportError } from './errors.ts';
 import { hostOf, inUrl, isHostAllowed, isLoopback } from './hosts.ts';
+import { acceptInlets } from './inlet.ts';
 import { checkLimits, type Limits } from './limits.ts';
 import { DEFAULT_HOST, DEFAULT_PORT, type Listener, type ListenOptions } from './options.ts';
 import {
@@ -50,6 +52,7 @@ export const openListener = async (options: ListenOptions, accept: Accept): Prom
         });
   const fingerprint = certificate === undefined ? undefined : fingerprintOfPem(certificate.cert);
   const gate = new Gate(server, { options, limits, token, fingerprint }, accept);
+  if (certificate === undefined) acceptInlets(server);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ host, port }, () => {
@@ -104,7 +107,8 @@ class Gate {
   readonly #sockets = new WebSocketServer({ ...SOCKET_OPTIONS, noServer: true, clientTracking: false });
   /** The nonce that was given out on a connection, until it is used. */
   readonly #nonces = new WeakMap<Duplex, string>();
-  readonly #open = new Set<WebSocketConnection>();
+  /** What is open, and the end of each. */
+  readonly #open = new Map<WebSocketConnection, Promise<unknown>>();
   readonly #hosts: readonly string[];
 
   constructor(server: Server, { options, limits, token, fingerprint = '' }: GateOptions, accept: Accept) {
@@ -133,9 +137,10 @@ class Gate {
 
   async close(code: string, message: string): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const connection of this.#open) connection.close(code, message);
+    const ends = [closed, ...this.#open.values()];
+    for (const connection of this.#open.keys()) connection.close(code, message);
     this.#server.closeIdleConnections();
-    await closed;
+    await Promise.all(ends);
   }
 
   /** Why a request may not come in, whatever it wants. */
@@ -185,8 +190,11 @@ class Gate {
         this.#door.authenticated(keyOf(request.socket));
         const { remotePort } = request.socket;
         const peer = `${inUrl(addressOf(request.socket))}:${remotePort}`;
-        const connection = new WebSocketConnection(ws, socket, peer, this.#limits, this.#accept);
-        this.#open.add(connection);
+        const connection = new WebSocketConnection(
+          { ws, socket: request.socket, peer, isServer: true, limits: this.#limits },
+          this.#accept,
+        );
+        this.#open.set(connection, once(ws, 'close'));
         ws.on('close', () => this.#open.delete(connection));
       });
       this.#sockets.removeAllListeners('headers');
