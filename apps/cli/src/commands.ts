@@ -3,8 +3,10 @@ import { Command, Option } from 'commander';
 import {
   atLeastZero,
   bandwidth,
+  collect,
   countList,
   interval,
+  ownWorkerCount,
   positiveNumber,
   slowLinks,
   stragglers,
@@ -39,6 +41,11 @@ const definitionOptions = () => [
 const dataOption = () =>
   new Option('--data <dir>', 'folder with data: MNIST files, or what the config makes of it');
 
+const tokenOption = () =>
+  new Option('--token <token>', 'what nodes must know; made when the address is no loopback').env(
+    'LOCKSTEP_TOKEN',
+  );
+
 const outputOptions = () => [
   new Option('--json', 'one JSON object per line on stdout, and nothing else'),
   new Option('--quiet', 'the result alone'),
@@ -64,8 +71,7 @@ export function commandLine(exit: (code: number) => void): Command {
     return made;
   };
 
-  command('train [config]', 'Train; without a config (and no lockstep.config.ts here) the embedded digits.', [
-    ...machineOptions(),
+  const trainingOptions = () => [
     new Option('--epochs <n>', 'passes over the training data').argParser(wholeNumber(1)),
     new Option('--steps <n>', 'stop after so many steps (the config’s epochs do not count then)').argParser(
       wholeNumber(1),
@@ -78,15 +84,64 @@ export function commandLine(exit: (code: number) => void): Command {
       'steps (500) or seconds (30s) between checkpoints in --out; 30s if not given',
     ).argParser(interval),
     new Option('--resume', 'go on from the last checkpoint in --out, to the same digest'),
+    new Option('--fast-dev-run', 'two steps and one batch of validation, to see that all fits together'),
+  ];
+
+  command('train [config]', 'Train; without a config (and no lockstep.config.ts here) the embedded digits.', [
+    ...machineOptions(),
+    ...trainingOptions(),
     new Option(
       '--profile <file>',
       'write a trace of a few steps there (for Perfetto); show the costliest kernels',
     ),
-    new Option('--fast-dev-run', 'two steps and one batch of validation, to see that all fits together'),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
     const { trainCommand } = await import('./train.ts');
     exit(await trainCommand(config, flags));
+  });
+
+  command('serve [config]', 'Train on this machine and on all that join: to the weights of `train`.', [
+    new Option('--workers <n>', 'threads of this machine: a number (0: none), or auto for one per core')
+      .argParser(ownWorkerCount)
+      .default('auto'),
+    kernelsOption(),
+    new Option('--host <address>', 'where nodes connect; 0.0.0.0 for all addresses of this machine').default(
+      '127.0.0.1',
+    ),
+    new Option('--port <n>', '0: any that is free').argParser(wholeNumber(0)).default(7070),
+    tokenOption(),
+    new Option('--tls', 'wss, with a certificate made at the start, which the join command pins').conflicts(
+      'cert',
+    ),
+    new Option('--cert <file>', 'wss, with this certificate (PEM); needs --key'),
+    new Option('--key <file>', 'the key of the certificate (PEM)'),
+    new Option('--allow-host <name>', 'a further name by which nodes reach this machine; may be repeated')
+      .argParser(collect)
+      .default([]),
+    new Option('--min-nodes <n>', 'wait for so many before the first step, this machine among them')
+      .argParser(wholeNumber(1))
+      .default(1),
+    new Option('--heartbeat <ms>', 'between two pings; who misses two is lost')
+      .argParser(wholeNumber(50))
+      .default(1000),
+    ...trainingOptions(),
+    ...outputOptions(),
+  ]).action(async (config: string | undefined, flags) => {
+    const { serveCommand } = await import('./serve.ts');
+    exit(await serveCommand(config, flags));
+  });
+
+  command('join <url>', 'Compute for a coordinator; `lockstep serve` prints the whole command.', [
+    ...machineOptions(),
+    tokenOption(),
+    new Option('--fingerprint <sha256>', 'of the certificate, for wss://'),
+    new Option('--name <name>', 'for people; the name of this machine if not given'),
+    new Option('--data <dir>', 'a folder that has the data already: a file of the same hash'),
+    new Option('--cache <dir>', 'where data are kept for the next run; ~/.cache/lockstep if not given'),
+    ...outputOptions(),
+  ]).action(async (url: string, flags) => {
+    const { joinCommand } = await import('./join.ts');
+    exit(await joinCommand(url, flags));
   });
 
   command('eval [config]', 'Measure trained weights on the validation data.', [

@@ -78,3 +78,9 @@ export const stragglers = (text: string): { readonly probability: number; readon
   if (probability <= 1 && times >= 1) return { probability, times };
   throw new InvalidArgumentError('Expected how often and how many times slower a node is, as 1%x3.');
 };
+
+/** As `workerCount`; 0 is none. */
+export const ownWorkerCount = (text: string): number | 'auto' => (text === '0' ? 0 : workerCount(text));
+
+/** Values of an option that may be repeated. */
+export const collect = (text: string, before: readonly string[]): string[] => [...before, text];

@@ -112,4 +112,5 @@ export type Report =
       readonly step: number;
       readonly names: readonly [string, string];
     } & ShardRange)
-  | { readonly type: 'checkpoint' | 'checkpointFailed'; readonly step: number };
+  | { readonly type: 'checkpoint'; readonly step: number }
+  | { readonly type: 'checkpointFailed'; readonly step: number };

@@ -104,6 +104,50 @@ export interface CheckpointDamagedEvent {
   readonly reason: string;
 }
 
+/** A coordinator waits for nodes: of `serve`, before `start`. */
+export interface ListeningEvent {
+  readonly type: 'listening';
+  readonly urls: readonly string[];
+  /** What to type on another machine. */
+  readonly command: string;
+}
+
+interface InCluster {
+  /** The optimizer step under way, from 1. */
+  readonly step: number;
+  /** Nodes that are there now. */
+  readonly nodes: number;
+}
+
+/** A node came, went (it had said so), or was lost: `closed` with its connection, `silent`, or `replaced` by itself. */
+export type NodeEvent = InCluster &
+  (
+    | { readonly type: 'join' | 'leave'; readonly name: string }
+    | { readonly type: 'lost'; readonly name: string; readonly reason: string }
+  );
+
+/** Who computes what changed; never what is computed. */
+export type ShareEvent = InCluster &
+  (
+    | { readonly type: 'reassign'; readonly names: readonly string[] }
+    | {
+        readonly type: 'straggler';
+        readonly lo: number;
+        readonly hi: number;
+        readonly late: readonly string[];
+        readonly helper: string;
+      }
+    | { readonly type: 'rebalance' | 'stall' | 'resume' }
+  );
+
+/** Two nodes gave different bits for the shards [lo, hi) of a batch: one of them computes wrongly. */
+export type AlarmEvent = InCluster & {
+  readonly type: 'alarm';
+  readonly lo: number;
+  readonly hi: number;
+  readonly names: readonly [string, string];
+};
+
 export interface DoneEvent {
   readonly type: 'done';
   readonly step: number;
@@ -116,6 +160,7 @@ export interface DoneEvent {
   readonly seconds: number;
   readonly weightsDigest: string;
   readonly workers: number;
+  /** Processes that computed something of it. */
   readonly nodes: number;
   readonly shards: number;
   readonly kernels: string;
@@ -135,6 +180,10 @@ export type TrainingEvent =
   | CheckpointEvent
   | CheckpointFailedEvent
   | CheckpointDamagedEvent
+  | ListeningEvent
+  | NodeEvent
+  | ShareEvent
+  | AlarmEvent
   | DoneEvent;
 
 /** Called as things happen; what they return is not awaited. */

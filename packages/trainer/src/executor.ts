@@ -38,7 +38,10 @@ export interface Executor {
   setOrder(epoch: number, order: Int32Array): void;
   /** Starts a training batch. Batches run in the order of submission. */
   submit(job: BatchJob): void;
-  /** Waits until at most `keep` batches are under way; gives the sums of all that are done and not yet given, in order. */
+  /**
+   * Waits until at most `keep` batches are under way; gives the sums of all that are done and not yet given, in order. When
+   * the run is aborted, an executor may give up batches that nobody has computed: then it does not wait for them.
+   */
   drain(keep: number): Promise<Sums[]>;
   /** The batch whose update did not go through because a number was not finite; nothing after it changed a weight. */
   refused(): BatchJob | undefined;

@@ -1,6 +1,9 @@
 export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
 export { ClusterExecutor, type ClusterOptions } from './cluster/executor.ts';
-export { type NodeOptions, startNode } from './cluster/node.ts';
+export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './cluster/join.ts';
+export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
+export { type ServeOptions, serve } from './cluster/serve.ts';
+export { defaultCache, diskStore } from './cluster/store.ts';
 export {
   type Batch,
   type DataOptions,
@@ -19,7 +22,15 @@ export { type EvaluateOptions, type EvaluateResult, evaluate, readWeights } from
 export type * from './events.ts';
 export { OUTPUT_FILES, type RunRecord } from './output.ts';
 export { PoolExecutor } from './pool.ts';
-export { type Prediction, type PredictOptions, predict } from './predict.ts';
+export {
+  type LoadedModel,
+  type LoadOptions,
+  loadModel,
+  type Prediction,
+  type PredictOptions,
+  predict,
+  type Rows,
+} from './predict.ts';
 export { type Prepared, prepare } from './prepare.ts';
 export {
   type Activity,

@@ -194,12 +194,13 @@ export class Loop<M, F extends string> {
   }
 
   /** The rest of an epoch; `cut`: it was left before its end. */
-  async *#epoch(epoch: number, firstStep: number, mean: Mean, oneByOne: boolean) {
+  async *#epoch(epoch: number, firstStep: number, begun: Mean, oneByOne: boolean) {
     const { signal, checkpoints } = this.#options;
     const began = performance.now();
     const before = this.#trainingMs;
+    let mean = begun;
     const rowsBefore = mean.rows;
-    const group = { mean: new Mean(this.#metrics) };
+    const group = { mean: new Mean(this.#metrics), before: mean };
     const pickUp = (keep: number) =>
       this.#pickUp(keep, epoch, mean, group, () => before + performance.now() - began);
     this.#prepareOrder(epoch);
@@ -231,6 +232,12 @@ export class Loop<M, F extends string> {
     }
     const events = await pickUp(0);
     if (oneByOne) yield* events;
+    const [givenUp] = this.#pending.splice(0);
+    if (givenUp) {
+      cut = true;
+      step = givenUp.step - 1;
+      if (givenUp.accumulate === 'next') mean = group.before;
+    }
     if (cut) this.#save(step, epoch, mean);
     this.#trainingMs = before + performance.now() - began;
     return { step, mean, cut, seconds: (performance.now() - began) / 1000 };
@@ -287,7 +294,7 @@ export class Loop<M, F extends string> {
     keep: number,
     epoch: number,
     epochMean: Mean,
-    group: { mean: Mean },
+    group: { mean: Mean; before: Mean },
     trainingMs: () => number,
   ) {
     const events: StepEvent[] = [];
@@ -297,6 +304,7 @@ export class Loop<M, F extends string> {
     for (const sums of done) {
       const job = this.#pending.shift()!;
       if (job === refused) this.#options.explain(job);
+      if (job.accumulate === 'first') group.before = new Mean(this.#metrics, epochMean);
       epochMean.add(sums, job.rows);
       group.mean.add(sums, job.rows);
       this.#trained += job.rows;

@@ -1,5 +1,14 @@
 /** A run for people: what is trained, a line of progress, a line per epoch, the result. */
-import type { CheckpointEvent, DoneEvent, EpochEvent, StartEvent, StepEvent, TrainingEvent } from 'lockstep';
+import type {
+  CheckpointEvent,
+  DoneEvent,
+  EpochEvent,
+  NodeEvent,
+  ShareEvent,
+  StartEvent,
+  StepEvent,
+  TrainingEvent,
+} from 'lockstep';
 import pc from 'picocolors';
 import { ProgressLine } from './progress.ts';
 import type { Reporter } from './reporter.ts';
@@ -62,6 +71,29 @@ export class HumanReporter implements Reporter {
       case 'checkpointDamaged':
         this.#warn(`${event.file} is damaged and was passed over: ${event.reason}`);
         break;
+      case 'listening':
+        this.#print(
+          `nodes join by: ${pc.bold(event.command)}`,
+          ...(event.urls.length > 1 ? [`also reached as ${event.urls.slice(1).join(', ')}`] : []),
+          '',
+        );
+        break;
+      case 'alarm':
+        this.#warn(
+          `step ${event.step}: ${event.names.join(' and ')} gave different bits for shards ${event.lo} to ${event.hi - 1}: ` +
+            'one of them computes wrongly. The first result was taken; find out which, and start again without it',
+        );
+        break;
+      case 'join':
+      case 'leave':
+      case 'lost':
+      case 'reassign':
+      case 'straggler':
+      case 'rebalance':
+      case 'stall':
+      case 'resume':
+        this.#print(...clusterLines(event));
+        break;
       case 'done':
         this.#line.print(...(this.#quiet ? [] : ['']), ...result(event, this.#checkpoint));
     }
@@ -116,13 +148,34 @@ export class HumanReporter implements Reporter {
   }
 }
 
+/** Who computes; what changes often is left to `--json`. */
+function clusterLines(event: NodeEvent | ShareEvent): string[] {
+  const there = `${plural(event.nodes, 'node')} now`;
+  switch (event.type) {
+    case 'join':
+      return [`step ${event.step}: ${event.name} joined; ${there}`];
+    case 'leave':
+      return [`step ${event.step}: ${event.name} left; ${there}`];
+    case 'lost':
+      return [pc.yellow(`step ${event.step}: ${event.name} was lost (${event.reason}); ${there}`)];
+    case 'stall':
+      return [pc.yellow(`step ${event.step}: nobody is there to compute; waiting for nodes`)];
+    case 'resume':
+      return [`step ${event.step}: going on`];
+    case 'straggler':
+    case 'reassign':
+    case 'rebalance':
+      return [];
+  }
+}
+
 function header(event: StartEvent, source: string): string[] {
   const { name, data, trainRows, validationRows, workers, kernels, batch, shards, seed, resumed } = event;
   const held = validationRows > 0 ? `, ${thousands(validationRows)} for validation` : '';
   return [
     `${pc.bold(`lockstep: ${name}`)} (${source})`,
     `data ${data}: ${thousands(trainRows)} rows${held}`,
-    `${plural(workers, 'worker')}, kernels ${kernels}; batch ${batch} in ${plural(shards, 'shard')}, seed ${seed}`,
+    `${workers === 0 ? 'workers on other machines' : `${plural(workers, 'worker')}, kernels ${kernels}`}; batch ${batch} in ${plural(shards, 'shard')}, seed ${seed}`,
     ...(resumed ? [`goes on after step ${thousands(resumed.step)}, from ${resumed.file}`] : []),
     ...(resumed === null ? ['no checkpoint yet: begins at the beginning'] : []),
   ];
@@ -175,7 +228,7 @@ function result(event: DoneEvent, checkpoint: CheckpointEvent | undefined): stri
     ['speed', `${thousands(samplesPerSecond)} samples/s, ${seconds.toFixed(2)} s in all`],
     [
       'machine',
-      `${plural(event.workers, 'worker')}, kernels ${event.kernels}, ${plural(event.shards, 'shard')}`,
+      `${event.nodes > 1 ? `${plural(event.nodes, 'node')}, ` : ''}${plural(event.workers, 'worker')}, kernels ${event.kernels}, ${plural(event.shards, 'shard')}`,
     ],
     ...(event.lostWorkers > 0 ? [['replaced', plural(event.lostWorkers, 'worker')]] : []),
     ...(event.interrupted && checkpoint

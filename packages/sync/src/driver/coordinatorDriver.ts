@@ -150,7 +150,7 @@ export class CoordinatorDriver {
 
   #closed(peer: Peer, _: ClosedReason): void {
     this.#peers.delete(peer.connection.id);
-    if (peer.session > 0) this.#tell({ type: 'lost', session: peer.session });
+    if (peer.session > 0 && !this.#isStopping) this.#tell({ type: 'lost', session: peer.session });
   }
 
   /** What a peer sends can end its own connection and nothing else. */

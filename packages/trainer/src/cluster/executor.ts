@@ -16,6 +16,7 @@ import { PoolExecutor, type PoolExecutorOptions } from '../pool.ts';
 import type { Prepared } from '../prepare.ts';
 import { encodeBundle, makeBundle } from './bundle.ts';
 import { encodeData } from './dataImage.ts';
+import type { ContentStore } from './node.ts';
 import { arithmeticProof } from './proof.ts';
 import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
 
@@ -31,6 +32,8 @@ export interface ClusterOptions {
   /** Milliseconds between two pings; who is silent for two of them is lost. */
   readonly heartbeat: number;
   readonly straggler: { readonly factor: number; readonly least: number; readonly unknown: number };
+  /** When it is aborted, batches that have not been computed are given up. */
+  readonly signal?: AbortSignal | undefined;
   /** `step`: the optimizer step under way. */
   readonly report: (report: Report, step: number, nodes: readonly NodeInfo[]) => void;
 }
@@ -40,12 +43,18 @@ const AHEAD = 64;
 
 export class ClusterExecutor<M, F extends string> implements Executor {
   readonly ahead = AHEAD;
+  /** What is to be ended before the executor is. */
+  readonly closing: (() => Promise<void>)[] = [];
+  /** Program and data, as nodes get them. */
+  readonly contents: ContentStore;
   readonly #inner: PoolExecutor<M, F>;
   readonly #driver: CoordinatorDriver;
   readonly #vector: UnitVector;
   readonly #jobs = new Map<number, BatchJob>();
   readonly #done: Sums[] = [];
   #underWay = 0;
+  #isApplying = false;
+  readonly #signal: AbortSignal | undefined;
   #refused: BatchJob | undefined;
   /** Of the nodes whose units went into the run. */
   readonly #contributors = new Map<number, string>();
@@ -76,7 +85,11 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       hash: createHash('sha256').update(bytes).digest('hex'),
       bytes,
     });
-    const stepOf = (batch: number): number => this.#jobs.get(batch)?.step ?? 0;
+    const contents = { program: content(encodeBundle(bundle)), data: content(encodeData(data)) };
+    const byHash = new Map(Object.values(contents).map(({ hash, bytes }) => [hash, bytes]));
+    this.contents = { get: async (hash) => byHash.get(hash), put: async () => {} };
+    this.#signal = options.signal;
+    this.#signal?.addEventListener('abort', this.#onAbort);
     this.#driver = new CoordinatorDriver({
       config: {
         run: BigInt(`0x${options.definition.slice(0, 16)}`),
@@ -92,14 +105,15 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       definition: options.definition,
       shards: definition.shards,
       parameters: layout.size,
-      contents: { program: content(encodeBundle(bundle)), data: content(encodeData(data)) },
+      contents,
       unitBuckets: this.#vector.buckets,
       modelBuckets: modelBuckets(bundle.sizes),
       arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as 'wasm') },
       host: {
         model: () => inner.current(),
         apply: (step, units, reducer) => this.#apply(step, units, reducer),
-        report: (report) => options.report(report, stepOf(report.step), this.#driver.nodes),
+        report: (report) =>
+          options.report(report, optimizerStep(definition, sampler, report.step), this.#driver.nodes),
         contributed: (session) => this.#contributed(session),
       },
     });
@@ -136,7 +150,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   async drain(keep: number): Promise<Sums[]> {
-    while (this.#underWay > keep && !this.#refused) {
+    while (this.#underWay > keep && !this.#refused && !this.#givesUp) {
       await Promise.race([
         new Promise<void>((resolve) => {
           this.#wakeLoop = resolve;
@@ -146,6 +160,13 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     }
     return this.#done.splice(0);
   }
+
+  /** Nothing is applied any more. */
+  get #givesUp(): boolean {
+    return (this.#signal?.aborted ?? false) && !this.#isApplying;
+  }
+
+  readonly #onAbort = (): void => this.#wakeLoop();
 
   refused(): BatchJob | undefined {
     return this.#refused;
@@ -181,7 +202,9 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 
   /** Nodes end when the run is over for good, or failed; else they wait for a coordinator that goes on. */
   async close(): Promise<void> {
+    this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#driver.stop(this.#isOver, this.#digest);
+    await Promise.allSettled(this.closing.map((end) => end()));
     await this.#inner.close();
   }
 
@@ -193,19 +216,20 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 
   async #apply(step: number, units: readonly ShardRange[], reducer: Reducer<Float32Array>): Promise<void> {
     let job = this.#jobs.get(step);
-    while (job === undefined) {
+    while (job === undefined || this.#signal?.aborted) {
       await new Promise<void>((resolve) => {
         this.#wakeJob = resolve;
       });
       job = this.#jobs.get(step);
     }
+    this.#isApplying = true;
     this.#take(units, reducer);
     this.#inner.submit(job);
     const [sums] = await this.#inner.drain(0);
+    this.#isApplying = false;
     this.#done.push(sums!);
     this.#underWay--;
     this.#jobs.delete(step);
-    this.#jobs.delete(step - 1);
     this.#refused = this.#inner.refused();
     this.#wakeLoop();
     // The run is about to fail: nobody is to compute with these weights.
@@ -234,11 +258,20 @@ function copyOverlap(stretch: Float32Array, from: number, vector: Float32Array, 
   if (first < end) vector.set(stretch.subarray(first - from, end - from), first - start);
 }
 
+interface Course {
+  readonly epochs: number;
+  readonly steps?: number;
+  readonly accumulate: number;
+}
+
+/** The optimizer step that a batch belongs to, from 1. */
+function optimizerStep({ accumulate }: Course, { stepsPerEpoch: perEpoch }: Sampler, batch: number): number {
+  const epoch = Math.floor(batch / perEpoch);
+  return epoch * Math.ceil(perEpoch / accumulate) + Math.floor((batch - epoch * perEpoch) / accumulate) + 1;
+}
+
 /** Batches of a whole run. */
-function totalBatches(
-  { epochs, steps, accumulate }: { epochs: number; steps?: number | undefined; accumulate: number },
-  { stepsPerEpoch: perEpoch }: Sampler,
-): number {
+function totalBatches({ epochs, steps, accumulate }: Course, { stepsPerEpoch: perEpoch }: Sampler): number {
   const updates = Math.ceil(perEpoch / accumulate);
   const total = Math.min(epochs * updates, steps ?? Number.POSITIVE_INFINITY);
   const whole = Math.floor(total / updates);

@@ -16,7 +16,8 @@ import { arithmeticProof } from './proof.ts';
 
 /** Where content is kept between runs. */
 export interface ContentStore {
-  get(hash: string): Promise<Uint8Array | undefined>;
+  /** Undefined where it is not there. `bytes`: its length. */
+  get(hash: string, bytes: number): Promise<Uint8Array | undefined>;
   put(hash: string, bytes: Uint8Array): Promise<void>;
 }
 
@@ -81,9 +82,13 @@ class Engines {
     return this.#last.work;
   }
 
-  async #get(what: 'program' | 'data', { hash }: Welcome['program'], fetch: Fetch): Promise<Uint8Array> {
+  async #get(
+    what: 'program' | 'data',
+    { hash, bytes: size }: Welcome['program'],
+    fetch: Fetch,
+  ): Promise<Uint8Array> {
     const { store } = this.#options;
-    const kept = await store?.get(hash);
+    const kept = await store?.get(hash, size);
     if (kept) return kept;
     const bytes = await fetch(what);
     await store?.put(hash, bytes);

@@ -1,0 +1,34 @@
+/** `lockstep join`. */
+import { type JoinOptions, join } from 'lockstep';
+import { ExitCode } from './failure.ts';
+import { interruptionSignal } from './interruption.ts';
+import { NodeReporter } from './report/node.ts';
+
+export interface JoinFlags {
+  readonly workers: NonNullable<JoinOptions['workers']>;
+  readonly kernels: NonNullable<JoinOptions['kernels']>;
+  readonly token?: string;
+  readonly fingerprint?: string;
+  readonly name?: string;
+  readonly data?: string;
+  readonly cache?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** Gives the exit code. Throws why this machine cannot take part. */
+export async function joinCommand(url: string, flags: JoinFlags): Promise<number> {
+  const { workers, kernels, token, fingerprint, name, cache, data: dataDir } = flags;
+  const { json = false, quiet = false } = flags;
+  const reporter = new NodeReporter(process.stdout, { json, quiet, url });
+  const signal = interruptionSignal();
+  signal.addEventListener('abort', () => reporter.leaving());
+  const outcome = await join({
+    ...{ url, workers, kernels, name, cache, dataDir, signal },
+    ...(token !== undefined && { token }),
+    ...(fingerprint !== undefined && { fingerprint }),
+    on: (report) => reporter.report(report),
+  }).finally(() => reporter.end());
+  reporter.outcome(outcome);
+  return outcome.reason === 'finished' ? ExitCode.done : ExitCode.interrupted;
+}

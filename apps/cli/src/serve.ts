@@ -1,0 +1,72 @@
+/** `lockstep serve`. */
+import { readFileSync } from 'node:fs';
+import { type ServeOptions, serve } from 'lockstep';
+import { blameConfig, loadConfig } from './config.ts';
+import { ConfigFileError, ExitCode } from './failure.ts';
+import { interruptionSignal } from './interruption.ts';
+import { showDownloads } from './report/download.ts';
+import { HumanReporter } from './report/human.ts';
+import { JsonReporter } from './report/json.ts';
+import type { TrainFlags } from './train.ts';
+
+export interface ServeFlags extends Omit<TrainFlags, 'profile'> {
+  readonly host: string;
+  readonly port: number;
+  readonly token?: string;
+  readonly tls?: boolean;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly allowHost: readonly string[];
+  readonly minNodes: number;
+  readonly heartbeat: number;
+}
+
+/** Gives the exit code. Throws what is wrong with config, data, address or run. */
+export async function serveCommand(config: string | undefined, flags: ServeFlags): Promise<number> {
+  const { workers, kernels, out, checkpointEvery, resume, minNodes, heartbeat } = flags;
+  const { fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
+  const listen = listenOptions(flags);
+  const { definition, file } = await loadConfig(config, flags);
+  const source =
+    file ?? (dataDir === undefined ? 'no config: the embedded digits' : 'no config: MNIST files');
+  const reporter = json
+    ? new JsonReporter(process.stdout, { quiet })
+    : new HumanReporter(process.stdout, { quiet, source });
+  const signal = interruptionSignal();
+  if (!quiet) showDownloads(process.stderr);
+  signal.addEventListener('abort', () => reporter.interrupted());
+  try {
+    const result = await serve(definition, {
+      ...{ workers, kernels, dataDir, out, checkpointEvery, resume, fastDevRun },
+      ...{ minNodes, heartbeat, listen, signal },
+      on: { event: (event) => reporter.event(event) },
+    });
+    return result.interrupted ? ExitCode.interrupted : ExitCode.done;
+  } catch (error) {
+    reporter.end();
+    throw blameConfig(file, error);
+  }
+}
+
+function listenOptions({ host, port, token, tls, cert, key, allowHost }: ServeFlags) {
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new ConfigFileError(
+      `serve: --cert and --key belong together; got --${cert ? 'cert' : 'key'} alone`,
+    );
+  }
+  const options: NonNullable<ServeOptions['listen']> = { host, port, hosts: allowHost };
+  return {
+    ...options,
+    ...(token !== undefined && { token }),
+    ...(tls && { tls: 'selfSigned' as const }),
+    ...(cert !== undefined && key !== undefined && { tls: { cert: read(cert), key: read(key) } }),
+  };
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigFileError(`serve: cannot read ${file} (${(error as Error).message})`);
+  }
+}

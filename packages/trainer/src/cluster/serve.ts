@@ -1,0 +1,121 @@
+/** serve(): train(), with nodes on other machines. */
+import type { KernelVariant } from '@lockstep/kernels';
+import { ConfigError } from '@lockstep/nn';
+import { connectInProcess, type Listener, type ListenOptions, listen, type Report } from '@lockstep/sync';
+import { definitionHash, runDefinition } from '../checkpoint/definition.ts';
+import type { TrainingDefinition } from '../definition.ts';
+import type { TrainingEvent } from '../events.ts';
+import {
+  type Run,
+  type RunContext,
+  resolveKernels,
+  resolveWorkers,
+  startRun,
+  type TrainOptions,
+} from '../train.ts';
+import { ClusterExecutor } from './executor.ts';
+import { nextIncarnation } from './incarnation.ts';
+import { startNode } from './node.ts';
+
+export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution' | 'profile'> {
+  /** Threads of this machine that compute, too: a node in this process; 0: none. Default `auto`: one per core. */
+  readonly workers?: number | 'auto';
+  /** Where nodes connect: address, port, token, TLS. */
+  readonly listen?: Omit<ListenOptions, 'request' | 'refused'>;
+  /** So many nodes (this process' own is one) must be ready before the first batch; later on, one is enough. Default 1. */
+  readonly minNodes?: number;
+  /** Milliseconds between two pings, 50 to 60,000. A node that is silent for two of them is lost. Default 1000. */
+  readonly heartbeat?: number;
+}
+
+/** A holder is late after so many times what it should take, but not before `least` ms; `unknown`: its speed is. */
+const STRAGGLER = { factor: 4, least: 1_000, unknown: 60_000 };
+
+/**
+ * Trains on this machine and on every node that connects (`join`). The weights are those of `train`, whoever computes
+ * them. Throws as `train` does, and a TransportError where it cannot listen.
+ */
+export function serve<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  options: ServeOptions = {},
+): Run<M> {
+  const { workers = 'auto', minNodes = 1, heartbeat = 1000, listen: where, ...rest } = options;
+  checkWhole('minNodes', minNodes, 1, 65_535);
+  checkWhole('heartbeat', heartbeat, 50, 60_000);
+  const own = workers === 0 ? 0 : resolveWorkers(workers);
+  return startRun(definition, { ...rest, workers: Math.max(1, own) }, async (context) => {
+    const kernels = resolveKernels(options.kernels);
+    const executor = await startExecutor(context, { ...options, own, kernels, minNodes, heartbeat });
+    try {
+      const listener = await listen(where ?? {}, executor.accept);
+      executor.closing.push(() => listener.close());
+      context.emit(listening(listener));
+    } catch (error) {
+      await executor.close();
+      throw error;
+    }
+    if (own > 0) joinOwn(executor, own, kernels);
+    return executor;
+  });
+}
+
+async function startExecutor<M, F extends string>(
+  { prepared, emit, from }: RunContext<M, F>,
+  options: ServeOptions & { own: number; kernels: KernelVariant; minNodes: number; heartbeat: number },
+): Promise<ClusterExecutor<M, F>> {
+  const { own, kernels, minNodes, heartbeat, signal } = options;
+  return ClusterExecutor.start(
+    prepared,
+    { workers: Math.max(1, own), kernels },
+    {
+      definition: definitionHash(runDefinition(prepared, options)),
+      incarnation: await nextIncarnation(options.out),
+      from,
+      minNodes,
+      heartbeat,
+      straggler: STRAGGLER,
+      signal,
+      report: (report, step, nodes) => {
+        const event = eventOf(report, step, nodes.length);
+        if (event) emit(event);
+      },
+    },
+  );
+}
+
+/** The node of this process. What it would fetch is here. */
+function joinOwn<M, F extends string>(
+  executor: ClusterExecutor<M, F>,
+  workers: number,
+  kernels: KernelVariant,
+): void {
+  const node = startNode({
+    dial: async (accept) => connectInProcess(executor.accept, accept),
+    name: 'this machine',
+    workers,
+    kernels,
+    store: executor.contents,
+  });
+  executor.closing.push(() => node.ended.then(() => {}));
+}
+
+const listening = ({ urls, token, fingerprint }: Listener): TrainingEvent => {
+  const words = [
+    'lockstep join',
+    urls[0],
+    ...(token === undefined ? [] : ['--token', token]),
+    ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),
+  ];
+  return { type: 'listening', urls, command: words.join(' ') };
+};
+
+/** Checkpoints are told by the training loop, which writes them. */
+function eventOf(report: Report, step: number, nodes: number): TrainingEvent | undefined {
+  if (report.type === 'checkpoint' || report.type === 'checkpointFailed') return undefined;
+  return { ...report, step, nodes };
+}
+
+function checkWhole(what: string, got: number, least: number, most: number): void {
+  if (Number.isInteger(got) && got >= least && got <= most) return;
+  throw new ConfigError(what, `got ${got}, expected a whole number from ${least} to ${most}`);
+}
