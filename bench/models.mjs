@@ -34,7 +34,7 @@ const tokens = (rows, length, classes) => {
 };
 
 /** @param {number} batch @param {readonly number[]} layers @returns {Definition} */
-const perceptron = (batch, layers) =>
+export const perceptron = (batch, layers) =>
   /** @type {Definition} */ (
     defineTraining({
       batch,
@@ -85,10 +85,22 @@ const gpt = () =>
     })
   );
 
-/** @type {Readonly<Record<string, () => Definition>>} */
-export const models = {
-  'MLP 784-128-10, batch 128': () => perceptron(128, [784, 128, 10]),
-  'MLP 784-1024-1024-10, batch 512': () => perceptron(512, [784, 1024, 1024, 10]),
-  'CNN 1×28×28, batch 64': convolutional,
-  'GPT 2 × 128, 64 tokens, batch 32': gpt,
+/** What each is, for people. */
+export const titles = {
+  small: 'MLP 784-128-10, batch 128',
+  large: 'MLP 784-1024-1024-10, batch 512',
+  cnn: 'CNN 1×28×28, batch 64',
+  gpt: 'GPT 2 × 128, 64 tokens, batch 32',
 };
+
+/** @typedef {keyof typeof titles} ModelName */
+
+/** @type {Readonly<Record<ModelName, () => Definition>>} */
+export const models = {
+  small: () => perceptron(128, [784, 128, 10]),
+  large: () => perceptron(512, [784, 1024, 1024, 10]),
+  cnn: convolutional,
+  gpt,
+};
+
+export const modelNames = /** @type {ModelName[]} */ (Object.keys(titles));

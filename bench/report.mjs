@@ -7,8 +7,10 @@ import { availableParallelism, cpus } from 'node:os';
 /**
  * @typedef {object} Case
  * @property {string} name
- * @property {() => number | Promise<number>} measure one round: its figure, for instance samples per second
+ * @property {() => Figure | Promise<Figure>} measure one round: its figure, for instance samples per second
  */
+
+/** One number, or several, each with a name of its own. @typedef {number | Readonly<Record<string, number>>} Figure */
 
 /**
  * @typedef {object} Result
@@ -26,16 +28,24 @@ import { availableParallelism, cpus } from 'node:os';
  * @returns {Promise<Result[]>} in the order of the cases
  */
 export async function interleave(cases, rounds) {
-  /** @type {number[][]} */
-  const figures = cases.map(() => []);
+  /** @type {Map<string, number[]>[]} */
+  const figures = cases.map(() => new Map());
   for (let round = -1; round < rounds; round++) {
-    for (const [i, { measure }] of cases.entries()) {
+    for (const [i, { name, measure }] of cases.entries()) {
       const figure = await measure();
-      if (round >= 0) figures[i]?.push(figure);
+      if (round < 0) continue;
+      const named = typeof figure === 'number' ? [[name, figure]] : prefixed(name, figure);
+      for (const [key, value] of /** @type {[string, number][]} */ (named)) {
+        figures[i]?.set(key, [...(figures[i]?.get(key) ?? []), value]);
+      }
     }
   }
-  return cases.map(({ name }, i) => summarise(name, figures[i] ?? []));
+  return figures.flatMap((found) => [...found].map(([name, values]) => summarise(name, values)));
 }
+
+/** @param {string} name @param {Readonly<Record<string, number>>} figures @returns {[string, number][]} */
+const prefixed = (name, figures) =>
+  Object.entries(figures).map(([key, value]) => [name === '' ? key : `${name}: ${key}`, value]);
 
 /**
  * @param {string} name

@@ -31,11 +31,17 @@ for (const name of names) {
   if (!suite) continue;
   console.error(`bench: ${name} …`);
   const found = await interleave(await suite.cases(seconds), rounds);
-  for (const result of found) results.push({ suite: name, unit: suite.unit, ...result });
+  const peak = found.find((result) => result.name === suite.peak)?.median;
+  for (const result of found) {
+    results.push({ suite: name, unit: suite.unit, ...result, ...(peak && { share: result.median / peak }) });
+  }
 }
-const rows = results.map(({ suite, name, unit, median, min, max }) => [suite, name, unit, median, min, max]);
+const rows = results.map(({ suite, name, unit, median, min, max, share }) => [
+  ...[suite, name, unit, median, min, max],
+  share === undefined ? '' : `${Math.round(100 * share)} %`,
+]);
 console.log(`## Bench\n\n${machine()}; ${rounds} rounds of ${seconds} s\n`);
-console.log(table(['suite', '', 'unit', 'median', 'min', 'max'], rows));
+console.log(table(['suite', '', 'unit', 'median', 'min', 'max', 'of the peak'], rows));
 const folder = new URL('results/', import.meta.url);
 mkdirSync(folder, { recursive: true });
 writeFileSync(

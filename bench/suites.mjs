@@ -4,85 +4,42 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { optim } from '@lockstep/nn';
 import { SplitTotals, train } from '@lockstep/trainer';
-import { cores } from '@lockstep/workers';
-import { models } from './models.mjs';
+import { modelNames, models, titles } from './models.mjs';
+import { checkpoint } from './suites/checkpoint.mjs';
+import { codec } from './suites/codec.mjs';
+import { arithmetic, memory } from './suites/kernels.mjs';
+import { millisecondsPerStep, split, workerCounts } from './suites/steps.mjs';
 
 /**
  * @typedef {import('./report.mjs').Case} Case
- * @typedef {import('./models.mjs').Definition} Definition
- * @typedef {import('@lockstep/trainer').TrainOptions} TrainOptions
- * @typedef {{ unit: string, cases: (seconds: number) => Case[] | Promise<Case[]> }} Suite
+ * @typedef {object} Suite
+ * @property {string} unit
+ * @property {string} [peak] name of the case that the others are shares of
+ * @property {(seconds: number) => Case[] | Promise<Case[]>} cases
  */
 
-/** Of a measurement: code gets compiled, caches get warm. */
-const WARM_UP = 0.3;
+const perceptrons = /** @type {const} */ (['small', 'large']);
+const main = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
+const command = (/** @type {string[]} */ ...words) => promisify(execFile)(process.execPath, [main, ...words]);
 
-/**
- * Trains for so long and gives the time of a step: from the first results that come after the warm-up to the last.
- * @param {Definition} definition @param {number} seconds @param {TrainOptions} options
- */
-async function millisecondsPerStep(definition, seconds, options) {
-  const enough = new AbortController();
-  let [began, first, last, firstStep, steps] = [0, 0, 0, 0, 0];
-  await train(
-    { ...definition, steps: Number.MAX_SAFE_INTEGER, dropLast: true },
-    {
-      ...options,
-      signal: enough.signal,
-      on: {
-        start: () => {
-          began = performance.now();
-        },
-        step: ({ step }) => {
-          const now = performance.now();
-          if (now - began < WARM_UP * seconds * 1000) [first, firstStep] = [now, step];
-          [last, steps] = [now, step - firstStep];
-          if (now - began > seconds * 1000 && steps > 2) enough.abort();
-        },
-      },
-    },
-  );
-  return (last - (first || began)) / steps;
-}
-
-/** Trains for so long, measured, and gives what `figure` makes of it. */
-const profiled = async (
-  /** @type {Definition} */ definition,
-  /** @type {number} */ seconds,
-  /** @type {TrainOptions} */ options,
-  /** @type {(totals: SplitTotals) => number} */ figure,
-) => {
-  const totals = new SplitTotals();
-  let batches = 0;
-  await millisecondsPerStep(definition, seconds, {
-    ...options,
-    profile: {
-      depth: 'parts',
-      onBatch: (batch) => {
-        if (batches++ > 3) totals.add(batch);
-      },
-    },
-  });
-  return figure(totals);
-};
-
-const workerCounts = [...new Set([1, cores()])];
-const [small = 'MLP', large = 'MLP'] = Object.keys(models);
-const definitionOf = (/** @type {string} */ name) => {
-  const make = models[name];
-  if (!make) throw new Error(`bench: there is no model ${name}`);
-  return make();
+/** Milliseconds. @param {() => unknown} work */
+const timed = async (work) => {
+  const began = performance.now();
+  await work();
+  return performance.now() - began;
 };
 
 /** @type {Readonly<Record<string, Suite>>} */
 export const suites = {
+  arithmetic,
+  memory,
   steps: {
     unit: 'ms a step',
     cases: (seconds) =>
-      Object.keys(models).flatMap((name) => {
-        const definition = definitionOf(name);
+      modelNames.flatMap((name) => {
+        const definition = models[name]();
         return workerCounts.map((workers) => ({
-          name: `${name}, ${workers} workers`,
+          name: `${titles[name]}, ${workers} workers`,
           measure: () => millisecondsPerStep(definition, seconds, { workers }),
         }));
       }),
@@ -91,25 +48,27 @@ export const suites = {
   measuring: {
     unit: 'ms a step',
     cases: (seconds) =>
-      [small, large].flatMap((name) => {
-        const definition = definitionOf(name);
+      perceptrons.flatMap((name) => {
+        const definition = models[name]();
         return /** @type {const} */ ([undefined, 'parts', 'instructions']).map((depth) => ({
-          name: `${name}, ${depth === undefined ? 'not measured' : `measured by ${depth}`}`,
-          measure: () =>
-            millisecondsPerStep(definition, seconds, {
+          name: `${titles[name]}, ${depth === undefined ? 'not measured' : `measured by ${depth}`}`,
+          measure: () => {
+            const totals = new SplitTotals();
+            return millisecondsPerStep(definition, seconds, {
               workers: 1,
-              ...(depth && { profile: { depth, onBatch: (batch) => void new SplitTotals().add(batch) } }),
-            }),
+              ...(depth && { profile: { depth, onBatch: (batch) => totals.add(batch) } }),
+            });
+          },
         }));
       }),
   },
   coalescing: {
     unit: 'ms a step',
     cases: (seconds) =>
-      [small, large].flatMap((name) => {
-        const definition = definitionOf(name);
+      perceptrons.flatMap((name) => {
+        const definition = models[name]();
         return /** @type {const} */ (['coalesced', 'separate']).map((execution) => ({
-          name: `${name}, ${execution}`,
+          name: `${titles[name]}, ${execution}`,
           measure: () => millisecondsPerStep(definition, seconds, { workers: 1, execution }),
         }));
       }),
@@ -126,43 +85,46 @@ export const suites = {
       }).flatMap(([name, optimizer]) =>
         workerCounts.map((workers) => ({
           name: `${name}, ${workers} workers`,
-          measure: () =>
-            profiled(
-              { ...definitionOf(large), optimizer },
-              seconds,
-              { workers },
-              ({ bytes, split, batches }) => {
-                const slowest = Math.max(...split.map(({ update }) => update));
-                return bytes.update / batches / slowest / 1e6;
-              },
-            ),
+          measure: async () => {
+            const totals = await split({ ...models.large(), optimizer }, seconds, workers);
+            const slowest = Math.max(...totals.split.map(({ update }) => update));
+            return totals.bytes.update / totals.batches / slowest / 1e6;
+          },
         })),
       ),
   },
+  codec,
+  checkpoint,
+  // `bench predict` beside whole steps of 1 and all workers: at most 10 %.
+  predict: {
+    unit: 'error, %',
+    cases: (seconds) =>
+      modelNames.map((name) => ({
+        name: titles[name],
+        measure: async () => {
+          const config = fileURLToPath(new URL(`configs/${name}.mjs`, import.meta.url));
+          const words = ['bench', 'predict', config, '--check', '--json', '--seconds', String(12 * seconds)];
+          const { stdout } = await command(...words);
+          /** @type {{ checks: { workers: number, error: { median: number } }[] }} */
+          const { checks } = JSON.parse(stdout);
+          return Object.fromEntries(
+            checks.map(({ workers, error }) => [`${workers} workers`, 100 * error.median]),
+          );
+        },
+      })),
+  },
   'start-up': {
     unit: 'ms',
-    cases: () => {
-      const main = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
-      const timed = async (/** @type {() => Promise<unknown>} */ work) => {
-        const began = performance.now();
-        await work();
-        return performance.now() - began;
-      };
-      return [
-        {
-          name: 'the command: --version',
-          measure: () => timed(() => promisify(execFile)(process.execPath, [main, '--version'])),
-        },
-        {
-          name: 'the command: two steps of the digits',
-          measure: () =>
-            timed(() => promisify(execFile)(process.execPath, [main, 'train', '--fast-dev-run', '--json'])),
-        },
-        ...Object.keys(models).map((name) => ({
-          name: `train(): two steps of ${name}`,
-          measure: () => timed(async () => train({ ...definitionOf(name), steps: 2 })),
-        })),
-      ];
-    },
+    cases: () => [
+      { name: 'the command: --version', measure: () => timed(() => command('--version')) },
+      {
+        name: 'the command: two steps of the digits',
+        measure: () => timed(() => command('train', '--fast-dev-run', '--json')),
+      },
+      ...modelNames.map((name) => ({
+        name: `train(): two steps of ${titles[name]}`,
+        measure: () => timed(async () => train({ ...models[name](), steps: 2 })),
+      })),
+    ],
   },
 };

@@ -9,7 +9,7 @@ import { interruptionSignal } from '../../interruption.ts';
 import { copyBandwidth } from '../../measure.ts';
 import { ProgressLine } from '../../report/progress.ts';
 import { aboutMachine, lockstepVersion, type MachineReport } from '../report.ts';
-import type { Measured } from '../statistics.ts';
+import { type Measured, measured } from '../statistics.ts';
 import { type MeasuredStep, measureCosts } from './costs.ts';
 import { type Cluster, type Costs, type Prediction, predict } from './model.ts';
 import { predictionLines } from './table.ts';
@@ -37,9 +37,9 @@ export interface PredictFlags extends DefinitionFlags {
 export interface Check {
   readonly workers: number;
   readonly measured: Measured;
-  readonly predicted: number;
+  readonly predicted: Measured;
   /** (predicted − measured) / measured */
-  readonly error: number;
+  readonly error: Measured;
 }
 
 export interface PredictionReport {
@@ -58,7 +58,7 @@ export interface PredictionReport {
 }
 
 type Source = Pick<PredictionReport, 'machine' | 'training' | 'costs'> & {
-  readonly steps: readonly MeasuredStep[];
+  readonly checks: readonly Check[];
 };
 
 const ROUNDS = { least: 3, most: 9, seconds: 0.6 };
@@ -77,14 +77,14 @@ export async function predictCommand(config: string | undefined, flags: PredictF
     if (signal.aborted) return ExitCode.interrupted;
     throw error;
   }
-  const { steps, costs } = source;
+  const { costs } = source;
   const predictions = flags.nodes.flatMap((nodes) =>
     flags.workers.map((workers) => predict(costs, { ...cluster, nodes, workers })),
   );
   const report: PredictionReport = {
     ...{ type: 'prediction', format: 1, date: new Date().toISOString(), lockstep: lockstepVersion() },
     ...{ machine: source.machine, training: source.training, costs, cluster, predictions },
-    checks: steps.map(({ workers, stepMilliseconds }) => checkOf(costs, workers, stepMilliseconds)),
+    checks: source.checks,
   };
   process.stdout.write(
     flags.json ? `${JSON.stringify(report)}\n` : `${predictionLines(report).join('\n')}\n`,
@@ -92,10 +92,16 @@ export async function predictCommand(config: string | undefined, flags: PredictF
   return ExitCode.done;
 }
 
-function checkOf(costs: Costs, workers: number, step: Measured): Check {
+/** Round by round: what was measured next to each other suffers the same noise. */
+function checkOf(byRound: readonly Costs[], { workers, stepMilliseconds: step }: MeasuredStep): Check {
   const own = { nodes: 1, topology: 'star', weak: false, bandwidth: 1, latency: 0, failures: 0 } as const;
-  const { stepMilliseconds: predicted } = predict(costs, { ...own, workers });
-  return { workers, measured: step, predicted, error: predicted / step.median - 1 };
+  const predicted = byRound.map((costs) => predict(costs, { ...own, workers }).stepMilliseconds);
+  return {
+    workers,
+    measured: step,
+    predicted: measured(predicted),
+    error: measured(predicted.map((time, round) => time / step.rounds[round]! - 1)),
+  };
 }
 
 async function measure(
@@ -113,7 +119,7 @@ async function measure(
   try {
     const prepared = await prepare(definition, { dataDir: flags.data });
     const seconds = flags.seconds / pieces / rounds;
-    const { costs, checks } = await measureCosts(
+    const { costs, byRound, checks } = await measureCosts(
       prepared,
       { kernels, rounds, seconds, check },
       signal,
@@ -122,7 +128,8 @@ async function measure(
     return {
       machine: aboutMachine(copyBandwidth()),
       training: { name: prepared.definition.name, config: file ?? null, kernels },
-      ...{ costs, steps: checks },
+      costs,
+      checks: checks.map((each) => checkOf(byRound, each)),
     };
   } catch (error) {
     throw blameConfig(file, error);
@@ -138,7 +145,7 @@ function readCosts(file: string): Source {
       readFileSync(file, 'utf8'),
     ) as PredictionReport;
     if (type !== 'prediction' || format !== 1) throw new Error('it is none');
-    return { machine, training, costs, steps: [] };
+    return { machine, training, costs, checks: [] };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new ConfigFileError(

@@ -1,7 +1,7 @@
 /** Measures what a step costs here: training on one worker, whole and in parts, in rounds that take turns. */
 import type { KernelVariant } from '@lockstep/kernels';
 import { encodeHeader, FrameDecoder, MAX_CHUNK_BYTES } from '@lockstep/protocol';
-import type { Prepared, ProfiledBatch, SplitTotals } from '@lockstep/trainer';
+import type { Prepared, ProfiledBatch, Split, SplitTotals } from '@lockstep/trainer';
 import { cores } from '@lockstep/workers';
 import type { TrainingDefinition } from 'lockstep';
 import { PeakMeter } from '../peaks.ts';
@@ -24,6 +24,13 @@ export interface MeasuredStep {
   readonly stepMilliseconds: Measured;
 }
 
+export interface MeasuredCosts {
+  /** Medians of the rounds. */
+  readonly costs: Costs;
+  readonly byRound: readonly Costs[];
+  readonly checks: readonly MeasuredStep[];
+}
+
 /** Means of equally many values. */
 const JITTER_POINTS = 256;
 /** For the peak and for the codec (ms). */
@@ -43,7 +50,7 @@ export async function measureCosts<M, F extends string>(
   plan: CostsPlan,
   signal: AbortSignal,
   onPiece: (round: number) => void,
-): Promise<{ costs: Costs; checks: MeasuredStep[] }> {
+): Promise<MeasuredCosts> {
   const whole = endless(prepared, 1);
   const { batch, shards = 1 } = whole;
   const computeTimes: number[] = [];
@@ -82,28 +89,39 @@ export async function measureCosts<M, F extends string>(
   } finally {
     await Promise.all(meters.map((meter) => meter.close()));
   }
-  const part = ({ pieces }: Case<M, F>, of: (split: SplitTotals['split'][number]) => number): number =>
-    measured(pieces.map(({ split }) => of(split[0]!))).median;
-  const update = part(first!, (split) => split.update);
-  const sum =
-    shards > 1 ? Math.max(0, part(separate, (split) => split.update) - update) / (shards - 1) : update / 4;
-  const [alone, together] = peaks.map((rounds) => measured(rounds).median);
-  return {
-    costs: {
-      ...{ parameters, batch, shards },
-      units: [first!, ...smaller]
-        .map((each) => ({
-          shards: each.definition.shards ?? 1,
-          time: part(each, ({ data, forward, backward }) => data + forward + backward),
-        }))
-        .reverse(),
-      ...{ sum, apply: Math.max(0, update - sum) },
+  const threads = { workers: most, ...(await threadCosts(most, plan.kernels, parameters)) };
+  // What else runs can only slow a peak down.
+  const [alone, together] = peaks.map((rounds) => Math.max(...rounds));
+  const busy = Math.max(1, (most * alone!) / together!);
+  const common = {
+    parameters,
+    batch,
+    shards,
+    threads,
+    busy,
+    jitter: jitterOf(computeTimes),
+    ...codecSpeed(),
+  };
+  const costsFrom = (pick: (rounds: readonly number[]) => number): Costs => {
+    const part = ({ pieces }: Case<M, F>, of: (split: Split) => number): number =>
+      pick(pieces.map(({ split }) => of(split[0]!)));
+    const update = part(first!, (split) => split.update);
+    const separated = shards > 1 ? part(separate, (split) => split.update) : update;
+    const sum = Math.min(update, Math.max(0, separated - update) / Math.max(1, shards - 1));
+    const units = [first!, ...smaller].map((each) => ({
+      shards: each.definition.shards ?? 1,
+      time: part(each, ({ data, forward, backward }) => data + forward + backward),
+    }));
+    return {
+      ...common,
+      ...{ units: units.reverse(), sum, apply: update - sum },
       rest: part(first!, ({ wait, record }) => wait + record),
-      threads: { workers: most, ...(await threadCosts(most, plan.kernels, parameters)) },
-      busy: Math.max(1, (most * alone!) / together!),
-      jitter: jitterOf(computeTimes),
-      ...codecSpeed(),
-    },
+    };
+  };
+  const byRound = Array.from({ length: plan.rounds }, (_, round) => costsFrom((values) => values[round]!));
+  return {
+    costs: costsFrom((rounds) => measured(rounds).median),
+    byRound,
     checks: checked.map(({ workers, pieces }) => ({
       workers,
       stepMilliseconds: measured(pieces.map(({ seconds, batches }) => (1000 * seconds) / batches)),

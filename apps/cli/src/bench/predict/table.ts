@@ -34,13 +34,14 @@ export function predictionLines(report: PredictionReport): string[] {
           '',
           'Checked on this machine:',
           ...withHead([
-            ['workers', 'measured ms', '± %', 'predicted ms', 'error %'],
+            ['workers', 'measured ms', '± %', 'predicted ms', 'error %', '±'],
             ...checks.map(({ workers, measured, predicted, error }) => [
               String(workers),
               short(measured.median),
               ((100 * measured.spread) / measured.median).toFixed(1),
-              short(predicted),
-              (100 * error).toFixed(1),
+              short(predicted.median),
+              (100 * error.median).toFixed(1),
+              (100 * error.spread).toFixed(1),
             ]),
           ]),
         ]),
