@@ -1,9 +1,10 @@
 import { argmax, tensor } from '@lockstep/autograd';
-import { arrays } from '@lockstep/data';
-import { nn } from '@lockstep/nn';
+import { arrays, windows } from '@lockstep/data';
+import { loss, nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
 import { classifier, points } from '../test/points.ts';
-import { type PredictOptions, predict } from './predict.ts';
+import { defineTraining } from './definition.ts';
+import { loadModel, type PredictOptions, predict } from './predict.ts';
 import { train } from './train.ts';
 
 const model = () =>
@@ -46,5 +47,71 @@ describe('predict', async () => {
     await expect(run({ rows: 0 })).rejects.toThrow('predict: got rows = 0');
     await expect(run({ weights: new Map() })).rejects.toThrow('missing 0.weight');
     await expect(run({ data: arrays({ x: [1, 2] }) })).rejects.toThrow('expected a last axis of 3');
+  });
+});
+
+describe('a loaded model', async () => {
+  const definition = classifier({ model, epochs: 2, shards: 2 });
+  const { weights } = await train(definition, { workers: 1 });
+  const expected = (await predict(definition, { weights, data: points(100), workers: 1 })).data;
+  const rows = (from: number, to: number): number[][] =>
+    Array.from({ length: to - from }, (_, i) =>
+      Array.from(points(100).columns.x.data.subarray(3 * (from + i), 3 * (from + i + 1))),
+    );
+
+  it('predicts again and again, few rows and many, one call after the other', async () => {
+    const loaded = await loadModel(definition, { weights, workers: 2, rows: 8 });
+    try {
+      // The calls do not wait for each other here: more than was asked for before, then fewer, with others in between.
+      const ranges = [
+        [5, 6],
+        [0, 100],
+        [7, 10],
+        [40, 57],
+        [99, 100],
+      ] as const;
+      const found = await Promise.all(ranges.map(([from, to]) => loaded.predict({ x: rows(from, to) })));
+      ranges.forEach(([from, to], i) => {
+        expect(found[i]!.shape).toEqual([to - from, 3]);
+        expect(found[i]!.data).toEqual(expected.slice(3 * from, 3 * to));
+      });
+    } finally {
+      await loaded.close();
+    }
+    await expect(loaded.predict({ x: rows(0, 1) })).rejects.toThrow('the model was closed');
+  });
+
+  it('survives rows that do not fit', async () => {
+    await using loaded = await loadModel(definition, { weights, workers: 1 });
+    await expect(loaded.predict({ x: [[1, 2]] })).rejects.toThrow('expected a last axis of 3');
+    await expect(loaded.predict({ x: [[1, 2, Number.NaN]] })).rejects.toThrow('NaN in row 0');
+    expect((await loaded.predict({ x: rows(0, 2) })).data).toEqual(expected.slice(0, 6));
+  });
+
+  it('takes windows that overlap, and refuses tokens that it does not know', async () => {
+    const text = defineTraining({
+      batch: 4,
+      data: () =>
+        windows(
+          Uint8Array.from({ length: 60 }, (_, i) => (i * 7) % 11),
+          { length: 5, classes: 11 },
+        ),
+      model: () => nn.sequential(nn.embedding(11, 6), nn.linear(6, 11)),
+      loss: (m, { x, y }) => loss.crossEntropy(m(x), y),
+      optimizer: optim.sgd({ lr: 0.1 }),
+    });
+    const trained = await train(text, { workers: 1 });
+    const data = windows(
+      Uint8Array.from({ length: 30 }, (_, i) => (i * 3) % 11),
+      { length: 5, classes: 11, validation: 0 },
+    );
+    const [whole, pieces] = await Promise.all(
+      [64, 3].map((size) => predict(text, { weights: trained.weights, data, rows: size, workers: 2 })),
+    );
+    expect(whole!.shape).toEqual([data.length, 5, 11]);
+    expect(pieces!.data).toEqual(whole!.data);
+    const { x } = data.columns;
+    const wrong = arrays({ x: { ...x, classes: 14, data: x.data.map((token) => token + 3) } as typeof x });
+    await expect(predict(text, { weights: trained.weights, data: wrong })).rejects.toThrow('11 classes');
   });
 });

@@ -1,225 +1,127 @@
-/** predict(): the forward pass alone, of all rows of a data set, on all workers. */
-import {
-  formatShape,
-  formatSpec,
-  type InputNode,
-  sizeOf,
-  Trace,
-  withSeed,
-  withTrace,
-  withTraining,
-} from '@lockstep/autograd';
-import { compile, type InputBinding } from '@lockstep/compiler';
-import type { Column, Dataset } from '@lockstep/data';
-import { ELEMENT_BYTES } from '@lockstep/kernels';
+/** Trained models at work: the forward pass alone, compiled, on all workers. */
+import { withSeed } from '@lockstep/autograd';
+import { type ArrayLike, arrays, type Dataset } from '@lockstep/data';
 import { ConfigError, loadState, namedBuffers, namedParameters, type StateEntry } from '@lockstep/nn';
-import { type PoolTask, RECORD, SharedHeap, WorkerPool } from '@lockstep/workers';
-import { checkIndexes } from './checkIndexes.ts';
-import { type Batch, resolveDefinition, type TrainingDefinition } from './definition.ts';
+import { resolveDefinition, type TrainingDefinition } from './definition.ts';
 import { readWeights } from './evaluate.ts';
-import { flatLayout, gather, gatherBuffers } from './flat.ts';
-import { INITIAL_WEIGHTS, type Prepared } from './prepare.ts';
-import { fieldBinding, RECORD_WORDS } from './programs.ts';
+import { flatLayout } from './flat.ts';
+import { ForwardEngine, type ForwardOptions, type Output } from './forward.ts';
+import { INITIAL_WEIGHTS } from './prepare.ts';
 import { resolveKernels, resolveWorkers, type TrainOptions } from './train.ts';
 
-export interface PredictOptions extends Pick<TrainOptions, 'workers' | 'kernels'> {
+export interface LoadOptions extends Pick<TrainOptions, 'workers' | 'kernels'> {
   /** Weights by name, or the path of a safetensors file with them. */
   readonly weights: ReadonlyMap<string, StateEntry> | string;
-  /** What to predict from: the columns that the forward pass asks for; targets may be left out. */
-  readonly data: Dataset;
-  /** Rows that run as one, at least 1. Changes memory and speed alone. Default 256. */
+  /** Rows that a worker takes at once, at least 1. Changes memory and speed alone. Default 256. */
   readonly rows?: number;
 }
 
-/** One row per row of the data. */
-export interface Prediction {
-  /** [rows, ...] */
-  readonly shape: readonly number[];
-  readonly data: Float32Array | Int32Array;
+/** The model's output, one row per row of the input. */
+export interface Prediction extends Output {
   readonly workers: number;
   readonly kernels: string;
   readonly seconds: number;
 }
 
 /**
- * The model's output (or what `definition.predict` makes of it) for all rows, compiled forward only; dropout is off and
- * batch norm takes its running statistics. Throws ConfigError, DataError or OpError where weights, model and data do not fit.
+ * What to predict from: a data set, or arrays by the names of its columns, as the model sees them. Targets may be left out.
  */
-export async function predict<M, F extends string>(
+export type Rows<F extends string> = Dataset | { readonly [K in F]?: ArrayLike };
+
+/** A trained model with threads of its own, which stay until `close`. */
+export interface LoadedModel<F extends string> extends AsyncDisposable {
+  /**
+   * The model's output (or what `definition.predict` makes of it) for all rows; dropout is off, and batch norm takes its
+   * running statistics. Each row is computed for itself. Throws ConfigError, DataError or OpError where the rows do not
+   * fit the model.
+   */
+  predict(rows: Rows<F>): Promise<Prediction>;
+  close(): Promise<void>;
+}
+
+/** Makes the model of a definition with trained weights ready to predict. Throws ConfigError or DataError. */
+export async function loadModel<M, F extends string>(
   given: TrainingDefinition<M, F>,
-  options: PredictOptions,
-): Promise<Prediction> {
-  const began = performance.now();
+  { weights, rows = 256, ...options }: LoadOptions,
+): Promise<LoadedModel<F>> {
   const workers = resolveWorkers(options.workers);
   const kernels = resolveKernels(options.kernels);
-  const { data, rows = 256 } = options;
   if (!Number.isInteger(rows) || rows < 1) {
     throw new ConfigError('predict', `got rows = ${rows}, expected an integer of at least 1`);
   }
   const definition = resolveDefinition(given);
   const model = withSeed(definition.seed, definition.model, 0, INITIAL_WEIGHTS);
-  loadState(model, typeof options.weights === 'string' ? readWeights(options.weights) : options.weights);
+  loadState(model, typeof weights === 'string' ? readWeights(weights) : weights);
   const layout = flatLayout(namedParameters(model), definition.optimizer, namedBuffers(model));
-  const heap = new SharedHeap();
-  const common = placeInputs(heap, { layout, data });
+  return new Predictor({ ...definition, model, layout, workers, kernels }, rows);
+}
 
-  const first = compilePiece({ ...definition, model, layout, data, rows: Math.min(rows, data.length) });
-  const rest = data.length % rows;
-  const last =
-    data.length > rows && rest > 0 ? compilePiece({ ...definition, model, layout, data, rows: rest }) : first;
-  const rowShape = first.output.shape.slice(1);
-  const output = heap.allocate(data.length * sizeOf(rowShape) * ELEMENT_BYTES);
-  const own = Array.from({ length: workers }, () => ({
-    arena: heap.allocate(Math.max(first.bytes('arena'), last.bytes('arena'))),
-    scratch: heap.allocate(Math.max(first.bytes('scratch'), last.bytes('scratch'))),
-  }));
-  const constants = [first, last].map((piece) => {
-    const address = heap.allocate(piece.constants.byteLength);
-    heap.u8(address, piece.constants.byteLength).set(piece.constants);
-    return address;
-  });
-  const task = (start: number, worker: number): PoolTask => {
-    const which = start + rows > data.length ? 1 : 0;
-    const unit = heap.allocate(2 * ELEMENT_BYTES);
-    heap.u32(unit, 2).set([0, start]);
-    const addresses: Record<string, number> = {
-      ...common,
-      ...own[worker],
-      record: RECORD,
-      unit,
-      constants: constants[which]!,
-      prediction: output + start * sizeOf(rowShape) * ELEMENT_BYTES,
-    };
-    const { regions } = [first, last][which]!.program;
-    return { program: which, bases: regions.map(({ name }) => addresses[name] ?? unit) };
-  };
-  const plans = Array.from({ length: Math.ceil(data.length / (rows * workers)) }, (_, i) => ({
-    name: `predict ${i}`,
-    phases: [
-      Array.from({ length: workers }, (_, worker) => {
-        const start = (i * workers + worker) * rows;
-        return start < data.length ? [task(start, worker)] : [];
-      }),
-    ],
-  }));
-  const programs = [first, last].map(({ program }, i) => ({
-    name: i === 0 ? 'forward' : 'forward, the rest',
-    program,
-  }));
-  const pool = new WorkerPool({
-    heap,
-    workers,
-    kernels,
-    programs,
-    plans,
-    recordWords: RECORD_WORDS.scalars,
-    resultWords: 1,
-  });
+export interface PredictOptions<F extends string = string> extends LoadOptions {
+  /** What to predict from. */
+  readonly data: Rows<F>;
+}
+
+/** `loadModel`, one `predict`, and `close`. */
+export async function predict<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  { data, ...options }: PredictOptions<F>,
+): Promise<Prediction> {
+  const model = await loadModel(definition, options);
   try {
-    await pool.start();
-    for (let i = 0; i < plans.length; i++) {
-      const tick = pool.submit(i, ({ u32 }) => {
-        u32.fill(0);
-      });
-      if (i % 32 === 31 || i === plans.length - 1) await pool.wait(tick);
-    }
-    const size = data.length * sizeOf(rowShape);
-    const values = first.output.dtype === 'f32' ? heap.f32(output, size) : heap.i32(output, size);
-    return {
-      shape: [data.length, ...rowShape],
-      data: values.slice(),
-      workers,
-      kernels,
-      seconds: (performance.now() - began) / 1000,
-    };
+    return await model.predict(data);
   } finally {
-    await pool.close();
+    await model.close();
   }
 }
 
-type Layout = Prepared<unknown, string>['layout'];
+const isDataset = (rows: Rows<string>): rows is Dataset => 'columns' in rows && 'length' in rows;
 
-/** Columns, weights and buffers in memory, by region. */
-function placeInputs(
-  heap: SharedHeap,
-  { layout, data }: { layout: Layout; data: Dataset },
-): Record<string, number> {
-  const place = (values: ArrayBufferView): number => {
-    const address = heap.allocate(values.byteLength);
-    heap
-      .u8(address, values.byteLength)
-      .set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    return address;
-  };
-  const columns = Object.entries<Column>(data.columns).map(([name, column]) => [
-    `data ${name}`,
-    place(column.data),
-  ]);
-  return {
-    ...(Object.fromEntries(columns) as Record<string, number>),
-    index: place(Int32Array.from({ length: data.length }, (_, row) => row)),
-    weights: place(gather(layout)),
-    buffers: place(gatherBuffers(layout)),
-  };
-}
+class Predictor<M, F extends string> implements LoadedModel<F> {
+  readonly #options: ForwardOptions<M, F>;
+  readonly #most: number;
+  #engine: ForwardEngine | undefined;
+  /** Calls wait for each other. */
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
-interface PieceOptions<M, F extends string> extends Pick<TrainingDefinition<M, F>, 'predict'> {
-  readonly layout: Layout;
-  readonly data: Dataset;
-  readonly rows: number;
-}
-
-/** The forward pass of so many rows. */
-function compilePiece<M, F extends string>(options: PieceOptions<M, F> & { readonly model: unknown }) {
-  const { layout, data, rows, predict: forward } = options;
-  const model = options.model as M;
-  const trace = new Trace();
-  const names = Object.keys(data.columns);
-  const fields = names.map((name) => {
-    const column = data.columns[name]!;
-    return [name, trace.input('field', name, { shape: [rows, ...column.shape], dtype: column.as })] as const;
-  });
-  const batch = Object.fromEntries(fields) as Batch<F>;
-  const output = withTrace(trace, () =>
-    withTraining(false, () => {
-      if (forward) return forward(model, batch);
-      if (typeof model === 'function') return model(fields[0]![1]);
-      throw new ConfigError('predict', 'the model is no function; say what to compute in definition.predict');
-    }),
-  );
-  if (output?.shape?.[0] !== rows) {
-    const got = output?.shape ? formatSpec(output) : String(output);
-    throw new ConfigError(
-      'predict',
-      `the forward pass gave ${got} for ${rows} rows of ${names.map((name) => `${name} ${formatShape(data.columns[name]!.shape)}`).join(', ')}; ` +
-        'expected one row for each; say what to compute in definition.predict',
-    );
+  constructor(options: ForwardOptions<M, F>, most: number) {
+    this.#options = options;
+    this.#most = most;
   }
-  const places = new Map<unknown, { region: string; element: number }>([
-    ...layout.entries.map(
-      ({ parameter, offset }) =>
-        [trace.parameters.get(parameter), { region: 'weights', element: offset }] as const,
-    ),
-    ...layout.buffers.map(
-      ({ buffer, offset }) => [trace.buffers.get(buffer), { region: 'buffers', element: offset }] as const,
-    ),
-  ]);
-  const bind = (node: InputNode): InputBinding => {
-    const found = places.get(node);
-    if (found) return { kind: 'memory', region: found.region, offset: found.element * ELEMENT_BYTES };
-    const column = data.columns[node.name];
-    if (node.input === 'field' && column) {
-      return fieldBinding(node.name, column, { part: data, indexes: data.length }, rows);
-    }
-    throw new ConfigError('predict', `the forward pass uses ${node.label}, which is no part of the model`);
-  };
-  const compiled = compile({
-    segments: 1,
-    bind,
-    outputs: [{ node: trace.nodeOf(output), place: { region: 'prediction', offset: 0 }, reduce: 'none' }],
-  });
-  checkIndexes(compiled.indexLimits, data);
-  const bytes = (region: string): number =>
-    compiled.program.regions.find(({ name }) => name === region)?.bytes ?? 0;
-  return { ...compiled, output, bytes };
+
+  predict(rows: Rows<F>): Promise<Prediction> {
+    const began = performance.now();
+    const run = async (): Promise<Prediction> => {
+      if (this.#closed) throw new ConfigError('predict', 'the model was closed; load it again');
+      const data: Dataset = isDataset(rows) ? rows : arrays(rows as Readonly<Record<string, ArrayLike>>);
+      const engine = await this.#engineFor(data);
+      const output = await engine.run(data);
+      const { workers, kernels } = this.#options;
+      return { ...output, workers, kernels, seconds: (performance.now() - began) / 1000 };
+    };
+    const result = this.#last.then(run);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** The engine that is there, unless the rows are of another kind or many more than it takes at once. */
+  async #engineFor(data: Dataset): Promise<ForwardEngine> {
+    const share = 2 ** Math.ceil(Math.log2(data.length / this.#options.workers));
+    const wanted = Math.max(1, Math.min(this.#most, share));
+    if (this.#engine?.takes(data) && this.#engine.rows >= wanted) return this.#engine;
+    await this.#engine?.close();
+    this.#engine = undefined;
+    this.#engine = await ForwardEngine.start(this.#options, data, wanted);
+    return this.#engine;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#last;
+    await this.#engine?.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
 }
