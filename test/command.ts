@@ -19,13 +19,15 @@ export interface CommandOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A command that runs the rest of its words, with its own first words. */
   readonly through?: readonly string[];
+  /** Called with the process as soon as there is one. */
+  readonly onStart?: (child: ChildProcess) => void;
   /** Called with what has come on stdout so far. */
   readonly onOutput?: (stdout: string, child: ChildProcess) => void;
 }
 
 export function lockstep(
   args: readonly string[],
-  { cwd, env, through = [], onOutput }: CommandOptions,
+  { cwd, env, through = [], onStart, onOutput }: CommandOptions,
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const [program = '', ...words] = [...through, process.execPath, MAIN, ...args];
@@ -35,6 +37,7 @@ export function lockstep(
       env: { ...process.env, NO_COLOR: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    onStart?.(child);
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

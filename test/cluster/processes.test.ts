@@ -1,0 +1,146 @@
+/** Processes over WebSockets on loopback: whoever computes, comes, goes or dies, the digest is that of one machine. */
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { availableVariants } from '@lockstep/kernels';
+import { afterAll, afterEach, describe, expect, it, test } from 'vitest';
+import { configText, folderWith } from '../command.ts';
+import { Cluster, type Told } from './processes.ts';
+
+const variants = availableVariants();
+const [best = 'wasm'] = variants;
+
+/** Dropout, a short last batch of which the last shard is short, validation; a few hundred and a few thousand batches. */
+const folder = folderWith({
+  'short.mjs': configText({ epochs: '20' }),
+  'long.mjs': configText({ epochs: '250' }),
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let cluster = new Cluster(folder);
+afterEach(async () => {
+  await cluster.end();
+  cluster = new Cluster(folder);
+});
+
+const digests = new Map<string, Promise<unknown>>();
+/** How a run ends on one machine. */
+const digestOf = (config: string): Promise<unknown> => {
+  const known = digests.get(config) ?? new Cluster(folder).start(`train ${config} --quiet`).done();
+  digests.set(config, known);
+  return known.then((last) => (last as Told).weightsDigest);
+};
+
+const isStep =
+  (from: number) =>
+  ({ type, step }: Told): boolean =>
+    type === 'step' && Number(step) >= from;
+const is =
+  (type: string) =>
+  (event: Told): boolean =>
+    event.type === type;
+
+describe('the digest of one machine', () => {
+  it.each<[string, string, readonly string[]]>([
+    ['one node', '0', [`1 ${best}`]],
+    ['one node of two workers', '0', [`2 ${best}`]],
+    ['this machine alone', '2', []],
+    ['two nodes, native and WASM', '0', [`1 ${best}`, '2 wasm']],
+    ['this machine and two nodes', '1', ['2 wasm', `1 ${best}`]],
+    [
+      'five nodes of all kinds',
+      '0',
+      [0, 1, 2, 3, 4].map((i) => `${1 + (i % 2)} ${variants[i % variants.length]}`),
+    ],
+  ])('%s', async (_, own, nodes) => {
+    const count = nodes.length + (own === '0' ? 0 : 1);
+    const { serving, url } = await cluster.serve(`short.mjs --port 0 --workers ${own} --min-nodes ${count}`);
+    const joined = nodes.map((node) => {
+      const [workers, kernels] = node.split(' ');
+      return cluster.join(url, `--workers ${workers} --kernels ${kernels}`);
+    });
+    const digest = await digestOf('short.mjs');
+    expect(await serving.done()).toMatchObject({ type: 'done', weightsDigest: digest, nodes: count });
+    for (const node of joined) {
+      expect(await node.done()).toMatchObject({ type: 'done', reason: 'finished', digest });
+    }
+  });
+});
+
+describe('nodes that come and go', () => {
+  test('one joins late, one leaves, one is killed', async () => {
+    const { serving, url } = await cluster.serve('long.mjs --port 0 --workers 0');
+    const first = cluster.join(url);
+    await serving.seen(isStep(50));
+    const second = cluster.join(url, '--workers 2 --kernels wasm');
+    await second.seen(is('computing'));
+    first.kill('SIGINT');
+    expect(await first.done(130)).toMatchObject({ type: 'done', reason: 'left' });
+    const third = cluster.join(url, '--name third');
+    await third.seen(is('computing'));
+    third.kill();
+    expect(await serving.done()).toMatchObject({ weightsDigest: await digestOf('long.mjs') });
+    expect(serving.told.find(is('leave'))).toBeDefined();
+    expect(serving.told.find(is('lost'))).toMatchObject({ name: 'third', reason: 'closed' });
+    expect(await second.done()).toMatchObject({ reason: 'finished' });
+  });
+
+  test('nobody is there for a while', async () => {
+    const { serving, url } = await cluster.serve('long.mjs --port 0 --workers 0');
+    const first = cluster.join(url);
+    await first.seen(is('computing'));
+    first.kill();
+    await serving.seen(is('stall'));
+    const second = cluster.join(url);
+    expect(await serving.done()).toMatchObject({ weightsDigest: await digestOf('long.mjs') });
+    expect(serving.told.find(is('resume'))).toBeDefined();
+    await second.done();
+  });
+
+  test('a node that has the data fetches nothing; so does one with a folder that has them', async () => {
+    const serve = () => cluster.serve('short.mjs --port 0 --workers 0');
+    const received = async (words: string): Promise<unknown[]> => {
+      const { serving, url } = await serve();
+      const node = cluster.start(`join ${url} --workers 1 ${words}`);
+      await node.done();
+      await serving.done();
+      return node.told.filter(is('receiving')).map(({ what }) => what);
+    };
+    expect(await received('--cache kept')).toEqual(['program', 'data']);
+    expect(await received('--cache kept')).toEqual([]);
+    expect(await received('--cache other --data kept')).toEqual([]);
+    expect(readdirSync(join(folder, 'kept')).every((name) => /^[0-9a-f]{64}$/.test(name))).toBe(true);
+  });
+});
+
+describe('coordinators that come and go', () => {
+  test('one is killed and goes on: its nodes find it', async () => {
+    const words = 'long.mjs --workers 0 --out killed --resume --checkpoint-every 100';
+    let { serving, url, port } = await cluster.serve(`${words} --port 0`);
+    const nodes = [cluster.join(url), cluster.join(url, '--workers 2 --kernels wasm')];
+    for (const from of [150, 500]) {
+      await serving.seen(isStep(from));
+      serving.kill();
+      await serving.outcome;
+      ({ serving } = await cluster.serve(`${words} --port ${port}`));
+    }
+    const digest = await digestOf('long.mjs');
+    expect(await serving.done()).toMatchObject({ weightsDigest: digest });
+    expect(serving.told.find(is('start'))).toMatchObject({ resumed: { step: expect.any(Number) } });
+    for (const node of nodes) expect(await node.done()).toMatchObject({ reason: 'finished', digest });
+  });
+
+  test('one is interrupted while nobody computes, and goes on alone', async () => {
+    const words = 'long.mjs --port 0 --out interrupted --resume --checkpoint-every 100';
+    const { serving, url } = await cluster.serve(`${words} --workers 0`);
+    const node = cluster.join(url);
+    await serving.seen(isStep(250));
+    node.kill();
+    await serving.seen(is('stall'));
+    serving.kill('SIGTERM');
+    const { step } = await serving.done(130);
+    expect(step).toBeGreaterThanOrEqual(250);
+    const { serving: again } = await cluster.serve(`${words} --workers 2`);
+    expect(await again.done()).toMatchObject({ weightsDigest: await digestOf('long.mjs') });
+    expect(again.told.find(is('start'))).toMatchObject({ resumed: { step } });
+  });
+});
