@@ -169,7 +169,7 @@ export class WebSocketConnection implements Connection {
   #receive(data: RawData, isBinary: boolean): void {
     this.#guard(() => {
       if (!isBinary) throw new TransportError('MESSAGE_MALFORMED', 'text, expected frames');
-      for (const part of data as Buffer[]) this.#decoder.push(part);
+      for (const part of data as Buffer[]) this.#decoder.push(plain(part));
       this.#decoder.end();
     });
   }
@@ -231,6 +231,10 @@ export class WebSocketConnection implements Connection {
     this.#events.closed(reason);
   }
 }
+
+/** The same bytes, not as a Buffer: its slice() would be a view, not a copy. */
+const plain = (bytes: Uint8Array): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 const sizeOf = (header: Uint8Array, payload: Uint8Array): number => header.byteLength + payload.byteLength;
 

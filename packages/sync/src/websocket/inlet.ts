@@ -19,9 +19,11 @@ const inlets = new WeakMap<Socket, { take: Take | undefined }>();
 
 const createInlet = (make: (onread: OnReadOpts) => Socket): Socket => {
   const inlet: { take: Take | undefined } = { take: undefined };
+  // No Buffer: its slice() would be a view of what the next read overwrites.
+  const buffer = new Uint8Array(READ_BYTES);
   const socket = make({
-    buffer: Buffer.allocUnsafeSlow(READ_BYTES),
-    callback: (count, buffer) => {
+    buffer,
+    callback: (count) => {
       const bytes = buffer.subarray(0, count);
       if (inlet.take === undefined) readOn(socket, bytes);
       else inlet.take(bytes);
