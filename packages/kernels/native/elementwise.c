@@ -75,6 +75,8 @@ static int any_huge(const float *a, size_t n) {
   case code: EACH(LOAD(x, a); ls_store(d + i, value))
 #define F2(code, value) \
   case code: EACH(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
+#define F3(code, value) \
+  case code: EACH(LOAD(x, a); LOAD(y, b); LOAD(z, c); ls_store(d + i, value))
 #define M1(code, value) \
   case code: LOOP(LOAD(x, a); ls_store(d + i, value))
 #define M2(code, value) \
@@ -140,6 +142,14 @@ static __attribute__((noinline)) void run_step(uint32_t op, float *d, const floa
     F1(81, (vf)ls_to_int(x))
     case 82: EACH(const vi C = (vi)ls_load(a + i); LOAD(x, b); LOAD(y, c); ls_store(d + i, ls_select(C != 0, x, y)))
     F1(83, (vf)(ls_is_finite(x) & 1))
+    /* pairs: both results are rounded (no contraction) */
+    F3(96, x * y + z)
+    F3(97, x * y - z)
+    F3(98, x * y / z)
+    F3(99, x * y * z)
+    F3(100, (x + y) * z)
+    F3(101, (x - y) * z)
+    F2(102, ls_sqrt(x) + y)
   }
 }
 

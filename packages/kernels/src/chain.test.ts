@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chainCall, floats, region, run, sameBits, twin } from '../test/rig.ts';
-import { type Chain, encodeChain } from './chain.ts';
-import { decodeChain } from './extents.ts';
+import { type Chain, type ChainStep, encodeChain } from './chain.ts';
+import { decodeChain, microOpOf } from './extents.ts';
 import { inputKinds } from './instructions.ts';
 import { availableVariants } from './load.ts';
 
@@ -57,16 +57,67 @@ describe('planning', () => {
         { op: 'constant', args: [], imm: 0 },
         { op: 'constant', args: [], imm: -0 },
         { op: 'exp', args: [0] },
-        { op: 'mul', args: [0, 2] },
-        { op: 'mul', args: [6, 1] },
-        { op: 'add', args: [7, 3] },
-        { op: 'add', args: [8, 4] },
+        { op: 'min', args: [0, 2] },
+        { op: 'min', args: [6, 1] },
+        { op: 'max', args: [7, 3] },
+        { op: 'max', args: [8, 4] },
       ],
       outputs: [{ address: out, value: 9 }],
     });
     expect(steps).toHaveLength(7);
     expect(nReg).toBe(4); // three constants and one running value
   });
+
+  const { fround, sqrt } = Math;
+  it.each<
+    [
+      first: ChainStep['op'],
+      second: ChainStep['op'],
+      at: 0 | 1,
+      name: string,
+      (x: number, y: number) => number,
+    ]
+  >([
+    ['mul', 'add', 0, 'mulAdd', (x, y) => fround(x * y) + x],
+    ['mul', 'add', 1, 'mulAdd', (x, y) => x + fround(x * y)],
+    ['mul', 'sub', 0, 'mulSub', (x, y) => fround(x * y) - x],
+    ['mul', 'sub', 1, 'mul sub', (x, y) => x - fround(x * y)],
+    ['mul', 'div', 0, 'mulDiv', (x, y) => fround(x * y) / x],
+    ['mul', 'div', 1, 'mul div', (x, y) => x / fround(x * y)],
+    ['mul', 'mul', 0, 'mulMul', (x, y) => fround(x * y) * x],
+    ['mul', 'mul', 1, 'mulMul', (x, y) => x * fround(x * y)],
+    ['add', 'mul', 0, 'addMul', (x, y) => fround(x + y) * x],
+    ['add', 'mul', 1, 'addMul', (x, y) => x * fround(x + y)],
+    ['sub', 'mul', 0, 'subMul', (x, y) => fround(x - y) * x],
+    ['sub', 'mul', 1, 'subMul', (x, y) => x * fround(x - y)],
+    ['sqrt', 'add', 0, 'sqrtAdd', (x) => fround(sqrt(x)) + x],
+    ['sqrt', 'add', 1, 'sqrtAdd', (x) => x + fround(sqrt(x))],
+    ['add', 'add', 0, 'add add', (x, y) => fround(x + y) + x],
+  ])(
+    'makes one step of %s and %s (its argument %i): %s, with the bits of both',
+    (first, second, at, name, value) => {
+      const begin: ChainStep = { op: first, args: first === 'sqrt' ? [0] : [0, 1] };
+      const chain = (steps: readonly ChainStep[], ...values: number[]): Parts => ({
+        dims: [N],
+        inputs: [{ address: x }, { address: y }],
+        steps,
+        outputs: values.map((id, o) => ({ address: [out, other][o]!, value: id })),
+      });
+      const then = (arg: number): ChainStep => ({ op: second, args: at === 0 ? [arg, 0] : [0, arg] });
+      const names = (parts: Parts): string =>
+        decoded(parts)
+          .steps.map(({ op }) => microOpOf.get(op)!.name)
+          .join(' ');
+      const plain = chain([begin, then(2)], 3);
+      expect(names(plain)).toBe(name);
+      expect(runAll(plain)[2]).toEqual(each(value));
+      // Somebody else reads the first result: it has to be stored anyway.
+      expect(names(chain([begin, then(2)], 3, 2))).toBe(`${first} ${second}`);
+      expect(names(chain([begin, then(2), { op: 'max', args: [3, 2] }], 4))).toBe(`${first} ${second} max`);
+      // Nobody reads the other reader's result: it does not count.
+      expect(names(chain([begin, { op: 'neg', args: [2] }, then(2)], 4))).toBe(name);
+    },
+  );
 
   it.each([
     { dims: [2, 3, 4], strides: [12, 4, 1], became: [[24], inputKinds.contiguous] },

@@ -57,6 +57,14 @@ export const microOps = {
   toInt: { code: 81, arity: 1 }, // f32 → i32, truncated and saturated; NaN → 0
   select: { code: 82, arity: 3 }, // i32 condition, then two of one kind
   isFinite: { code: 83, arity: 1 }, // f32 → bool
+  // two steps in one, both results rounded: made by `pairs.ts`
+  mulAdd: { code: 96, arity: 3 }, // a · b + c
+  mulSub: { code: 97, arity: 3 }, // a · b − c
+  mulDiv: { code: 98, arity: 3 }, // a · b / c
+  mulMul: { code: 99, arity: 3 }, // a · b · c
+  addMul: { code: 100, arity: 3 }, // (a + b) · c
+  subMul: { code: 101, arity: 3 }, // (a − b) · c
+  sqrtAdd: { code: 102, arity: 2 }, // √a + b
 } as const satisfies Record<string, { code: number; arity: 0 | 1 | 2 | 3 }>;
 
 export type MicroOpName = keyof typeof microOps;

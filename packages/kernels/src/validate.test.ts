@@ -11,7 +11,7 @@ import { validateProgram } from './validate.ts';
 
 const at = (region: number, offset = 0) => ({ region, offset });
 
-/** Instruction 0: treeSum of 3 × 5 from `in` to `out`; instruction 1: out2 = in · in + in over 2 × 5, strided. */
+/** Instruction 0: treeSum of 3 × 5 from `in` to `out`; instruction 1: out2 = max(in / 2, in) over 2 × 5, strided. */
 const sample = (): Program => {
   const b = new ProgramBuilder();
   const input = b.addRegion('in', 'read');
@@ -27,7 +27,7 @@ const sample = (): Program => {
     steps: [
       { op: 'constant', args: [], imm: 0.5 },
       { op: 'mul', args: [0, 1] },
-      { op: 'add', args: [2, 0] },
+      { op: 'max', args: [2, 0] },
     ],
     outputs: [{ address: at(out, 64), value: 3 }],
     scratch: at(scratch),
@@ -61,7 +61,7 @@ describe('the builder', () => {
         '1 second: elementwise [2,5] (in+0/1,2) → out+64',
         '    r0 = constant(0.5)',
         '    r1 = mul(in0, r0)',
-        '    out0 = add(r1, in0)',
+        '    out0 = max(r1, in0)',
       ].join('\n'),
     );
   });

@@ -5,7 +5,8 @@ import { type Address, TILE } from '../program.ts';
 import { bitsFloat } from '../words.ts';
 import type { Machine } from './machine.ts';
 
-type Micro = (a: number, b: number, c: number) => number;
+/** `round` is for what a pair of steps gives in between; the result is rounded by the caller. */
+type Micro = (a: number, b: number, c: number, round: (x: number) => number) => number;
 /** What a step reads: decides how the bits of a constant are meant. `any` takes both kinds. */
 type Reads = 'float' | 'integer' | 'any';
 const float = (run: Micro): [Reads, Micro] => ['float', run];
@@ -60,6 +61,13 @@ const micros: { readonly [K in MicroOpName]: readonly [Reads, Micro] } = {
   toInt: float((a) => (Number.isNaN(a) ? 0 : Math.trunc(Math.min(Math.max(a, -(2 ** 31)), 2 ** 31 - 1)) | 0)),
   select: ['any', (c, a, b) => (c !== 0 ? a : b)],
   isFinite: float((a) => Number(Number.isFinite(a))),
+  mulAdd: float((a, b, c, round) => round(a * b) + c),
+  mulSub: float((a, b, c, round) => round(a * b) - c),
+  mulDiv: float((a, b, c, round) => round(a * b) / c),
+  mulMul: float((a, b, c, round) => round(a * b) * c),
+  addMul: float((a, b, c, round) => round(a + b) * c),
+  subMul: float((a, b, c, round) => round(a - b) * c),
+  sqrtAdd: float((a, b, _, round) => round(Math.sqrt(a)) + b),
 };
 const microByCode = new Map<number, { name: MicroOpName; arity: number }>(
   Object.entries(microOps).map(([name, { code, arity }]) => [code, { name: name as MicroOpName, arity }]),
@@ -132,7 +140,7 @@ export function elementwise(machine: Machine, words: Int32Array): void {
     });
     steps.forEach(({ name, run, rounds, dst, args }, i) => {
       const [a = 0, b = 0, c = 0] = args.map((slot) => slots[slot]!);
-      const value = name === 'constant' ? constants[i]! : run(a, b, c);
+      const value = name === 'constant' ? constants[i]! : run(a, b, c, machine.round);
       slots[dst] = rounds ? machine.round(value) : value;
     });
     return outputs.map((_, i) => slots[nIn! + nReg! + i]!);
