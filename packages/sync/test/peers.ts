@@ -155,12 +155,12 @@ export const upgradeRequest = (headers: Readonly<Record<string, string>> = {}, p
 export const webSocketFrame = (
   opcode: number,
   payload: Uint8Array,
-  { fin = true, mask = [0, 0, 0, 0] as readonly number[] | undefined, claim = payload.length } = {},
+  { fin = true, mask = [0, 0, 0, 0] as readonly number[] | null, claim = payload.length } = {},
 ): Uint8Array => {
   const length =
     claim < 126 ? [claim] : claim < 65_536 ? [126, claim >> 8, claim & 255] : [127, ...bigEndian(claim)];
-  length[0]! |= mask === undefined ? 0 : 0x80;
-  const masked = mask === undefined ? payload : payload.map((byte, i) => byte ^ mask[i % 4]!);
+  length[0]! |= mask === null ? 0 : 0x80;
+  const masked = mask === null ? payload : payload.map((byte, i) => byte ^ mask[i % 4]!);
   return Uint8Array.from([(fin ? 0x80 : 0) | opcode, ...length, ...(mask ?? []), ...masked]);
 };
 

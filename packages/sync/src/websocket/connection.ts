@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { encodeHeader, FrameDecoder, type FrameKey, ProtocolError } from '@lockstep/protocol';
+import { encodeHeader, type Frame, FrameDecoder, type FrameKey, ProtocolError } from '@lockstep/protocol';
 import type { RawData, WebSocket } from 'ws';
 import {
   type Accept,
@@ -56,7 +56,9 @@ export class WebSocketConnection implements Connection {
   readonly #socket: Socket;
   readonly #limits: Limits;
   readonly #events: ConnectionEvents;
-  readonly #decoder = new FrameDecoder(({ header, payload }) => this.#events.frame(header, payload));
+  readonly #decoder = new FrameDecoder((frame) => this.#take(frame));
+  /** Frames of the message that is being read. */
+  #frames = 0;
   readonly #queue: Outgoing[] = [];
   /** Bytes in the queue, and those that the socket has. */
   #queued = 0;
@@ -70,6 +72,7 @@ export class WebSocketConnection implements Connection {
   /** Why this end closes. */
   #reason: ClosedReason | undefined;
   #isRefused = false;
+  #isOver = false;
 
   constructor({ ws, socket, peer, isServer, limits }: Parts, accept: Accept) {
     this.peer = peer;
@@ -85,7 +88,7 @@ export class WebSocketConnection implements Connection {
   }
 
   get buffered(): number {
-    return this.#queued + this.#window;
+    return this.#isOver ? 0 : this.#queued + this.#window;
   }
 
   send(key: FrameKey, payload: Uint8Array): void {
@@ -101,7 +104,7 @@ export class WebSocketConnection implements Connection {
   }
 
   async flushed(): Promise<void> {
-    if (this.#sent === this.#left) return;
+    if (this.#sent === this.#left || this.#isOver) return;
     await new Promise<void>((resolve) => this.#waiting.push({ sent: this.#sent, resolve }));
   }
 
@@ -136,6 +139,7 @@ export class WebSocketConnection implements Connection {
   #leave(size: number): void {
     this.#window -= size;
     this.#left++;
+    if (this.#isOver) return;
     if (this.#sent > this.#left) this.#stall?.refresh();
     else this.#calm();
     while (this.#waiting[0] !== undefined && this.#waiting[0].sent <= this.#left)
@@ -159,7 +163,7 @@ export class WebSocketConnection implements Connection {
     const socket = this.#socket;
     const reader = new MessageReader(isServer, {
       part: (bytes) => this.#decoder.push(bytes),
-      end: () => this.#decoder.end(),
+      end: () => this.#endMessage(),
       pass: (bytes) => readOn(socket, bytes),
     });
     takeFrom(socket, (bytes) => this.#guard(() => reader.push(bytes)));
@@ -170,8 +174,20 @@ export class WebSocketConnection implements Connection {
     this.#guard(() => {
       if (!isBinary) throw new TransportError('MESSAGE_MALFORMED', 'text, expected frames');
       for (const part of data as Buffer[]) this.#decoder.push(plain(part));
-      this.#decoder.end();
+      this.#endMessage();
     });
+  }
+
+  #take({ header, payload }: Frame): void {
+    if (this.#frames++ > 0)
+      throw new TransportError('MESSAGE_MALFORMED', 'a message has more than one frame');
+    this.#events.frame(header, payload);
+  }
+
+  #endMessage(): void {
+    this.#decoder.end();
+    if (this.#frames === 0) throw new TransportError('MESSAGE_MALFORMED', 'a message is empty');
+    this.#frames = 0;
   }
 
   /** Whatever is wrong with what came ends the connection; after that, nothing that comes is read. */
@@ -193,9 +209,8 @@ export class WebSocketConnection implements Connection {
   #refuse(code: string, message: string): void {
     this.#isRefused = true;
     this.#reason = { code, message };
-    this.#queue.length = 0;
-    this.#queued = 0;
     this.#hangUp(this.#reason);
+    this.#end(this.#reason);
   }
 
   /** Ends the connection to a peer that does not read: nothing more can be said to it. */
@@ -211,22 +226,29 @@ export class WebSocketConnection implements Connection {
     this.#ws.close(REASONED, encodeReason(reason));
   }
 
-  /** What ws refused; `close` follows. */
+  /** What ws refused: it sends a close frame of its own. */
   #failed(error: Error & { code?: string }): void {
     this.#isRefused = true;
+    this.#deadline ??= setTimeout(() => this.#ws.terminate(), CLOSE_TIME).unref();
     const code =
       FAILURES[error.code ?? ''] ?? (error.code?.startsWith('WS_ERR') ? 'STREAM_MALFORMED' : 'RESET');
     this.#reason ??= { code, message: error.message };
-    this.#deadline ??= setTimeout(() => this.#ws.terminate(), CLOSE_TIME).unref();
+    this.#end(this.#reason);
   }
 
   #closed(number: number, text: Buffer): void {
-    this.#calm();
     clearTimeout(this.#deadline);
+    this.#reason ??= remoteReason(number, text.toString());
+    this.#end(this.#reason);
+  }
+
+  /** Says so at once: who was refused may take its time to go. */
+  #end(reason: ClosedReason): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#calm();
     this.#queue.length = 0;
     this.#queued = 0;
-    const reason = this.#reason ?? remoteReason(number, text.toString());
-    this.#reason = reason;
     for (const { resolve } of this.#waiting.splice(0)) resolve();
     this.#events.closed(reason);
   }

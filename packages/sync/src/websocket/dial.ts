@@ -24,29 +24,45 @@ interface Target {
 }
 
 export const openConnection = async (options: DialOptions, accept: Accept): Promise<Connection> => {
-  const { token, timeout = DEFAULT_TIMEOUT, url } = options;
-  const limits = checkLimits(options.limits);
+  const { timeout = DEFAULT_TIMEOUT, url } = options;
+  checkLimits(options.limits);
   const target = readTarget(options);
   const socket = target.isSecure ? openSecure(target) : connectInlet(target.host, target.port);
   const timer = setTimeout(() => {
     socket.destroy(new TransportError('TIMEOUT', `no connection within ${timeout} ms`));
   }, timeout);
+  const gone = new Promise<never>((_, reject) => {
+    socket.once('error', reject);
+    socket.once('close', () => reject(new TransportError('UNREACHABLE', 'the connection was closed')));
+  });
   try {
-    await secured(socket, target);
-    // Everything happens on one connection: the nonce is good on no other.
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    agent.createConnection = () => socket;
-    const proven = token === undefined ? undefined : await challenge(agent, socket, target, token);
-    return await upgrade(agent, target, proven, (ws) => {
-      const peer = `${inUrl(target.host)}:${target.port}`;
-      return new WebSocketConnection({ ws, socket, peer, isServer: false, limits }, accept);
-    });
+    return await Promise.race([gone, handshake(socket, target, options, accept)]);
   } catch (error) {
     socket.destroy();
     throw explained(error, url);
   } finally {
     clearTimeout(timer);
   }
+};
+
+const handshake = async (
+  socket: Socket,
+  target: Target,
+  { token, limits }: DialOptions,
+  accept: Accept,
+): Promise<Connection> => {
+  await secured(socket, target);
+  // Everything happens on one connection: the nonce is good on no other.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  agent.createConnection = () => socket;
+  const proven = token === undefined ? undefined : await challenge(agent, socket, target, token);
+  return upgrade(agent, target, proven, (ws) => {
+    const peer = `${inUrl(target.host)}:${target.port}`;
+    return new WebSocketConnection(
+      { ws, socket, peer, isServer: false, limits: checkLimits(limits) },
+      accept,
+    );
+  });
 };
 
 const readTarget = ({ url, fingerprint }: DialOptions): Target => {
@@ -87,11 +103,7 @@ const openSecure = ({ host, port, fingerprint }: Target): TLSSocket =>
   });
 
 const secured = async (socket: Socket, { isSecure, fingerprint }: Target): Promise<void> => {
-  await new Promise<void>((resolve, reject) => {
-    socket.once(isSecure ? 'secureConnect' : 'connect', resolve);
-    socket.once('error', reject);
-    socket.once('close', () => reject(new TransportError('UNREACHABLE', 'the connection was closed')));
-  });
+  await new Promise<void>((resolve) => socket.once(isSecure ? 'secureConnect' : 'connect', resolve));
   if (fingerprint === undefined || seenFingerprint(socket) === fingerprint) return;
   throw new TransportError(
     'FINGERPRINT_WRONG',

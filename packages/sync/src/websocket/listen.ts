@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { type AddressInfo, isIP, type Socket } from 'node:net';
@@ -37,7 +36,8 @@ export const openListener = async (options: ListenOptions, accept: Accept): Prom
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: limits.headerTime,
     requestTimeout: limits.authenticationTime,
-    keepAliveTimeout: limits.authenticationTime,
+    // Announced to clients, who do not use a connection again shortly before; the door is what ends them.
+    keepAliveTimeout: limits.authenticationTime + 5_000,
     connectionsCheckingInterval: Math.min(1000, limits.headerTime),
   };
   const server =
@@ -194,7 +194,7 @@ class Gate {
           { ws, socket: request.socket, peer, isServer: true, limits: this.#limits },
           this.#accept,
         );
-        this.#open.set(connection, once(ws, 'close'));
+        this.#open.set(connection, new Promise((resolve) => ws.once('close', resolve)));
         ws.on('close', () => this.#open.delete(connection));
       });
       this.#sockets.removeAllListeners('headers');
