@@ -5,7 +5,7 @@
  * y · strideH + i · dilationH − padH for i < kh, and likewise along x. For the convolution an image goes on with zeros
  * beyond its border, and a tap there is a term 0 · weight; pooling skips what is outside.
  */
-import { define, elements, oneOf, segmentCount } from './instruction.ts';
+import { define, elements, fields, oneOf, segmentCount } from './instruction.ts';
 import { ELEMENT_BYTES } from './program.ts';
 
 /** Floats of the copy of a strip of an image, what tiles may read beyond, and the widest vector (as in `conv.c`). */
@@ -27,18 +27,8 @@ interface Axis {
 }
 
 const window = {
-  h: 'u32',
-  w: 'u32',
-  oh: 'u32',
-  ow: 'u32',
-  kh: 'u32',
-  kw: 'u32',
-  strideH: 'u32',
-  strideW: 'u32',
-  padH: 'u32',
-  padW: 'u32',
-  dilationH: 'u32',
-  dilationW: 'u32',
+  ...fields('u32', 'h', 'w', 'oh', 'ow', 'kh', 'kw'),
+  ...fields('u32', 'strideH', 'strideW', 'padH', 'padW', 'dilationH', 'dilationW'),
 } as const;
 type Window = { readonly [K in keyof typeof window]: number };
 
@@ -60,26 +50,9 @@ const axesOf = (v: Window): [y: Axis, x: Axis] => {
 };
 
 const convolution = {
-  out: 'addr',
-  a: 'addr',
-  b: 'addr',
-  scratch: 'addr',
-  rows: 'u32',
-  c: 'u32',
-  h: 'u32',
-  w: 'u32',
-  o: 'u32',
-  oh: 'u32',
-  ow: 'u32',
-  kh: 'u32',
-  kw: 'u32',
-  strideH: 'u32',
-  strideW: 'u32',
-  padH: 'u32',
-  padW: 'u32',
-  dilationH: 'u32',
-  dilationW: 'u32',
-  groups: 'u32',
+  ...fields('addr', 'out', 'a', 'b', 'scratch'),
+  ...fields('u32', 'rows', 'c', 'h', 'w', 'o', 'oh', 'ow', 'kh', 'kw'),
+  ...fields('u32', 'strideH', 'strideW', 'padH', 'padW', 'dilationH', 'dilationW', 'groups'),
 } as const;
 
 interface Channels {
@@ -140,7 +113,7 @@ export const convWeightGradScratchBytes = (v: ConvolutionShape, segments: number
   return ELEMENT_BYTES * (channels * v.kh * v.kw + image + turned + sums);
 };
 
-const pool = { out: 'addr', in: 'addr' } as const;
+const pool = { ...fields('addr', 'out', 'in') } as const;
 
 const poolSizes = (v: Window & { readonly images: number }): [inputs: number, outputs: number] => {
   axesOf(v);
@@ -180,7 +153,7 @@ export const convolutions = {
    */
   conv2dWeightGrad: define({
     code: 26,
-    fields: { ...convolution, segments: 'u32', tree: 'u32' },
+    fields: { ...convolution, ...fields('u32', 'segments', 'tree') },
     extents: (v) => {
       segmentCount(v.segments);
       oneOf('tree', v.tree, 2);

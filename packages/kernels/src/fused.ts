@@ -2,7 +2,16 @@
  * Layers that are one instruction each because in parts they would go over memory again and again: normalisation,
  * attention, recurrence. Their formulas are in `native/norm.c`, `native/attention.c` and `native/recurrent.c`.
  */
-import { define, type Extent, elements, oneOf, segmentCount, span, type Values } from './instruction.ts';
+import {
+  define,
+  type Extent,
+  elements,
+  fields,
+  oneOf,
+  segmentCount,
+  span,
+  type Values,
+} from './instruction.ts';
 import { MATMUL_SCRATCH_BYTES } from './matmul.ts';
 import { ELEMENT_BYTES } from './program.ts';
 
@@ -37,13 +46,7 @@ const strides = <const N extends string>(name: N) =>
   };
 
 const attentionShape = {
-  batch: 'u32',
-  heads: 'u32',
-  queries: 'u32',
-  keys: 'u32',
-  d: 'u32',
-  causal: 'u32',
-  masked: 'u32',
+  ...fields('u32', 'batch', 'heads', 'queries', 'keys', 'd', 'causal', 'masked'),
   scale: 'f32',
   ...strides('q'),
   ...strides('k'),
@@ -89,15 +92,8 @@ export const fused = {
   normalize: define({
     code: 40,
     fields: {
-      out: 'addr',
-      x: 'addr',
-      weight: 'addr',
-      bias: 'addr',
-      rows: 'u32',
-      n: 'u32',
-      weighted: 'u32',
-      biased: 'u32',
-      center: 'u32',
+      ...fields('addr', 'out', 'x', 'weight', 'bias'),
+      ...fields('u32', 'rows', 'n', 'weighted', 'biased', 'center'),
       eps: 'f32',
     },
     extents: (v) => {
@@ -116,14 +112,8 @@ export const fused = {
   normalizeGrad: define({
     code: 41,
     fields: {
-      out: 'addr',
-      x: 'addr',
-      weight: 'addr',
-      grad: 'addr',
-      rows: 'u32',
-      n: 'u32',
-      weighted: 'u32',
-      center: 'u32',
+      ...fields('addr', 'out', 'x', 'weight', 'grad'),
+      ...fields('u32', 'rows', 'n', 'weighted', 'center'),
       eps: 'f32',
     },
     extents: (v) => {
@@ -144,15 +134,8 @@ export const fused = {
   normalizeWeightGrad: define({
     code: 42,
     fields: {
-      out: 'addr',
-      x: 'addr',
-      grad: 'addr',
-      scratch: 'addr',
-      segments: 'u32',
-      rows: 'u32',
-      n: 'u32',
-      tree: 'u32',
-      center: 'u32',
+      ...fields('addr', 'out', 'x', 'grad', 'scratch'),
+      ...fields('u32', 'segments', 'rows', 'n', 'tree', 'center'),
       eps: 'f32',
       kind: 'u32',
     },
@@ -176,31 +159,14 @@ export const fused = {
    */
   attention: define({
     code: 43,
-    fields: {
-      out: 'addr',
-      q: 'addr',
-      k: 'addr',
-      v: 'addr',
-      mask: 'addr',
-      scratch: 'addr',
-      ...attentionShape,
-    },
+    fields: { ...fields('addr', 'out', 'q', 'k', 'v', 'mask', 'scratch'), ...attentionShape },
     extents: (v) => attentionExtents(v, 'write'),
   }),
   /** Gradients of `attention` with respect to q, k and v, from `grad`, that with respect to its output `out`. */
   attentionGrad: define({
     code: 44,
     fields: {
-      dq: 'addr',
-      dk: 'addr',
-      dv: 'addr',
-      q: 'addr',
-      k: 'addr',
-      v: 'addr',
-      out: 'addr',
-      grad: 'addr',
-      mask: 'addr',
-      scratch: 'addr',
+      ...fields('addr', 'dq', 'dk', 'dv', 'q', 'k', 'v', 'out', 'grad', 'mask', 'scratch'),
       ...attentionShape,
       ...strides('grad'),
       ...strides('dq'),
@@ -223,20 +189,8 @@ export const fused = {
   recurrent: define({
     code: 45,
     fields: {
-      out: 'addr',
-      x: 'addr',
-      w: 'addr',
-      bias: 'addr',
-      h0: 'addr',
-      c0: 'addr',
-      scratch: 'addr',
-      rows: 'u32',
-      steps: 'u32',
-      hidden: 'u32',
-      kind: 'u32',
-      initial: 'u32',
-      biased: 'u32',
-      reverse: 'u32',
+      ...fields('addr', 'out', 'x', 'w', 'bias', 'h0', 'c0', 'scratch'),
+      ...fields('u32', 'rows', 'steps', 'hidden', 'kind', 'initial', 'biased', 'reverse'),
     },
     extents: (v) => {
       oneOf('kind', v.kind, 4);
@@ -264,22 +218,8 @@ export const fused = {
   recurrentGrad: define({
     code: 46,
     fields: {
-      out: 'addr',
-      dh0: 'addr',
-      dc0: 'addr',
-      states: 'addr',
-      w: 'addr',
-      grad: 'addr',
-      h0: 'addr',
-      c0: 'addr',
-      scratch: 'addr',
-      rows: 'u32',
-      steps: 'u32',
-      hidden: 'u32',
-      kind: 'u32',
-      initial: 'u32',
-      reverse: 'u32',
-      cells: 'u32',
+      ...fields('addr', 'out', 'dh0', 'dc0', 'states', 'w', 'grad', 'h0', 'c0', 'scratch'),
+      ...fields('u32', 'rows', 'steps', 'hidden', 'kind', 'initial', 'reverse', 'cells'),
     },
     extents: (v) => {
       oneOf('kind', v.kind, 4);

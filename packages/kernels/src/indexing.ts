@@ -6,7 +6,7 @@
  * 0 between segments repeats an operand that is alike in all shards. An index out of [0, n) reads as a NaN and is
  * skipped by the sums; memory stays safe.
  */
-import { define, type Extent, elements, oneOf, segmentCount, span } from './instruction.ts';
+import { define, type Extent, elements, fields, oneOf, segmentCount, span } from './instruction.ts';
 import { type Address, ELEMENT_BYTES } from './program.ts';
 
 /** Dimensions of `copy`. */
@@ -33,7 +33,7 @@ const overlap = (a: Extent, b: Extent): boolean =>
   a.address.offset < b.address.offset + b.bytes &&
   b.address.offset < a.address.offset + a.bytes;
 
-const shape = { segments: 'u32', outer: 'u32', n: 'u32', inner: 'u32', count: 'u32' } as const;
+const shape = { ...fields('u32', 'segments', 'outer', 'n', 'inner', 'count') } as const;
 const rowsOf = ({ outer, n, inner }: Indexed): number => outer * n * inner;
 const pickedOf = ({ outer, count, inner }: Indexed): number => outer * count * inner;
 
@@ -45,32 +45,12 @@ export const indexing = {
   copy: define({
     code: 12,
     fields: {
-      out: 'addr',
-      in: 'addr',
-      n0: 'u32',
-      n1: 'u32',
-      n2: 'u32',
-      n3: 'u32',
-      n4: 'u32',
-      n5: 'u32',
-      n6: 'u32',
-      n7: 'u32',
-      outStride0: 'u32',
-      outStride1: 'u32',
-      outStride2: 'u32',
-      outStride3: 'u32',
-      outStride4: 'u32',
-      outStride5: 'u32',
-      outStride6: 'u32',
-      outStride7: 'u32',
-      inStride0: 'i32',
-      inStride1: 'i32',
-      inStride2: 'i32',
-      inStride3: 'i32',
-      inStride4: 'i32',
-      inStride5: 'i32',
-      inStride6: 'i32',
-      inStride7: 'i32',
+      ...fields('addr', 'out', 'in'),
+      ...fields('u32', 'n0', 'n1', 'n2', 'n3', 'n4', 'n5', 'n6', 'n7'),
+      ...fields('u32', 'outStride0', 'outStride1', 'outStride2', 'outStride3'),
+      ...fields('u32', 'outStride4', 'outStride5', 'outStride6', 'outStride7'),
+      ...fields('i32', 'inStride0', 'inStride1', 'inStride2', 'inStride3'),
+      ...fields('i32', 'inStride4', 'inStride5', 'inStride6', 'inStride7'),
     },
     extents: (v) => {
       const sizes = [v.n0, v.n1, v.n2, v.n3, v.n4, v.n5, v.n6, v.n7];
@@ -94,7 +74,11 @@ export const indexing = {
   /** out[s, o, j, i] = in[s, o, index[s, j], i] for j < count; `segmentIn`, `segmentIndex`: from segment to segment. */
   take: define({
     code: 13,
-    fields: { out: 'addr', in: 'addr', index: 'addr', ...shape, segmentIn: 'u32', segmentIndex: 'u32' },
+    fields: {
+      ...fields('addr', 'out', 'in', 'index'),
+      ...shape,
+      ...fields('u32', 'segmentIn', 'segmentIndex'),
+    },
     extents: (v) => {
       segmentCount(v.segments);
       return [
@@ -111,14 +95,9 @@ export const indexing = {
   scatterAdd: define({
     code: 14,
     fields: {
-      out: 'addr',
-      in: 'addr',
-      index: 'addr',
-      scratch: 'addr',
+      ...fields('addr', 'out', 'in', 'index', 'scratch'),
       ...shape,
-      segmentIn: 'u32',
-      segmentIndex: 'u32',
-      tree: 'u32',
+      ...fields('u32', 'segmentIn', 'segmentIndex', 'tree'),
     },
     extents: (v) => {
       oneOf('tree', v.tree, 2);
@@ -140,7 +119,11 @@ export const indexing = {
   /** out[s, o, j, i] = in[s, o, index[s, o, j, i], i]: an index for each element. */
   gather: define({
     code: 15,
-    fields: { out: 'addr', in: 'addr', index: 'addr', ...shape, segmentIn: 'u32', segmentIndex: 'u32' },
+    fields: {
+      ...fields('addr', 'out', 'in', 'index'),
+      ...shape,
+      ...fields('u32', 'segmentIn', 'segmentIndex'),
+    },
     extents: (v) => {
       segmentCount(v.segments);
       return [
@@ -153,7 +136,11 @@ export const indexing = {
   /** out[s, o, index[s, o, j, i], i] = Σ in[s, o, j, i] over those j in order, from +0; the adjoint of `gather`. */
   gatherAdd: define({
     code: 16,
-    fields: { out: 'addr', in: 'addr', index: 'addr', ...shape, segmentIn: 'u32', segmentIndex: 'u32' },
+    fields: {
+      ...fields('addr', 'out', 'in', 'index'),
+      ...shape,
+      ...fields('u32', 'segmentIn', 'segmentIndex'),
+    },
     extents: (v) => {
       segmentCount(v.segments);
       return [
@@ -166,7 +153,7 @@ export const indexing = {
   /** out[o, j, i] = in[o, 0, i] + … + in[o, j, i], in order; with `reverse` from the end: in[o, n − 1, i] + … + in[o, j, i]. */
   cumsum: define({
     code: 17,
-    fields: { out: 'addr', in: 'addr', outer: 'u32', n: 'u32', inner: 'u32', reverse: 'u32' },
+    fields: { ...fields('addr', 'out', 'in'), ...fields('u32', 'outer', 'n', 'inner', 'reverse') },
     extents: (v) => {
       oneOf('reverse', v.reverse, 2);
       const count = v.outer * v.n * v.inner;
@@ -179,7 +166,7 @@ export const indexing = {
    */
   argsort: define({
     code: 18,
-    fields: { out: 'addr', in: 'addr', scratch: 'addr', rows: 'u32', n: 'u32', descending: 'u32' },
+    fields: { ...fields('addr', 'out', 'in', 'scratch'), ...fields('u32', 'rows', 'n', 'descending') },
     extents: (v) => {
       oneOf('descending', v.descending, 2);
       const out = elements('out', v.out, v.rows * v.n, 'write');

@@ -6,6 +6,14 @@ export type FieldType = 'addr' | 'u32' | 'i32' | 'f32';
 export type Fields = Readonly<Record<string, FieldType>>;
 export type Values<F extends Fields> = { [K in keyof F]: F[K] extends 'addr' ? Address : number };
 
+/** Fields of one type, in this order. */
+export const fields = <const T extends FieldType, const N extends string>(
+  type: T,
+  ...names: readonly N[]
+): { readonly [K in N]: T } =>
+  // What `fromEntries` gives has just these keys, which its type cannot say.
+  Object.fromEntries(names.map((name) => [name, type])) as { [K in N]: T };
+
 /** A stretch of memory that an instruction touches. */
 export interface Extent {
   readonly what: string;

@@ -8,7 +8,7 @@
 import { convolutions } from './convolution.ts';
 import { fused } from './fused.ts';
 import { indexing } from './indexing.ts';
-import { define, elements, oneOf, segmentCount, span, type Values } from './instruction.ts';
+import { define, elements, fields, oneOf, segmentCount, span, type Values } from './instruction.ts';
 import { MATMUL_SCRATCH_BYTES } from './matmul.ts';
 import { ELEMENT_BYTES, TILE } from './program.ts';
 
@@ -31,29 +31,11 @@ export const instructions = {
   matmul: define({
     code: 2,
     fields: {
-      c: 'addr',
-      a: 'addr',
-      b: 'addr',
-      scratch: 'addr',
-      m: 'u32',
-      n: 'u32',
-      k: 'u32',
-      lda: 'u32',
-      ldb: 'u32',
-      ldc: 'u32',
-      transA: 'u32',
-      transB: 'u32',
-      batch0: 'u32',
-      batch1: 'u32',
-      strideA0: 'u32',
-      strideA1: 'u32',
-      strideB0: 'u32',
-      strideB1: 'u32',
-      strideC0: 'u32',
-      strideC1: 'u32',
-      segments: 'u32',
-      segmentA: 'u32',
-      segmentB: 'u32',
+      ...fields('addr', 'c', 'a', 'b', 'scratch'),
+      ...fields('u32', 'm', 'n', 'k', 'lda', 'ldb', 'ldc', 'transA', 'transB'),
+      ...fields('u32', 'batch0', 'batch1'),
+      ...fields('u32', 'strideA0', 'strideA1', 'strideB0', 'strideB1', 'strideC0', 'strideC1'),
+      ...fields('u32', 'segments', 'segmentA', 'segmentB'),
     },
     extents: (v) => {
       oneOf('transA', v.transA, 2);
@@ -99,7 +81,7 @@ export const instructions = {
    */
   reduce: define({
     code: 3,
-    fields: { out: 'addr', in: 'addr', outer: 'u32', n: 'u32', inner: 'u32', kind: 'u32' },
+    fields: { ...fields('addr', 'out', 'in'), ...fields('u32', 'outer', 'n', 'inner', 'kind') },
     extents: (v) => {
       oneOf('kind', v.kind, 6);
       return [
@@ -111,7 +93,7 @@ export const instructions = {
   /** out[i] = tree over s of in[s, i] (the shard tree of design §3); in is [segments, n]. */
   treeSum: define({
     code: 4,
-    fields: { out: 'addr', in: 'addr', segments: 'u32', n: 'u32' },
+    fields: { ...fields('addr', 'out', 'in'), ...fields('u32', 'segments', 'n') },
     extents: (v) => {
       segmentCount(v.segments);
       return [elements('out', v.out, v.n, 'write'), elements('in', v.in, v.segments * v.n)];
@@ -125,18 +107,9 @@ export const instructions = {
   gatherRows: define({
     code: 5,
     fields: {
-      out: 'addr',
-      data: 'addr',
-      index: 'addr',
-      record: 'addr',
-      unit: 'addr',
-      rows: 'u32',
-      width: 'u32',
-      dataRows: 'u32',
-      indexCount: 'u32',
-      kind: 'u32',
-      scale: 'f32',
-      shift: 'f32',
+      ...fields('addr', 'out', 'data', 'index', 'record', 'unit'),
+      ...fields('u32', 'rows', 'width', 'dataRows', 'indexCount', 'kind'),
+      ...fields('f32', 'scale', 'shift'),
       stride: 'u32',
     },
     extents: (v) => {
@@ -163,7 +136,7 @@ export const instructions = {
    */
   random: define({
     code: 6,
-    fields: { out: 'addr', record: 'addr', unit: 'addr', stream: 'u32', segments: 'u32', n: 'u32' },
+    fields: { ...fields('addr', 'out', 'record', 'unit'), ...fields('u32', 'stream', 'segments', 'n') },
     extents: (v) => [
       elements('out', v.out, v.segments * v.n, 'write'),
       elements('record', v.record, 4),
@@ -173,7 +146,7 @@ export const instructions = {
   /** Over the last axis of in[rows, n]: softmax, log-softmax (out[rows, n]) or log-sum-exp (out[rows]). */
   softmax: define({
     code: 7,
-    fields: { out: 'addr', in: 'addr', rows: 'u32', n: 'u32', kind: 'u32' },
+    fields: { ...fields('addr', 'out', 'in'), ...fields('u32', 'rows', 'n', 'kind') },
     extents: (v) => {
       oneOf('kind', v.kind, 3);
       const outs = v.kind === softmaxKinds.logSumExp ? v.rows : v.rows * v.n;
@@ -183,7 +156,7 @@ export const instructions = {
   /** out[r] = logSumExp(logits[r, :]) − logits[r, label[r]]; a label out of range gives NaN. */
   crossEntropy: define({
     code: 8,
-    fields: { out: 'addr', logits: 'addr', labels: 'addr', rows: 'u32', n: 'u32' },
+    fields: { ...fields('addr', 'out', 'logits', 'labels'), ...fields('u32', 'rows', 'n') },
     extents: (v) => [
       elements('out', v.out, v.rows, 'write'),
       elements('logits', v.logits, v.rows * v.n),
@@ -193,7 +166,7 @@ export const instructions = {
   /** out[r, c] = (softmax(logits[r, :])[c] − [c = label[r]]) · grad[r]. */
   crossEntropyGrad: define({
     code: 9,
-    fields: { out: 'addr', logits: 'addr', labels: 'addr', grad: 'addr', rows: 'u32', n: 'u32' },
+    fields: { ...fields('addr', 'out', 'logits', 'labels', 'grad'), ...fields('u32', 'rows', 'n') },
     extents: (v) => [
       elements('out', v.out, v.rows * v.n, 'write'),
       elements('logits', v.logits, v.rows * v.n),
@@ -204,7 +177,7 @@ export const instructions = {
   /** out[b] = sum of squares of block b of in[n], blocks of `block` elements (16 lanes, then the lane tree). */
   sumOfSquares: define({
     code: 10,
-    fields: { out: 'addr', in: 'addr', n: 'u32', block: 'u32' },
+    fields: { ...fields('addr', 'out', 'in'), ...fields('u32', 'n', 'block') },
     extents: (v) => {
       if (v.block < 1) throw new Error(`block is ${v.block}, expected at least 1`);
       return [elements('out', v.out, Math.ceil(v.n / v.block), 'write'), elements('in', v.in, v.n)];
@@ -219,7 +192,7 @@ export const instructions = {
    */
   guard: define({
     code: 11,
-    fields: { halt: 'addr', tick: 'addr', values: 'addr', count: 'u32', stride: 'u32', kind: 'u32' },
+    fields: { ...fields('addr', 'halt', 'tick', 'values'), ...fields('u32', 'count', 'stride', 'kind') },
     extents: (v) => {
       oneOf('kind', v.kind, 2);
       return [
