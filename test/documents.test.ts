@@ -76,7 +76,7 @@ describe('the readme', () => {
     const options = rows.flatMap((cell) => cell.match(/--[a-z-]+/g) ?? []);
     const help = lockstep('--help').stdout;
     const trainHelp = lockstep('train', '--help').stdout;
-    expect([...new Set(commands)]).toEqual(['train', 'eval', 'doctor', 'bench']);
+    expect([...new Set(commands)]).toEqual(['train', 'eval', 'predict', 'doctor', 'bench']);
     expect(commands.filter((name) => !help.includes(`  ${name} `))).toEqual([]);
     expect(options.sort()).toEqual(
       [...new Set(trainHelp.match(/^ +--[a-z-]+/gm)?.map((text) => text.trim()))].sort(),

@@ -156,6 +156,20 @@ export function commandLine(exit: (code: number) => void): Command {
     exit(await evalCommand(config, flags));
   });
 
+  command('predict [config]', 'What a trained model makes of inputs: one JSON object for each row.', [
+    new Option('--run <dir>', 'the folder that `train --out` wrote').conflicts('weights'),
+    new Option('--weights <file>', 'a safetensors file'),
+    new Option('--input <files...>', 'images (.png), tables (.csv), arrays (.npy) or texts (.txt)').default(
+      [],
+    ),
+    new Option('--text <texts...>', 'texts as they are').default([]),
+    ...machineOptions(),
+    dataOption(),
+  ]).action(async (config: string | undefined, flags) => {
+    const { predictCommand } = await import('./predict.ts');
+    exit(await predictCommand(config, flags));
+  });
+
   command('doctor', 'Show what this machine offers: cores, kernels and their speed, memory, versions.', [
     new Option('--json', 'one JSON object'),
   ]).action(async (flags) => {

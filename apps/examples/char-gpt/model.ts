@@ -1,5 +1,16 @@
 /** The network, and how it is trained on a text. */
-import { defineTraining, init, loss, type Module, matmul, nn, optim, type Tensor } from 'lockstep';
+import {
+  defineTraining,
+  init,
+  loss,
+  type Module,
+  matmul,
+  nn,
+  optim,
+  slice,
+  softmax,
+  type Tensor,
+} from 'lockstep';
 import { CONTEXT, type Text } from './text.ts';
 
 /** 4 blocks of 4 heads, 128 wide: 0.8 million weights. */
@@ -28,6 +39,8 @@ export const training = (text: Text) =>
     model: () => gpt(text.characters.length),
     // [rows, 64, characters] and [rows, 64]: every place of a window predicts the character after it.
     loss: (model, { input, next }) => loss.crossEntropy(model(input), next),
+    // `lockstep predict` gives the probabilities of the character after a text.
+    predict: (model, { input }) => softmax(slice(model(input), null, -1)),
     optimizer: optim.adamw({
       lr: optim.warmup(optim.cosine(1e-3, { minimum: 1e-4 }), { steps: 100 }),
       betas: [0.9, 0.99],

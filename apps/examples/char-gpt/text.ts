@@ -45,7 +45,7 @@ export function toTokens(text: string): Text {
         const at = row * stride + shift;
         values.set(from.subarray(at, at + CONTEXT), row * CONTEXT);
       }
-      return data.column(values, { shape: [CONTEXT], as: 'i32', classes: characters.length });
+      return data.column(values, { shape: [CONTEXT], as: 'i32', labels: characters });
     };
     return data.arrays({ input: part(0), next: part(1) }, options);
   };

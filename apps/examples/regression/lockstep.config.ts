@@ -29,6 +29,8 @@ export default defineTraining({
     // Back in euros, where people can judge it.
     mae: (model, { x, y }) => metrics.mae(model(x), y).mul(price.deviation),
   },
+  // `lockstep predict` says euros, too.
+  predict: (model, { x }) => model(x).mul(price.deviation).add(price.mean),
   optimizer: optim.adam({ lr: optim.cosine(1e-2) }),
   // Ends when 20 epochs in a row were no better on the houses held back, and keeps the best weights.
   earlyStopping: { metric: 'mae', mode: 'min', patience: 20 },

@@ -1,6 +1,6 @@
 /** What is trained, and how: everything that the digest depends on. */
 import type { Tensor } from '@lockstep/autograd';
-import type { Dataset } from '@lockstep/data';
+import type { Dataset, RowSource } from '@lockstep/data';
 import { ConfigError, type Optimizer, type SumMetric } from '@lockstep/nn';
 import { z } from 'zod';
 
@@ -67,6 +67,11 @@ export interface TrainingDefinition<M = unknown, F extends string = string> {
   readonly optimizer: Optimizer;
   /** What `predict` gives, one row for each row of its input. Default: `model(batch.FIRST)` of the data's first column. */
   readonly predict?: StepFunction<M, F>;
+  /**
+   * Makes rows of a file or a text that `lockstep predict` is given. Default: as `data.readRows` does for the data's first
+   * column.
+   */
+  readonly read?: (source: RowSource) => Dataset | Promise<Dataset>;
 }
 
 /** The definition as given, with its types: the fields of the batch are the columns of the data set. */
@@ -118,6 +123,7 @@ const schema = z.strictObject({
     )
     .optional(),
   predict: callable.optional(),
+  read: callable.optional(),
   optimizer: z.custom<Optimizer>(
     (value) => typeof value === 'object' && value !== null && 'groups' in value && 'scalarsAt' in value,
     'expected an optimizer, for example optim.adam({ lr: 1e-3 })',

@@ -4,6 +4,7 @@ export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './clu
 export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
 export { type ServeOptions, serve } from './cluster/serve.ts';
 export { defaultCache, diskStore } from './cluster/store.ts';
+export { type ColumnRecord, type ColumnRecords, columnRecords, inputRows, joinedRows } from './columns.ts';
 export {
   type Batch,
   type DataOptions,

@@ -16,6 +16,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { contentHash, DataError, type Dataset, writeSafetensors, writeWhole } from '@lockstep/data';
 import type { StateEntry } from '@lockstep/nn';
+import { type ColumnRecords, columnRecords } from './columns.ts';
 import { weightsDigest } from './digest.ts';
 import type { DoneEvent, TrainingEvent } from './events.ts';
 import type { Prepared } from './prepare.ts';
@@ -235,7 +236,7 @@ export interface RunRecord {
   readonly name: string;
   readonly versions: { readonly lockstep: string; readonly node: string };
   readonly definition: DefinitionRecord;
-  readonly data: { readonly name: string; readonly dir: string | null };
+  readonly data: { readonly name: string; readonly dir: string | null; readonly columns: ColumnRecords };
   readonly result: Omit<DoneEvent, 'type'>;
 }
 
@@ -291,6 +292,7 @@ export const runRecord = <M, F extends string>(
   data: {
     name: prepared.data.name,
     dir: given.dataDir === undefined ? null : resolve(given.dataDir),
+    columns: columnRecords(prepared.data),
   },
   result,
 });
