@@ -8,6 +8,7 @@ import { availableParallelism, cpus } from 'node:os';
  * @typedef {object} Case
  * @property {string} name
  * @property {() => Figure | Promise<Figure>} measure one round: its figure, for instance samples per second
+ * @property {number} [rounds] no more than so many, and none before the first: for cases that are slow, and warm
  */
 
 /** One number, or several, each with a name of its own. @typedef {number | Readonly<Record<string, number>>} Figure */
@@ -31,7 +32,8 @@ export async function interleave(cases, rounds) {
   /** @type {Map<string, number[]>[]} */
   const figures = cases.map(() => new Map());
   for (let round = -1; round < rounds; round++) {
-    for (const [i, { name, measure }] of cases.entries()) {
+    for (const [i, { name, measure, rounds: most }] of cases.entries()) {
+      if (most !== undefined && (round < 0 || round >= most)) continue;
       const figure = await measure();
       if (round < 0) continue;
       const named = typeof figure === 'number' ? [[name, figure]] : prefixed(name, figure);

@@ -138,7 +138,7 @@ def serve(trainer, steps, tell=lambda command, count: None):
     foreach = min((False, True), key=speed_with)
     use_foreach(foreach)
     run(3)
-    reply({"torch": torch.__version__, "foreach": foreach, "productGflops": product_gflops()})
+    reply({"version": torch.__version__, "foreach": foreach, "productGflops": product_gflops()})
     for line in sys.stdin:
         if line.strip() == "round":
             reply({"secondsPerStep": run(steps)})
