@@ -186,7 +186,7 @@ const picks: readonly (readonly [Shape, number, Shape])[] = [
   [[3, 4], 0, []],
   [[1, 2], 0, [3]],
   [[3, 2], 1, [0]],
-  [[30, 67], 0, [50]],
+  [[9, 35], 0, [20]],
 ];
 /** The same with an index for each element. */
 const elementPicks: readonly (readonly [Shape, number, Shape])[] = [
