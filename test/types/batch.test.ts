@@ -2,7 +2,7 @@
  * What must not compile. The type check of this package (`tsc`) fails where one of the marked lines has no error; here
  * they only run, so far as they do.
  */
-import { data, defineTraining, loss, nn, optim, type Tensor, train } from 'lockstep';
+import { data, defineTraining, loss, metrics, nn, optim, type Tensor, train } from 'lockstep';
 import { expect, expectTypeOf, it } from 'vitest';
 
 const xor = () => data.arrays({ x: [[0, 1]], y: [[1]] });
@@ -52,6 +52,27 @@ it('the model keeps its type in the loss and in the result', async () => {
   expectTypeOf(model.twice).toBeNumber();
   // @ts-expect-error: not part of the model
   expect(model.head).toBeUndefined();
+});
+
+it('the result has the metrics of the definition', async () => {
+  const definition = defineTraining({
+    ...rest,
+    data: () => ({ ...xor(), validation: xor() }),
+    loss: (model, { x, y }) => loss.mse(model(x), y),
+    metrics: {
+      error: (model, { x, y }) => loss.l1(model(x), y),
+      r2: { of: (model, { x, y }) => [model(x), y], by: metrics.r2() },
+    },
+  });
+  const result = await train(definition);
+  expectTypeOf(result.metrics.error).toBeNumber();
+  expectTypeOf(result.validation!.metrics.r2).toBeNumber();
+  // @ts-expect-error: no such metric
+  expect(result.metrics.accuracy).toBeUndefined();
+  const { metrics: none } = await train(
+    defineTraining({ ...rest, loss: (model, { x, y }) => loss.mse(model(x), y) }),
+  );
+  expectTypeOf(none).toEqualTypeOf<Readonly<Record<string, number>>>();
 });
 
 it('options are checked', () => {

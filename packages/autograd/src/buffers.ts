@@ -28,8 +28,9 @@ export function updateBuffer(buffer: StateBuffer, seen: Tensor): void {
   if (statistics?.has(buffer)) {
     throw new OpError(
       'updateBuffer',
-      `got two values for a buffer ${formatSpec(buffer)} in one batch; run a layer with statistics once per batch, or make ` +
-        'one layer for each use',
+      `got two values for a buffer ${formatSpec(buffer)} in one batch, expected one; run a layer with statistics once per batch, ` +
+        'make one layer for each use, or let it keep none ({ trackRunningStats: false }). (PyTorch follows one use after the ' +
+        'other; here a batch is merged into them once.)',
     );
   }
   if (statistics) statistics.set(buffer, detach(seen));

@@ -36,7 +36,8 @@ export interface DataOptions {
   readonly dir?: string | undefined;
 }
 
-export interface TrainingDefinition<M = unknown, F extends string = string> {
+/** Of a model `M`, data with the columns `F`, and metrics `K`. */
+export interface TrainingDefinition<M = unknown, F extends string = string, K extends string = string> {
   /** For reports. */
   readonly name?: string;
   /** Of initial weights, order of the data, dropout. 0 to 2⁵³ − 1, default 0. */
@@ -63,7 +64,7 @@ export interface TrainingDefinition<M = unknown, F extends string = string> {
   /** The mean loss of a batch, a scalar. Runs once per batch size, to be traced. */
   readonly loss: StepFunction<M, F>;
   /** Means over the rows of a batch, or what is computed from sums over rows. */
-  readonly metrics?: { readonly [name: string]: MetricDefinition<M, F> };
+  readonly metrics?: { readonly [N in K]: MetricDefinition<M, F> };
   readonly optimizer: Optimizer;
   /** What `predict` gives, one row for each row of its input. Default: `model(batch.FIRST)` of the data's first column. */
   readonly predict?: StepFunction<M, F>;
@@ -75,9 +76,9 @@ export interface TrainingDefinition<M = unknown, F extends string = string> {
 }
 
 /** The definition as given, with its types: the fields of the batch are the columns of the data set. */
-export const defineTraining = <M, F extends string>(
-  definition: TrainingDefinition<M, F>,
-): TrainingDefinition<M, F> => definition;
+export const defineTraining = <M, F extends string, K extends string = string>(
+  definition: TrainingDefinition<M, F, K>,
+): TrainingDefinition<M, F, K> => definition;
 
 const count = z.int().min(1);
 const callable = z.custom<(...inputs: never[]) => unknown>(

@@ -1,14 +1,15 @@
 /** What a run tells while it trains. The same objects are the lines of `--json` and of `metrics.jsonl`. */
 import type { SummaryRow } from '@lockstep/nn';
 
-export type Metrics = Readonly<Record<string, number>>;
+/** By name; `K`: the metrics of the definition. */
+export type Metrics<K extends string = string> = Readonly<Record<K, number>>;
 /** By metric: rows of numbers, such as a confusion matrix. */
 export type Tables = Readonly<Record<string, readonly (readonly number[])[]>>;
 
 /** On the validation part. */
-export interface Validated {
+export interface Validated<K extends string = string> {
   readonly loss: number;
-  readonly metrics: Metrics;
+  readonly metrics: Metrics<K>;
   readonly tables?: Tables;
 }
 
@@ -148,14 +149,14 @@ export type AlarmEvent = InCluster & {
   readonly names: readonly [string, string];
 };
 
-export interface DoneEvent {
+export interface DoneEvent<K extends string = string> {
   readonly type: 'done';
   readonly step: number;
   readonly epoch: number;
   readonly loss: number;
-  readonly metrics: Metrics;
+  readonly metrics: Metrics<K>;
   /** Of the weights that are kept: the best ones with early stopping. */
-  readonly validation?: Validated;
+  readonly validation?: Validated<K>;
   readonly samplesPerSecond: number;
   readonly seconds: number;
   readonly weightsDigest: string;

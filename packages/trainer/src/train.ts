@@ -56,23 +56,25 @@ export interface TrainOptions {
   readonly on?: Callbacks;
 }
 
-export interface TrainResult<M> extends Omit<DoneEvent, 'type'> {
+export interface TrainResult<M, K extends string = string> extends Omit<DoneEvent<K>, 'type'> {
   /** The model with the trained weights (the best ones with early stopping). */
   readonly model: M;
   readonly weights: ReadonlyMap<string, StateEntry>;
 }
 
 /** A run: await it for its result, or iterate over its steps (one at a time; leave the loop to end the run). */
-export interface Run<M> extends PromiseLike<TrainResult<M>>, AsyncIterable<StepEvent> {}
+export interface Run<M, K extends string = string>
+  extends PromiseLike<TrainResult<M, K>>,
+    AsyncIterable<StepEvent> {}
 
 /**
  * Trains. The weights are a function of the definition alone. Throws ConfigError, DataError or OpError on a definition
  * that cannot be, TrainingError when the loss leaves the range of f32.
  */
-export function train<M, F extends string>(
-  definition: TrainingDefinition<M, F>,
+export function train<M, F extends string, K extends string = string>(
+  definition: TrainingDefinition<M, F, K>,
   options: TrainOptions = {},
-): Run<M> {
+): Run<M, K> {
   return startRun(definition, options, ({ prepared, emit }) => startExecutor(prepared, options, emit));
 }
 

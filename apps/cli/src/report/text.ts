@@ -6,9 +6,12 @@ export const thousands = (value: number): string =>
     .toString()
     .replace(/\B(?=(\d{3})+$)/g, ',');
 
-/** Four significant digits: losses and metrics. */
-export const number = (value: number): string =>
-  value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(2) : value.toPrecision(4);
+/** Four significant digits, and all before the point: losses and metrics. */
+export function number(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 9999.5 && size < 1e15) return thousands(value);
+  return value !== 0 && size < 1e-3 ? value.toExponential(2) : value.toPrecision(4);
+}
 
 /** 7 s, 1:05, 2:07:00. */
 export function duration(seconds: number): string {
