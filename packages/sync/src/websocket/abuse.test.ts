@@ -27,6 +27,8 @@ const start = async (options: ListenOptions = {}): Promise<void> => {
   at = await place(options);
   honest = new Peer();
   await dial({ url: at.urls[0]!, ...(at.token ? { token: at.token } : {}) }, honest.accept);
+  // Whoever comes in is to say something.
+  await goesOn();
 };
 /** The honest node is still answered. */
 const goesOn = async (): Promise<void> => {
@@ -139,6 +141,16 @@ describe('too much or too slow', () => {
     raw.write(request);
     expect(await raw.code()).toBe('AUTHENTICATION_TIMEOUT');
     expect(at.refusals).toEqual([{ code: 'AUTHENTICATION_TIMEOUT', address: '127.0.0.1' }]);
+    await goesOn();
+  });
+
+  test('one who comes in and says nothing', async () => {
+    await start({ limits });
+    const raw = new Raw(at.port);
+    raw.write(upgradeRequest());
+    await raw.until(/101 Switching/);
+    expect(await at.peers[1]!.closes()).toMatchObject({ code: 'AUTHENTICATION_TIMEOUT' });
+    raw.socket.destroy();
     await goesOn();
   });
 

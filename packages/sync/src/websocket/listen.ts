@@ -135,6 +135,26 @@ class Gate {
     return this.#door.size;
   }
 
+  /** Who was let in is to say something in time, too: without a token that is all that is known of it. */
+  readonly #introduced: Accept = (connection) => {
+    const { authenticationTime } = this.#limits;
+    const { frame, closed } = this.#accept(connection);
+    const timer = setTimeout(
+      () => connection.close('AUTHENTICATION_TIMEOUT', `nothing was said within ${authenticationTime} ms`),
+      authenticationTime,
+    );
+    return {
+      frame: (header, payload) => {
+        clearTimeout(timer);
+        frame(header, payload);
+      },
+      closed: (reason) => {
+        clearTimeout(timer);
+        closed(reason);
+      },
+    };
+  };
+
   async close(code: string, message: string): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const ends = [closed, ...this.#open.values()];
@@ -192,7 +212,7 @@ class Gate {
         const peer = `${inUrl(addressOf(request.socket))}:${remotePort}`;
         const connection = new WebSocketConnection(
           { ws, socket: request.socket, peer, isServer: true, limits: this.#limits },
-          this.#accept,
+          this.#introduced,
         );
         this.#open.set(connection, new Promise((resolve) => ws.once('close', resolve)));
         ws.on('close', () => this.#open.delete(connection));
