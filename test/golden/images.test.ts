@@ -68,6 +68,11 @@ const calls: Readonly<Record<string, Call>> = {
   'conv2d same': convolved({ padding: 'same' }),
   'conv2d one tap': convolved({}),
   conv1d: (x, w) => a.conv1d(x, w, { stride: 3, padding: 2, dilation: 2 }),
+  'conv1d groups': (x, w) => a.conv1d(x, w, { groups: 2 }),
+  'conv1d one tap': (x, w) => a.conv1d(x, w),
+  convTranspose1d: (x, w) => a.convTranspose1d(x, w, { stride: 3, padding: 1 }),
+  'convTranspose1d groups': (x, w) => a.convTranspose1d(x, w, { groups: 2, dilation: 2 }),
+  'convTranspose1d one tap': (x, w) => a.convTranspose1d(x, w),
   convTranspose2d: transposed({}),
   'convTranspose2d strided': transposed({ stride: 2, padding: 1, outputPadding: 1, groups: 2 }),
   'convTranspose2d dilated': transposed({ stride: [1, 3], dilation: [3, 2], outputPadding: [2, 0] }),
@@ -77,11 +82,15 @@ const calls: Readonly<Record<string, Call>> = {
   'maxPool2d dilated': maxed(2, { stride: 2, padding: 1, dilation: 3 }),
   'maxPool2d one': maxed(1),
   maxPool1d: (x) => a.maxPool1d(x, 3, { stride: 2 }),
+  'maxPool1d padded': (x) => a.maxPool1d(x, 2, { stride: 3, padding: 1 }),
+  'maxPool1d one': (x) => a.maxPool1d(x, 1),
   avgPool2d: averaged(2),
   'avgPool2d padded': averaged(3, { stride: 2, padding: 1 }),
   'avgPool2d uncounted': averaged(3, { stride: 2, padding: 1, countIncludePad: false }),
   'avgPool2d ceil': averaged(3, { stride: 2, padding: 1, ceilMode: true }),
   avgPool1d: (x) => a.avgPool1d(x, 4),
+  'avgPool1d padded': (x) => a.avgPool1d(x, 3, { stride: 2, padding: 1 }),
+  'avgPool1d one': (x) => a.avgPool1d(x, 1),
   adaptiveAvgPool2d: (x) => a.adaptiveAvgPool2d(x, [3, 2]),
   'adaptiveAvgPool2d uneven': (x) => a.adaptiveAvgPool2d(x, [3, 4]),
   'adaptiveAvgPool2d one': (x) => a.adaptiveAvgPool2d(x, 1),
@@ -93,6 +102,8 @@ const calls: Readonly<Record<string, Call>> = {
   'upsample2d corners': (x) => a.upsample2d(x, [3, 2], { mode: 'bilinear', alignCorners: true }),
   batchNorm1d: normalised(nn.batchNorm1d),
   'batchNorm1d of rows': normalised(nn.batchNorm1d),
+  'batchNorm1d one channel': normalised(nn.batchNorm1d),
+  'batchNorm2d many channels': normalised(nn.batchNorm2d),
   batchNorm2d: normalised(nn.batchNorm2d),
   'batchNorm2d one row': normalised(nn.batchNorm2d),
 };
@@ -105,8 +116,12 @@ function distance(found: a.Tensor, exact: readonly number[]): number {
 }
 
 describe('values and gradients', () => {
-  it('has a call for each case', () => {
+  it('has a call for each case, and three shapes for each layer', () => {
     expect(Object.keys(calls)).toEqual(Object.keys(golden.cases));
+    const layers = Object.keys(calls).map((name) => name.split(' ')[0]!);
+    for (const layer of layers) {
+      expect(layers.filter((name) => name === layer).length, layer).toBeGreaterThanOrEqual(3);
+    }
   });
 
   it.each(Object.entries(golden.cases))('%s', (name, { inputs, shape, y, grads }) => {

@@ -73,10 +73,19 @@ const states: Shape[] = [
   [2, 4, 3],
   [4, 2, 5],
 ];
+/** An input and its states. */
+const ones = (count: number): Shape[] => Array.from({ length: count }, () => [1, 1, 1]);
+const odd = (count: number): Shape[] => [[3, 2, 2], ...Array.from({ length: count - 1 }, () => [1, 3, 17])];
 const cases = {
   layerNorm: of(nn.layerNorm(19), [[3, 2, 19]], (f, x) => [f(x!)]),
+  'layerNorm of one': of(nn.layerNorm(1), [[3, 1]], (f, x) => [f(x!)]),
+  'layerNorm of rows': of(nn.layerNorm(16), [[7, 16]], (f, x) => [f(x!)]),
+  rmsNorm: of(nn.rmsNorm(19), [[3, 2, 19]], (f, x) => [f(x!)]),
+  'rmsNorm of one row': of(nn.rmsNorm(3), [[1, 3]], (f, x) => [f(x!)]),
+  'rmsNorm of rows': of(nn.rmsNorm(16), [[7, 16]], (f, x) => [f(x!)]),
   groupNorm: of(nn.groupNorm(3, 6), [[2, 6, 5, 3]], (f, x) => [f(x!)]),
-  groupNormOfRank2: of(nn.groupNorm(2, 8), [[3, 8]], (f, x) => [f(x!)]),
+  'groupNorm of rank 2': of(nn.groupNorm(2, 8), [[3, 8]], (f, x) => [f(x!)]),
+  'groupNorm of each channel': of(nn.groupNorm(5, 5), [[1, 5, 7]], (f, x) => [f(x!)]),
   attention: of(
     nn.multiHeadAttention(6, 2),
     [
@@ -86,13 +95,37 @@ const cases = {
     ],
     (f, query, key, value) => [f({ query: query!, key: key!, value: value!, mask })],
   ),
+  'attention of one': of(
+    nn.multiHeadAttention(3, 1),
+    [0, 1, 2].map((): Shape => [1, 1, 3]),
+    (f, query, key, value) => [f({ query: query!, key: key!, value: value! })],
+  ),
+  'attention of many keys': of(
+    nn.multiHeadAttention(10, 2),
+    [2, 33, 33].map((steps): Shape => [1, steps, 10]),
+    (f, query, key, value) => [f({ query: query!, key: key!, value: value! })],
+  ),
+  'selfAttention of one': of(nn.multiHeadAttention(4, 4), [[3, 1, 4]], (f, x) => [f(x!)]),
+  'selfAttention of many': of(nn.multiHeadAttention(6, 2), [[1, 37, 6]], (f, x) => [f(x!)]),
   selfAttention: of(nn.multiHeadAttention(6, 3, { bias: false, causal: true }), [[2, 5, 6]], (f, x) => [
     f(x!),
   ]),
+  transformerBlock: of(nn.transformerBlock(6, 2, { hidden: 18 }), [[2, 5, 6]], (f, x) => [f(x!)]),
+  'transformerBlock of 2017': of(
+    nn.transformerBlock(5, 1, { hidden: 15, normFirst: false, activation: 'relu' }),
+    [[1, 3, 5]],
+    (f, x) => [f(x!)],
+  ),
+  'transformerBlock of one': of(nn.transformerBlock(4, 2, { hidden: 12 }), [[3, 1, 4]], (f, x) => [f(x!)]),
+  'rnn of one': of(nn.rnn(1, 1), ones(2), (f, x, h) => recurrent(f, x!, h!)),
+  'rnn of odd sizes': of(nn.rnn(2, 17), odd(2), (f, x, h) => recurrent(f, x!, h!)),
+  'lstm of one': of(nn.lstm(1, 1), ones(3), (f, x, h, c) => recurrent(f, x!, h!, c)),
+  'lstm of odd sizes': of(nn.lstm(2, 17), odd(3), (f, x, h, c) => recurrent(f, x!, h!, c)),
+  'gru of one': of(nn.gru(1, 1), ones(2), (f, x, h) => recurrent(f, x!, h!)),
   rnn: of(nn.rnn(3, 5, { ...both, nonlinearity: 'relu' }), states, (f, x, h) => recurrent(f, x!, h!)),
   lstm: of(nn.lstm(3, 5, both), [...states, [4, 2, 5]], (f, x, h, c) => recurrent(f, x!, h!, c)),
   gru: of(nn.gru(3, 5, both), states, (f, x, h) => recurrent(f, x!, h!)),
-  gruWithoutBias: of(
+  'gru without bias': of(
     nn.gru(3, 2, { bias: false }),
     [
       [1, 3, 3],
@@ -100,10 +133,24 @@ const cases = {
     ],
     (f, x, h) => recurrent(f, x!, h!),
   ),
+  'embedding of rank 1': of(nn.embedding(7, 17), [], (f) => [f(tensor(Int32Array.of(6, 0, 6)))]),
+  'embedding of one': of(nn.embedding(1, 1), [], (f) => [f(tensor(Int32Array.of(0), { shape: [1, 1] }))]),
   embedding: of(nn.embedding(4, 3, { paddingIndex: 1 }), [], (f) => [
     f(tensor(Int32Array.of(0, 1, 3, 3, 3, 1), { shape: [2, 3] })),
   ]),
 };
+
+it('has three shapes of each layer', () => {
+  expect(Object.keys(cases).sort()).toEqual(
+    Object.keys(golden)
+      .filter((name) => name !== 'torch')
+      .sort(),
+  );
+  const layers = Object.keys(cases).map((name) => name.split(' ')[0]!);
+  for (const layer of layers) {
+    expect(layers.filter((name) => name === layer).length, layer).toBeGreaterThanOrEqual(3);
+  }
+});
 
 it.each(Object.entries(cases))('%s: outputs and all gradients are those of PyTorch', (name, test) => {
   fill(test.model);
