@@ -1,0 +1,49 @@
+/**
+ * Real processes and real faults: nodes and coordinators are killed and stopped, connections are cut in the middle of a
+ * frame, fall silent one way, and bring frames late, twice or in another order. Each fault that happened is counted by
+ * kind; the digest at the end is that of an undisturbed run on one machine.
+ *
+ * `LOCKSTEP_FAULT_RUNS=n`: n runs instead of three.
+ */
+import { rmSync } from 'node:fs';
+import { afterAll, expect, test } from 'vitest';
+import { configText, events, folderWith, lockstep } from '../command.ts';
+import { type Fault, Ordeal } from './faults.ts';
+
+const RUNS = Number(process.env.LOCKSTEP_FAULT_RUNS ?? 3);
+/** Of one run. */
+const FAULTS: Readonly<Record<Fault, number>> = {
+  'kill node': 6,
+  'kill coordinator': 2,
+  'stop node': 10,
+  'stop coordinator': 5,
+  cut: 20,
+  'half-open': 7,
+  delay: 20,
+  duplicate: 20,
+  reorder: 20,
+};
+const TOTAL = Object.values(FAULTS).reduce((a, b) => a + b);
+
+/** 9 batches an epoch, the last one short: enough of them for all faults. */
+const folder = folderWith({ 'run.mjs': configText({ epochs: '1200' }) });
+afterAll(() => rmSync(folder, { recursive: true }));
+
+test(`${RUNS} runs of ${TOTAL} faults each end with the digest of one machine`, {
+  timeout: RUNS * 200_000,
+}, async ({ annotate }) => {
+  const undisturbed = events(
+    (await lockstep(['train', 'run.mjs', '--json', '--quiet'], { cwd: folder })).stdout,
+  );
+  const expected = undisturbed.at(-1)?.weightsDigest;
+  const counts = new Map<string, number>();
+  for (let seed = 1; seed <= RUNS; seed++) {
+    const ordeal = new Ordeal({ seed, faults: FAULTS, every: 8, config: 'run.mjs', folder });
+    expect(await ordeal.end(), `seed ${seed}`).toMatchObject({ type: 'done', weightsDigest: expected });
+    for (const [fault, count] of ordeal.counts) counts.set(fault, (counts.get(fault) ?? 0) + count);
+  }
+  await annotate([...counts].map(([fault, count]) => `${count} × ${fault}`).join('; '));
+  const total = [...counts.values()].reduce((a, b) => a + b);
+  expect(total).toBeGreaterThanOrEqual(100 * RUNS);
+  for (const fault of Object.keys(FAULTS)) expect(counts.get(fault) ?? 0, fault).toBeGreaterThanOrEqual(RUNS);
+});
