@@ -7,6 +7,7 @@ import {
   countList,
   interval,
   ownWorkerCount,
+  portNumber,
   positiveNumber,
   slowLinks,
   stragglers,
@@ -108,7 +109,7 @@ export function commandLine(exit: (code: number) => void): Command {
     new Option('--host <address>', 'where nodes connect; 0.0.0.0 for all addresses of this machine').default(
       '127.0.0.1',
     ),
-    new Option('--port <n>', '0: any that is free').argParser(wholeNumber(0)).default(7070),
+    new Option('--port <n>', '0: any that is free').argParser(portNumber).default(7070),
     tokenOption(),
     new Option('--tls', 'wss, with a certificate made at the start, which the join command pins').conflicts(
       'cert',
@@ -188,6 +189,10 @@ export function commandLine(exit: (code: number) => void): Command {
       new Option('--workers <list>', 'as 1,2,4; 1, 2, 4 … up to the cores if not given').argParser(
         workerList,
       ),
+      new Option(
+        '--nodes <list>',
+        'also as so many processes of this machine that join over loopback',
+      ).argParser(countList(64)),
       new Option('--strong', 'the same batch for all (this is the default)').conflicts('weak'),
       new Option('--weak', 'batch and shards grow with the workers'),
       new Option('--seconds <n>', 'to measure for, over all').argParser(positiveNumber).default(30),

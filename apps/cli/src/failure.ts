@@ -14,6 +14,11 @@ export class ConfigFileError extends Error {
 const USER_ERRORS = /^(LOCKSTEP_(CONFIG|OP|COMPILE|USAGE)|DATA_)/;
 /** Errors that end a run and need no stack trace. */
 const KNOWN = new Set(['LOCKSTEP_TRAINING', 'LOCKSTEP_WORKER']);
+/** By name: a connection that cannot be, which the user can mend; a coordinator that does not want this node. */
+const NETWORK: Readonly<Record<string, number>> = {
+  TransportError: ExitCode.usage,
+  RefusedError: ExitCode.failed,
+};
 
 export interface Failure {
   readonly exitCode: number;
@@ -34,6 +39,8 @@ export function describeFailure(error: unknown): Failure {
   }
   const code = error.name === 'WorkerError' ? 'LOCKSTEP_WORKER' : String((error as { code?: unknown }).code);
   if (USER_ERRORS.test(code)) return { exitCode: ExitCode.usage, code, message: error.message };
+  const network = NETWORK[error.name];
+  if (network !== undefined) return { exitCode: network, code, message: error.message };
   if (KNOWN.has(code)) return { exitCode: ExitCode.failed, code, message: error.message };
   return { exitCode: ExitCode.failed, code: 'LOCKSTEP_INTERNAL', message: error.message, stack: error.stack };
 }

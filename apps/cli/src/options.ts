@@ -10,6 +10,12 @@ export const wholeNumber =
     throw new InvalidArgumentError(`Expected a whole number of at least ${min}.`);
   };
 
+/** Throws InvalidArgumentError. */
+export const portNumber = (text: string): number => {
+  if (/^\d{1,5}$/.test(text) && Number(text) < 65_536) return Number(text);
+  throw new InvalidArgumentError('Expected a whole number from 0 (any that is free) to 65535.');
+};
+
 /** 500: optimizer steps; 30s: seconds. Throws InvalidArgumentError. */
 export const interval = (text: string): { readonly steps: number } | { readonly seconds: number } => {
   const [, digits, unit] = /^(\d+)(s?)$/.exec(text) ?? [];

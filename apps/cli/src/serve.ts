@@ -44,7 +44,7 @@ export async function serveCommand(config: string | undefined, flags: ServeFlags
     return result.interrupted ? ExitCode.interrupted : ExitCode.done;
   } catch (error) {
     reporter.end();
-    throw blameConfig(file, error);
+    throw cannotListen(error, flags) ?? blameConfig(file, error);
   }
 }
 
@@ -61,6 +61,22 @@ function listenOptions({ host, port, token, tls, cert, key, allowHost }: ServeFl
     ...(tls && { tls: 'selfSigned' as const }),
     ...(cert !== undefined && key !== undefined && { tls: { cert: read(cert), key: read(key) } }),
   };
+}
+
+/** Codes of Node's errors when an address cannot be listened on → why. */
+const ADDRESS_ERRORS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there; choose another --port',
+  EACCES: 'this user may not; choose a --port from 1024 on',
+  EADDRNOTAVAIL: 'this machine has no such address; choose another --host, as 0.0.0.0 for all',
+  ENOTFOUND: 'no such host is known; choose another --host, as 0.0.0.0 for all',
+};
+
+function cannotListen(error: unknown, { host, port }: ServeFlags): ConfigFileError | undefined {
+  const { code = '', syscall = '' } = error as NodeJS.ErrnoException;
+  const reason = ['listen', 'getaddrinfo'].includes(syscall) ? ADDRESS_ERRORS[code] : undefined;
+  return reason === undefined
+    ? undefined
+    : new ConfigFileError(`serve: cannot listen on ${host}:${port}: ${reason}`);
 }
 
 function read(file: string): string {

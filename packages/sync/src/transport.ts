@@ -40,6 +40,13 @@ export type Accept = (connection: Connection) => ConnectionEvents;
 /** Makes a connection: settles when it stands. Rejects, with a `code`, where it cannot be made. */
 export type Dial = (accept: Accept) => Promise<Connection>;
 
+/** What a `Dial` may say of why there is no connection. */
+export interface DialError {
+  readonly code: string;
+  /** Trying again changes nothing. */
+  readonly isFinal: boolean;
+}
+
 let connections = 0;
 
 /** A number for a new connection of this process. */

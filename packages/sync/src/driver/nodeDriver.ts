@@ -21,7 +21,7 @@ import {
   operate,
 } from '../node.ts';
 import { Inbox } from '../reducer.ts';
-import type { Connection, Dial } from '../transport.ts';
+import type { Connection, Dial, DialError } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
 import { Alarm } from './alarm.ts';
 import { Download } from './download.ts';
@@ -251,9 +251,9 @@ export class NodeDriver {
       report?.({ type: 'connected', peer: made.peer });
       this.#tell({ type: 'dialed', attempt });
     } catch (error) {
-      if (error instanceof RefusedError) this.abort(error);
-      const { code = 'UNREACHABLE', message } = error as { code?: string; message: string };
-      closed(code, message);
+      const { code = 'UNREACHABLE', message, isFinal } = error as Partial<DialError> & Error;
+      if (isFinal) this.abort(error);
+      else closed(code, message);
     }
   }
 

@@ -60,14 +60,31 @@ export const TRANSPORT_CODES = {
 
 export type TransportCode = keyof typeof TRANSPORT_CODES;
 
+/** What no second try mends: the one who typed the command has to. */
+const FINAL: ReadonlySet<TransportCode> = new Set([
+  'URL_MALFORMED',
+  'TOKEN_REQUIRED',
+  'TOKEN_WRONG',
+  'TOKEN_UNEXPECTED',
+  'TOKEN_WEAK',
+  'HOST_NOT_ALLOWED',
+  'ORIGIN_NOT_ALLOWED',
+  'CERTIFICATE_UNTRUSTED',
+  'FINGERPRINT_WRONG',
+  'SERVER_UNPROVEN',
+]);
+
 /** A connection that was refused, or that could not be made. Never holds a token or a proof. */
 export class TransportError extends Error {
   override readonly name = 'TransportError';
   readonly code: TransportCode;
+  /** Trying again changes nothing. */
+  readonly isFinal: boolean;
 
   constructor(code: TransportCode, message: string) {
     super(`${code}: ${message}`);
     this.code = code;
+    this.isFinal = FINAL.has(code);
   }
 }
 

@@ -1,0 +1,62 @@
+/** What is wrong with the words of serve and join, or with who answers: one message that says the way out. */
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { folderWith, lockstep } from './command.ts';
+
+const cwd = folderWith({});
+const TOKEN = '0123456789abcdef0123456789abcdef';
+let taken: Server;
+let port = 0;
+beforeAll(() =>
+  new Promise<void>((resolve) => {
+    taken = createServer((socket) => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'));
+    taken.listen(0, '127.0.0.1', resolve);
+  }).then(() => {
+    port = (taken.address() as AddressInfo).port;
+  }),
+);
+afterAll(() => void taken.close());
+
+test.each<[what: string, args: string, says: RegExp]>([
+  ['no address to join', 'join', /missing.*url/],
+  ['an address without a scheme', 'join localhost', /URL_MALFORMED.*ws:\/\/host:port/],
+  ['a page instead of a socket', 'join http://127.0.0.1:7070', /URL_MALFORMED/],
+  ['a token in the address', `join ws://x:${TOKEN}@127.0.0.1:7070`, /URL_MALFORMED/],
+  ['a pin without a certificate', `join ws://127.0.0.1:7070 --fingerprint ${'ab'.repeat(32)}`, /wss/],
+  ['no workers to join with', 'join ws://127.0.0.1:7070 --workers 0', /--workers.*'0'/],
+  ['a port beyond the last', 'serve --port 65536', /--port.*'65536'.*0.*to 65535/],
+  ['a port that is taken', 'serve --port TAKEN', /cannot listen on 127\.0\.0\.1:\d+.*--port/],
+  ['a host that nobody knows', 'serve --host 300.1.1.1', /cannot listen on 300\.1\.1\.1:7070.*--host/],
+  ['a token that can be guessed', 'serve --host 0.0.0.0 --port 0 --token abc', /TOKEN_WEAK.*128/],
+  ['a certificate without its key', 'serve --cert a.pem', /--cert and --key/],
+  ['a certificate that is not there', 'serve --cert a.pem --key b.pem', /cannot read a\.pem/],
+  ['fewer than one node', 'serve --min-nodes 0', /--min-nodes.*'0'/],
+  ['resuming what was never written', 'serve --port 0 --resume', /resume.*out/],
+])('%s', async (_, args, says) => {
+  const { code, stderr } = await lockstep(args.replace('TAKEN', String(port)).split(' '), { cwd });
+  expect(stderr).toMatch(says);
+  expect(stderr).not.toMatch(/mistake in Lockstep|\n +at /);
+  expect(stderr).not.toContain(TOKEN);
+  expect(code).toBe(2);
+});
+
+test('a node that does not know the token goes at once, and says so', async () => {
+  const joins: Promise<{ code: number | null; stderr: string }>[] = [];
+  const words = ['serve', '--json', '--port', '0', '--workers', '0', '--token', TOKEN];
+  await lockstep(words, {
+    cwd,
+    onOutput: (stdout, child) => {
+      const url = /"urls?":\[?"(ws:[^"]+)"/.exec(stdout)?.[1];
+      if (url === undefined || joins.length > 0) return;
+      joins.push(
+        lockstep(['join', url, '--token', TOKEN.replace('0', 'f')], { cwd }),
+        lockstep(['join', url], { cwd }),
+      );
+      void Promise.all(joins).finally(() => child.kill('SIGINT'));
+    },
+  });
+  expect(joins).toHaveLength(2);
+  const [wrong, none] = await Promise.all(joins);
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringMatching(/TOKEN_WRONG/) });
+  expect(none).toMatchObject({ code: 2, stderr: expect.stringMatching(/TOKEN_REQUIRED/) });
+});
