@@ -20,6 +20,10 @@ interface Report {
     readonly gflops: { readonly median: number };
     readonly timeline: readonly { readonly worker: number }[];
   }[];
+  readonly nodes: readonly {
+    readonly nodes: number;
+    readonly samplesPerSecond: { readonly rounds: readonly number[] };
+  }[];
 }
 
 const cwd = folderWith({ 'c.mjs': configText() });
@@ -62,6 +66,18 @@ describe('bench scaling', () => {
     expect(code).toBe(0);
     const report: Report = JSON.parse(stdout);
     expect(report.results.map(({ batch }) => batch)).toEqual([60, 120]);
+  });
+
+  test('with --nodes processes join over loopback, in every round', async () => {
+    const args = 'bench scaling c.mjs --workers 1 --nodes 1,2 --seconds 0.9 --json';
+    const { code, stdout, stderr } = await lockstep(args.split(' '), { cwd });
+    expect([code, stderr]).toEqual([0, '']);
+    const { nodes }: Report = JSON.parse(stdout);
+    expect(nodes.map((each) => each.nodes)).toEqual([1, 2]);
+    for (const { samplesPerSecond } of nodes) {
+      expect(samplesPerSecond.rounds).toHaveLength(3);
+      expect(Math.min(...samplesPerSecond.rounds)).toBeGreaterThan(0);
+    }
   });
 
   test('a report compared with itself has not changed', async () => {
@@ -152,6 +168,7 @@ test('train --profile: the same digest, a trace for Perfetto, a table of kernels
 test.each([
   ['no number of workers', 'bench scaling --workers 0', /--workers.*'0'.*1 to 1024/],
   ['no numbers', 'bench scaling --workers 1,two', /--workers.*'1,two'/],
+  ['nodes that are none', 'bench scaling --nodes host1', /--nodes.*'host1'.*1 to 64/],
   ['no time', 'bench scaling --seconds 0', /--seconds.*above 0/],
   ['both kinds of scaling', 'bench scaling --weak --strong', /--strong.*--weak|--weak.*--strong/],
   ['a config that is not there', 'bench scaling none.ts', /no file none\.ts/],

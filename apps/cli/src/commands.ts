@@ -7,6 +7,7 @@ import {
   countList,
   interval,
   ownWorkerCount,
+  path,
   portNumber,
   positiveNumber,
   slowLinks,
@@ -68,7 +69,9 @@ export function commandLine(exit: (code: number) => void): Command {
     parent: Command = program,
   ): Command => {
     const made = parent.command(usage).description(description).allowExcessArguments(false);
-    for (const option of options) made.addOption(option);
+    for (const option of options) {
+      made.addOption(/<(dir|file)>/.test(option.flags) ? option.argParser(path) : option);
+    }
     return made;
   };
 

@@ -36,7 +36,7 @@ function report(throughputs: Readonly<Record<number, readonly number[]>>): Scali
     ...{ type: 'scaling', format: 1, date: '2026-11-23T10:00:00.000Z', lockstep: '1.2.3' },
     machine: { cpu: 'A <fast> CPU', system: 'linux', node: '20', cores: 4, usable: 4, copyGBps: 30 },
     training: { name: 'x & y', config: null, parameters: 1234, batch: 128, shards: 8, kernels: 'wasm' },
-    ...{ mode: 'strong', rounds: 3, secondsPerRound: 1, results },
+    ...{ mode: 'strong', rounds: 3, secondsPerRound: 1, results, nodes: [] },
   };
 }
 
@@ -84,6 +84,17 @@ describe('the report', () => {
     expect(page).toContain('A &lt;fast&gt; CPU');
     expect(page).toContain('x &amp; y');
     expect(page.match(/<svg/g)).toHaveLength(5);
+    expect(page).not.toMatch(/NaN|undefined|Infinity/);
+  });
+
+  test('with nodes: a table and a chart more', () => {
+    const { workers: _, ...figures } = both.results[1]!;
+    const withNodes = { ...both, nodes: [{ nodes: 2, workers: 1, ...figures }] };
+    const lines = reportLines(withNodes).map(stripVTControlCharacters);
+    for (const line of lines.slice(4)) expect(line.length, line).toBeLessThanOrEqual(80);
+    expect(lines.join('\n')).toMatch(/nodes +samples\/s.*\n +2 +180 +7\.5 +711 +1\.80 +0\.90/);
+    const page = reportHtml(withNodes);
+    expect(page.match(/<svg/g)).toHaveLength(6);
     expect(page).not.toMatch(/NaN|undefined|Infinity/);
   });
 

@@ -107,6 +107,7 @@ ${section('Throughput (samples per second)', `${throughput}<p>Dashed: ideal. Bar
 ${section('Efficiency (1: every worker as fast as the first)', `${efficiency}<p>Speed-up over the share of added workers, round by round.</p>`)}
 ${section('Where the time of a step goes, per worker', splitChart(results) + key, true)}
 ${timelines.join('\n')}
+${nodesSection(report)}
 ${section('Numbers', numbersTable(report), true)}
 </main>
 </body>
@@ -114,7 +115,24 @@ ${section('Numbers', numbersTable(report), true)}
 `;
 }
 
-function numbersTable({ results }: ScalingReport): string {
+/** Throughput by nodes beside the ideal line; nothing where there were none. */
+function nodesSection({ nodes, results }: ScalingReport): string {
+  if (nodes.length === 0) return '';
+  const first = results[0]!;
+  const one = first.samplesPerSecond.median;
+  const chart = lineChart(
+    'Samples per second over nodes',
+    [
+      { kind: 'ideal', points: nodes.map((each) => ({ x: each.nodes, y: one * each.nodes })) },
+      { kind: 'curve', points: nodes.map((each) => ({ x: each.nodes, y: each.samplesPerSecond })) },
+    ],
+    'nodes',
+  );
+  const text = `${plural(first.workers, 'worker')} each, processes of this machine over loopback. Dashed: as many times one without a network.`;
+  return section('Throughput of nodes (samples per second)', `${chart}<p>${text}</p>`);
+}
+
+function numbersTable({ results, nodes }: ScalingReport): string {
   const head = ['workers', 'batch', 'samples/s', '±', 'step ms', 'speed-up', 'efficiency', '±'];
   const rest = ['GFLOP/s', 'of peak', 'MB moved', ...activities.map((activity) => `${activity} ms`)];
   const rows = results.map((each) => [
@@ -131,9 +149,23 @@ function numbersTable({ results }: ScalingReport): string {
     short(activities.reduce((sum, activity) => sum + each.bytes[activity], 0) / 1e6),
     ...activities.map((activity) => short(each.split[activity].median)),
   ]);
+  const nodeRows = nodes.map((each) => [
+    plural(each.nodes, 'node'),
+    thousands(each.batch),
+    thousands(each.samplesPerSecond.median),
+    thousands(each.samplesPerSecond.spread),
+    short(each.stepMilliseconds.median),
+    each.speedup.median.toFixed(2),
+    each.efficiency.median.toFixed(3),
+    each.efficiency.spread.toFixed(3),
+    ...rest.map(() => ''),
+  ]);
   const line = (cells: readonly string[], tag: 'th' | 'td'): string =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeText(cell)}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table><thead>${line([...head, ...rest], 'th')}</thead><tbody>${rows
+  return `<div class="scroll"><table><thead>${line([...head, ...rest], 'th')}</thead><tbody>${[
+    ...rows,
+    ...nodeRows,
+  ]
     .map((row) => line(row, 'td'))
     .join('')}</tbody></table></div>`;
 }

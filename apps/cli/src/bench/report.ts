@@ -2,6 +2,7 @@
 import { arch, cpus, platform, release } from 'node:os';
 import { cores } from '@lockstep/workers';
 import { readVersion } from '../version.ts';
+import type { NodesScaling } from './nodes.ts';
 import type { Plan, Scaling } from './rounds.ts';
 
 export interface MachineReport {
@@ -36,6 +37,8 @@ export interface ScalingReport {
   readonly secondsPerRound: number;
   /** By rising number of workers. */
   readonly results: readonly Scaling[];
+  /** By rising number of nodes; none without `--nodes`. */
+  readonly nodes: readonly NodesScaling[];
 }
 
 export const aboutMachine = (copyGBps: number): MachineReport => ({

@@ -8,6 +8,8 @@ import {
   type SplitTotals,
 } from '@lockstep/trainer';
 import type { TrainingDefinition } from 'lockstep';
+import { plural } from '../report/text.ts';
+import { type NodesPiece, type NodesScaling, trainOnNodes } from './nodes.ts';
 import { PeakMeter } from './peaks.ts';
 import { endless, trainFor } from './piece.ts';
 import { type Measured, measured, ratio } from './statistics.ts';
@@ -15,6 +17,8 @@ import { type Measured, measured, ratio } from './statistics.ts';
 export interface Plan {
   /** Rising; all figures are compared with the first. */
   readonly workers: readonly number[];
+  /** Of nodes on this machine, each with the fewest workers. */
+  readonly nodes: readonly number[];
   /** Strong: the same batch on more workers. Weak: batch and shards grow with the workers. */
   readonly mode: 'strong' | 'weak';
   readonly kernels: KernelVariant;
@@ -71,14 +75,19 @@ export async function measureScaling<M, F extends string>(
   prepared: Prepared<M, F>,
   plan: Plan,
   signal: AbortSignal,
-  onPiece: (round: number, workers: number) => void,
-): Promise<Scaling[]> {
+  onPiece: (round: number, what: string) => void,
+): Promise<{ results: Scaling[]; nodes: NodesScaling[] }> {
   const [first = 1] = plan.workers;
   const cases = plan.workers.map((workers) => ({
     workers,
     definition: endless(prepared, plan.mode === 'weak' ? workers / first : 1),
     pieces: [] as Piece[],
     peaks: [] as number[],
+  }));
+  const clusters = plan.nodes.map((nodes) => ({
+    nodes,
+    definition: endless(prepared, plan.mode === 'weak' ? nodes : 1),
+    pieces: [] as NodesPiece[],
   }));
   const meters: PeakMeter[] = [];
   try {
@@ -87,9 +96,14 @@ export async function measureScaling<M, F extends string>(
       // There and back: no number of workers is always the first after a pause.
       const order = [...cases.entries()];
       for (const [i, each] of round % 2 ? order.reverse() : order) {
-        onPiece(round, each.workers);
+        onPiece(round, plural(each.workers, 'worker'));
         each.pieces.push(await measurePiece(each.definition, each.workers, plan, signal));
         each.peaks.push(await meters[i]!.measure(PEAK_TIME));
+      }
+      for (const { nodes, definition, pieces } of clusters) {
+        onPiece(round, plural(nodes, 'node'));
+        const options = { nodes, workers: first, kernels: plan.kernels, seconds: plan.seconds };
+        pieces.push(await trainOnNodes(definition, options, signal));
       }
     }
   } finally {
@@ -98,7 +112,7 @@ export async function measureScaling<M, F extends string>(
   const throughputs = cases.map(({ pieces }) =>
     measured(pieces.map(({ totals }) => totals.rows / totals.seconds)),
   );
-  return cases.map(({ workers, definition, pieces, peaks }, i) => {
+  const results = cases.map(({ workers, definition, pieces, peaks }, i) => {
     const gflops = measured(pieces.map(({ totals }) => totals.flops / totals.seconds / 1e9));
     const peakGflops = measured(peaks);
     const speedup = ratio(throughputs[i]!, throughputs[0]!);
@@ -117,6 +131,17 @@ export async function measureScaling<M, F extends string>(
       timeline: timelineOf(pieces.at(-1)!.quickest),
     };
   });
+  const nodes = clusters.map(({ nodes, definition, pieces }): NodesScaling => {
+    const { batch, shards = 1 } = definition;
+    const samplesPerSecond = measured(pieces.map(({ steps, seconds }) => (steps * batch) / seconds));
+    const speedup = ratio(samplesPerSecond, throughputs[0]!);
+    return {
+      ...{ nodes, workers: first, batch, shards, samplesPerSecond, speedup },
+      stepMilliseconds: measured(pieces.map(({ steps, seconds }) => (1000 * seconds) / steps)),
+      efficiency: measured(speedup.rounds.map((times) => times / nodes)),
+    };
+  });
+  return { results, nodes };
 }
 
 async function measurePiece<M, F extends string>(

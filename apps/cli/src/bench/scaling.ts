@@ -11,11 +11,12 @@ import { copyBandwidth } from '../measure.ts';
 import { ProgressLine } from '../report/progress.ts';
 import { reportHtml } from './html.ts';
 import { aboutMachine, lockstepVersion, type ScalingReport } from './report.ts';
-import { measureScaling, type Plan, type Scaling } from './rounds.ts';
+import { measureScaling, type Plan } from './rounds.ts';
 import { reportLines } from './tables.ts';
 
 export interface ScalingFlags extends DefinitionFlags {
   readonly workers?: readonly number[];
+  readonly nodes?: readonly number[];
   readonly weak?: boolean;
   readonly seconds: number;
   readonly kernels: KernelChoice;
@@ -31,17 +32,19 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
   const { out, seconds, json = false, data: dataDir } = flags;
   const { definition, file } = await loadConfig(config, flags);
   const workers = flags.workers ?? powersOfTwo(cores());
-  const rounds = roundsIn(seconds / workers.length);
+  const nodes = flags.nodes ?? [];
+  const pieces = workers.length + nodes.length;
+  const rounds = roundsIn(seconds / pieces);
   const plan: Plan = {
-    workers,
+    ...{ workers, nodes },
     mode: flags.weak ? 'weak' : 'strong',
     kernels: resolveKernels(flags.kernels),
     rounds,
-    seconds: seconds / workers.length / rounds,
+    seconds: seconds / pieces / rounds,
   };
   const signal = interruptionSignal();
   const line = new ProgressLine(process.stderr);
-  let results: Scaling[];
+  let found: Awaited<ReturnType<typeof measureScaling>>;
   let training: ScalingReport['training'];
   try {
     const prepared = await prepare(definition, { dataDir });
@@ -54,8 +57,8 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
       shards: prepared.definition.shards,
       kernels: plan.kernels,
     };
-    results = await measureScaling(prepared, plan, signal, (round, count) =>
-      line.draw(() => `round ${round + 1}/${rounds}, ${count} of ${workers.join(', ')} workers`),
+    found = await measureScaling(prepared, plan, signal, (round, what) =>
+      line.draw(() => `round ${round + 1}/${rounds}: ${what}`),
     );
   } catch (error) {
     if (signal.aborted) return ExitCode.interrupted;
@@ -73,7 +76,7 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
     mode: plan.mode,
     rounds,
     secondsPerRound: plan.seconds,
-    results,
+    ...found,
   };
   const files = out === undefined ? [] : writeReport(out, report);
   const lines = [...reportLines(report), ...(files.length > 0 ? ['', `written: ${files.join(', ')}`] : [])];

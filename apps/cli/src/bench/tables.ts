@@ -22,6 +22,26 @@ export function withHead(rows: readonly (readonly string[])[]): string[] {
   return [pc.dim(head), ...lines];
 }
 
+function nodesLines({ nodes }: ScalingReport): string[] {
+  if (nodes.length === 0) return [];
+  return [
+    '',
+    `On nodes of ${plural(nodes[0]!.workers, 'worker')}, processes of this machine over loopback:`,
+    ...withHead([
+      ['nodes', 'samples/s', '± %', 'step ms', 'speed-up', 'efficiency', '± %'],
+      ...nodes.map((each) => [
+        String(each.nodes),
+        thousands(each.samplesPerSecond.median),
+        noise(each.samplesPerSecond),
+        short(each.stepMilliseconds.median),
+        each.speedup.median.toFixed(2),
+        each.efficiency.median.toFixed(2),
+        noise(each.efficiency),
+      ]),
+    ]),
+  ];
+}
+
 export function reportLines(report: ScalingReport): string[] {
   const { training, machine, results, mode, rounds, secondsPerRound } = report;
   const brief = results.every(({ stepMilliseconds }) => stepMilliseconds.median < 50);
@@ -61,6 +81,7 @@ export function reportLines(report: ScalingReport): string[] {
         ];
       }),
     ]),
+    ...nodesLines(report),
     '',
     pc.dim('wait: for other workers. record: for the main thread. update: gradients are'),
     pc.dim('summed and applied. ±: half of the range of the rounds. peak: the fastest matrix'),

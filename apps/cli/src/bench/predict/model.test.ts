@@ -60,11 +60,11 @@ describe('a step by hand', () => {
       { nodes: 2, stragglers: { probability: 0.5, times: 2 } },
       31 * (1 + 0.75 * (2 - 1)) + 18 + 2,
     ],
-    // After three times the time another begins: four times at most.
+    // After four times the time another begins: five times at most.
     [
       'hopeless stragglers',
       { nodes: 2, stragglers: { probability: 0.5, times: 100 } },
-      31 * (1 + 0.75 * (4 - 1)) + 18 + 2,
+      31 * (1 + 0.75 * (5 - 1)) + 18 + 2,
     ],
     // Each hour the machine is away for 5 s and repeats 15 s.
     ['a failure an hour', { failures: 1 }, 66 / (1 - 20 / 3600)],

@@ -88,7 +88,7 @@ export interface Prediction {
 /** Bytes that follow each other through the stages. */
 export const PIECE_BYTES = 1 << 20;
 /** A unit is computed a second time when its holder is this many times slower than expected. */
-export const STRAGGLER_FACTOR = 3;
+export const STRAGGLER_FACTOR = 4;
 /** From a node's silent death to its shards being handed out again; a coordinator's restart, and what it goes back. */
 export const RECOVERY = { node: 2_000, coordinator: 5_000, checkpoint: 30_000 / 2 };
 const HOUR = 3_600_000;
