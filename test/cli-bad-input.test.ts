@@ -38,6 +38,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'a checkpoint all the time': { args: '--checkpoint-every 0s', says: /--checkpoint-every.*at least 1/ },
   'an option without its value': { args: '--steps', says: /--steps.*missing/ },
+  'an option instead of a file': { args: '--profile --steps 3', says: /--profile.*'--steps'.*path/ },
   'a misspelt option': { args: '--bacth 3', says: /--bacth.*\n.*--batch/ },
   'a misspelt command': { args: 'trian', says: /trian.*\n.*train/ },
   'kernels that nobody has': { args: '--kernels gpu', says: /--kernels.*'gpu'.*auto, native, wasm/ },

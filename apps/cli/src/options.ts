@@ -10,6 +10,12 @@ export const wholeNumber =
     throw new InvalidArgumentError(`Expected a whole number of at least ${min}.`);
   };
 
+/** A forgotten value would take the next option for it. Throws InvalidArgumentError. */
+export const path = (text: string): string => {
+  if (!text.startsWith('--')) return text;
+  throw new InvalidArgumentError('Expected a path; write ./ before one that begins with --.');
+};
+
 /** Throws InvalidArgumentError. */
 export const portNumber = (text: string): number => {
   if (/^\d{1,5}$/.test(text) && Number(text) < 65_536) return Number(text);
