@@ -5,6 +5,7 @@ stored. Run with a Python that has torch and numpy (Debian: python3-torch):  pyt
 """
 import json
 import os
+import struct
 
 import numpy as np
 import torch
@@ -83,6 +84,21 @@ def curve(recipe, double=False):
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+def save(path, state):
+    """The format of safetensors, written by hand."""
+    header, blobs, end = {}, [], 0
+    for name, value in state.items():
+        blob = value.numpy().tobytes()
+        kind = {torch.float32: "F32", torch.int64: "I64"}[value.dtype]
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [end, end + len(blob)]}
+        blobs.append(blob)
+        end += len(blob)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def main():

@@ -4,12 +4,11 @@ Run with a Python that has torch and numpy:  python3 test/golden/images.py
 """
 import json
 import os
-import struct
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from generate import bits, symmetric
+from generate import bits, save, symmetric
 from torch import nn
 
 HERE = os.path.join(os.path.dirname(__file__), "data")
@@ -148,21 +147,6 @@ def images():
     noise = symmetric(232, ROWS * SIZE * SIZE).reshape(ROWS, SIZE, SIZE)
     x = ((prototypes[labels] + noise) / 2).astype(np.float32).reshape(ROWS, 1, SIZE, SIZE)
     return torch.from_numpy(x), torch.from_numpy(labels)
-
-
-def save(path, state):
-    """The format of safetensors, written by hand."""
-    header, blobs, end = {}, [], 0
-    for name, value in state.items():
-        blob = value.numpy().tobytes()
-        kind = {torch.float32: "F32", torch.int64: "I64"}[value.dtype]
-        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [end, end + len(blob)]}
-        blobs.append(blob)
-        end += len(blob)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def main():

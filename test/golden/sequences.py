@@ -1,14 +1,15 @@
-"""Writes data/sequences.json: loss curves of PyTorch for the models of sequences.test.ts, and their parameters' names and
-shapes. Numbers are formulas, as in generate.py.  python3 test/golden/sequences.py
+"""Writes data/sequences.json: loss curves of PyTorch for the models of sequences.test.ts, their parameters' names and shapes;
+and two of them as files, with what they give after training. Numbers are formulas, as in generate.py.  python3 test/golden/sequences.py
 """
 import json
 import os
 
 import numpy as np
 import torch
-from generate import bits, symmetric
+from generate import bits, save, symmetric
 from torch import nn
 
+HERE = os.path.join(os.path.dirname(__file__), "data")
 STEPS = 100
 BATCH = 16
 ROWS = 64
@@ -112,8 +113,12 @@ def main():
             losses.append(float(f"{loss.item():.9g}"))
         shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
         out[name] = {"shapes": shapes, "losses": losses}
+        if name in ("gpt", "lstm"):
+            save(os.path.join(HERE, f"{name}.safetensors"), model.state_dict())
+            model.eval()
+            out[name]["outputs"] = [float(f"{v:.9g}") for v in model(x[:4])[:, -1].flatten().tolist()]
         print(f"{name}: {losses[0]:.4f} to {losses[-1]:.4f}")
-    path = os.path.join(os.path.dirname(__file__), "data", "sequences.json")
+    path = os.path.join(HERE, "sequences.json")
     with open(path, "w", encoding="utf8") as file:
         json.dump(out, file, separators=(",", ":"))
         file.write("\n")

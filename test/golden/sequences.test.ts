@@ -1,9 +1,10 @@
 /** Transformers and recurrent layers: PyTorch's names, shapes and loss curves from the same weights (see sequences.py). */
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { narrow, reshape, type Shape, sizeOf, type Tensor } from '@lockstep/autograd';
-import { arrays, column, encodeSafetensors, readSafetensors } from '@lockstep/data';
+import { arrays, column, type Dataset, encodeSafetensors, readSafetensors, takeRows } from '@lockstep/data';
 import { loadState, loss, namedParameters, nn, optim, stateOf } from '@lockstep/nn';
-import { defineTraining, type TrainingDefinition, train } from '@lockstep/trainer';
+import { defineTraining, predict, readWeights, type TrainingDefinition, train } from '@lockstep/trainer';
 import { describe, expect, it } from 'vitest';
 import { bits, symmetric } from './recipe.ts';
 
@@ -14,6 +15,8 @@ const [TOKENS, FEATURES, HEADS, LENGTH] = [65, 32, 4, 16];
 interface Golden {
   readonly shapes: { readonly [name: string]: Shape };
   readonly losses: readonly number[];
+  /** What the file in data/NAME.safetensors gives for the last step of the first four rows. */
+  readonly outputs?: readonly number[];
 }
 const names = ['gpt', 'encoder', 'rnn', 'lstm', 'gru'] as const;
 const golden = JSON.parse(readFileSync(new URL('data/sequences.json', import.meta.url), 'utf8')) as Record<
@@ -124,6 +127,39 @@ const definitions: Record<(typeof names)[number], (steps: number) => TrainingDef
       steps,
     ),
 };
+
+describe.each(['gpt', 'lstm'] as const)('a file of %s from PyTorch', (name) => {
+  const path = fileURLToPath(new URL(`data/${name}.safetensors`, import.meta.url));
+  const state = readWeights(path);
+  const definition = definitions[name](1);
+  const model = definition.model() as Network;
+  loadState(model, state);
+
+  it('gives its outputs', async () => {
+    const expected = golden[name].outputs!;
+    const { x } = ((await definition.data({})) as Dataset).columns;
+    const rows = takeRows(arrays({ x: x! }), Int32Array.of(0, 1, 2, 3));
+    const { data, shape } = await predict(definition, { weights: path, data: rows, workers: 2 });
+    // The last of all steps; the recurrent network gives no other.
+    const width = shape.at(-1)!;
+    const steps = shape.length === 3 ? shape[1]! : 1;
+    const found = [0, 1, 2, 3].flatMap((row) => {
+      const end = (row + 1) * steps * width;
+      return [...data.subarray(end - width, end)];
+    });
+    const largest = Math.max(...expected.map(Math.abs));
+    expect(found).toHaveLength(expected.length);
+    found.forEach((value, i) => {
+      expect(Math.abs(value - expected[i]!) / largest).toBeLessThan(1e-5);
+    });
+  });
+
+  it('comes back with the same names, shapes and numbers', () => {
+    const file = readSafetensors(Buffer.concat(encodeSafetensors(stateOf(model))));
+    expect([...file.keys()].sort()).toEqual([...state.keys()].sort());
+    for (const [key, { data, shape }] of file) expect({ data, shape }, key).toEqual({ ...state.get(key)! });
+  });
+});
 
 describe.each(names)('%s', (name) => {
   const { shapes, losses: expected } = golden[name];
