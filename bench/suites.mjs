@@ -1,5 +1,8 @@
 /** What `pnpm bench` measures. */
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { optim } from '@lockstep/nn';
@@ -112,6 +115,35 @@ export const suites = {
           );
         },
       })),
+  },
+  // Two runs of `bench scaling`, beside the spread that they state: at most 1.
+  agreement: {
+    unit: 'times the spread',
+    cases: (seconds) => [
+      {
+        name: 'two runs of bench scaling, samples/s',
+        measure: async () => {
+          const folder = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
+          try {
+            const [first, second] = ['first', 'second'].map((name) => join(folder, name));
+            for (const out of [first, second]) {
+              await command('bench', 'scaling', '--seconds', String(20 * seconds), '--out', out ?? '');
+            }
+            const files = [first, second].map((out) => join(out ?? '', 'report.json'));
+            const { stdout } = await command('bench', 'compare', ...files, '--json');
+            /** @type {{ changes: { workers: number, figure: string, noise: number }[] }} */
+            const { changes } = JSON.parse(stdout);
+            return Object.fromEntries(
+              changes
+                .filter(({ figure }) => figure === 'samples/s')
+                .map(({ workers, noise }) => [`${workers} workers`, noise]),
+            );
+          } finally {
+            rmSync(folder, { recursive: true, force: true });
+          }
+        },
+      },
+    ],
   },
   'start-up': {
     unit: 'ms',
