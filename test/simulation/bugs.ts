@@ -37,9 +37,9 @@ class AddingReducer extends Reducer<number> {
     return arrival;
   }
 
-  override reduce(bucket: number, parts: readonly ShardRange[], step?: number): number {
+  override total(bucket: number, _?: readonly ShardRange[], step?: number): number {
     const extra = this.#again.filter((piece) => piece.bucket === bucket && piece.step === step);
-    return extra.reduce((sum, { value }) => mix(sum, value), super.reduce(bucket, parts));
+    return extra.reduce((sum, { value }) => mix(sum, value), super.total(bucket));
   }
 }
 
@@ -54,7 +54,7 @@ class LinearReducer extends Reducer<number> {
     return arrival;
   }
 
-  override reduce(bucket: number, parts: readonly ShardRange[], step?: number): number {
+  override total(bucket: number, parts: readonly ShardRange[] = [], step?: number): number {
     return parts.map(({ lo, hi }) => this.#values.get(`${step} ${bucket} ${lo}-${hi}`)!).reduce(mix);
   }
 }

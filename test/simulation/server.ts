@@ -224,7 +224,7 @@ export class Server extends Process implements End {
         this.#send(effect.session, { kind: 'assign', step: effect.step, units: effect.units });
         break;
       case 'open':
-        this.#reducer.open(effect.step);
+        this.#reducer.open(effect.step, usedShards(this.#definition, effect.step));
         break;
       case 'apply':
         this.#apply(effect);
@@ -259,10 +259,10 @@ export class Server extends Process implements End {
 
   #apply({ step, units }: Effect & { do: 'apply' }): void {
     this.later(this.#world.random.between(0.2, 4), () => {
-      const reducer: { reduce(bucket: number, parts: typeof units, step: number): number } = this.#reducer;
+      const reducer: { total(bucket: number, parts: typeof units, step: number): number } = this.#reducer;
       this.#weights = update(
         this.#weights,
-        this.#weights.map((_, bucket) => reducer.reduce(bucket, units, step)),
+        this.#weights.map((_, bucket) => reducer.total(bucket, units, step)),
       );
       this.#world.committed(this.#definition, step + 1, this.#weights);
       this.tell({ type: 'applied', step });

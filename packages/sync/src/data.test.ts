@@ -61,42 +61,62 @@ describe('the reducer', () => {
     checksum: value,
     session,
   });
-  const make = (): Reducer<number> => {
+  const make = (shards: number): Reducer<number> => {
     const reducer = new Reducer<number>({ buckets: 2, add: (a, b) => 10 * a + b });
-    reducer.open(4);
+    reducer.open(4, shards);
     return reducer;
   };
 
   test('adds by the tree, whatever came first; a bucket may be reduced before the others are there', () => {
-    const reducer = make();
-    const parts = [
-      { lo: 0, hi: 1 },
-      { lo: 1, hi: 2 },
-      { lo: 2, hi: 4 },
-    ];
+    const reducer = make(4);
     expect(reducer.put(piece(4, 2, 4, 0, 3)).kind).toBe('kept');
     expect(reducer.put(piece(4, 1, 2, 0, 2)).kind).toBe('kept');
-    expect(reducer.has(0, parts)).toBe(false);
-    expect(() => reducer.reduce(0, parts)).toThrow('bucket 0 of unit [0, 1) of step 4 is not there');
+    expect(reducer.has(0)).toBe(false);
+    expect(() => reducer.total(0)).toThrow('bucket 0 of step 4 is not there');
     expect(reducer.put(piece(4, 0, 1, 0, 1)).kind).toBe('kept');
     expect(reducer.put(piece(4, 0, 1, 1, 1)).kind).toBe('complete');
-    expect(reducer.has(0, parts)).toBe(true);
-    expect(reducer.reduce(0, parts)).toBe(123);
+    expect(reducer.has(0)).toBe(true);
+    expect(reducer.total(0)).toBe(123);
   });
 
   test('compares what comes twice, also after the step, and never adds it', () => {
-    const reducer = make();
+    const reducer = make(8);
     reducer.put(piece(4, 0, 8, 0, 7));
     expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
     expect(reducer.put(piece(4, 0, 8, 0, 8, 2))).toEqual({ kind: 'conflict', first: 1 });
-    expect(reducer.reduce(0, [{ lo: 0, hi: 8 }])).toBe(7);
-    reducer.open(5);
+    expect(reducer.total(0)).toBe(7);
+    reducer.open(5, 8);
     expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
     expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toEqual({ kind: 'conflict', first: 1 });
     expect(reducer.put(piece(4, 0, 8, 1, 9, 2))).toEqual({ kind: 'stale' });
-    reducer.open(6);
-    reducer.open(7);
+    reducer.open(6, 8);
+    reducer.open(7, 8);
     expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toEqual({ kind: 'stale' });
+  });
+
+  test('what a lost node left is used, once, whatever units its shards were cut into after', () => {
+    const left = make(4);
+    left.put(piece(4, 2, 4, 0, 34));
+    left.put(piece(4, 0, 1, 0, 1));
+    for (const [lo, hi, value] of [
+      [0, 2, 12],
+      [2, 3, 3],
+      [3, 4, 4],
+    ] as const)
+      left.put(piece(4, lo, hi, 0, value, 2));
+    expect(left.total(0)).toBe(154);
+    const dropped: number[] = [];
+    const right = new Reducer<number>({
+      buckets: 1,
+      add: (a, b) => 100 * a + b,
+      drop: (value) => dropped.push(value),
+    });
+    right.open(0, 4);
+    right.put(piece(0, 1, 2, 0, 2));
+    right.put(piece(0, 0, 2, 0, 12));
+    right.put(piece(0, 2, 4, 0, 34));
+    expect(right.total(0)).toBe(1234);
+    expect(dropped).toEqual([2]);
   });
 
   test('floats are added as f32 are', () => {

@@ -1,11 +1,15 @@
 /** The data plane of a step: buckets of unit gradients on their way in, buckets of weights on their way out. */
-import { combine, type ShardRange } from './tree.ts';
+import { parentOf, type ShardRange } from './tree.ts';
 
 export interface ReducerOptions<T> {
   /** Buckets that a unit's gradient is sent in. */
   readonly buckets: number;
-  /** left + right. May reuse `left`, which is not needed any more. */
-  readonly add: (left: T, right: T) => T;
+  /** A piece's value as it is kept: a copy where the value is good only now. Default: itself. */
+  readonly keep?: (value: T, bucket: number) => T;
+  /** left + right of a bucket. Uses both up. */
+  readonly add: (left: T, right: T, bucket: number) => T;
+  /** A value that is not needed any more. */
+  readonly drop?: (value: T, bucket: number) => void;
 }
 
 /** A bucket of a unit's gradient as it came. */
@@ -32,75 +36,100 @@ export type Arrival =
   /** Of a step that is over, and nothing is left to compare it with. */
   | { readonly kind: 'stale' };
 
-interface Slot<T> {
-  readonly values: (T | undefined)[];
-  readonly arrived: Map<number, { readonly checksum: number; readonly session: number }>;
+/** What came of a unit: by bucket. */
+type Arrived = Map<number, { readonly checksum: number; readonly session: number }>;
+
+/** The sum of the shards [lo, hi) of one bucket. */
+interface Partial<T> extends ShardRange {
+  readonly value: T;
 }
 
 /** Steps after which a late duplicate is still compared. */
 const REMEMBERED = 2;
 
 /**
- * Collects the buckets of the open step, first come first kept, and adds them up by the shard tree. A duplicate is
- * never added: it is compared, also when the step is over already, as a straggler's usually is.
+ * Collects the buckets of the open step and adds them up by the shard tree as they come: two neighbours become their
+ * parent at once, so little waits in memory, and a bucket is done when its last piece is here. The sum of a node of
+ * the tree has one value, whoever computed it: what a lost node left behind is as good as any other piece.
+ *
+ * A duplicate is never added: it is compared, also when the step is over already, as a straggler's usually is.
  */
 export class Reducer<T> {
   readonly #options: ReducerOptions<T>;
-  /** By step; all but the open one are kept for their checksums alone. */
-  readonly #steps = new Map<number, Map<number, Slot<T>>>();
+  /** Checksums by step and unit. */
+  readonly #steps = new Map<number, Map<number, Arrived>>();
+  /** Of the open step: disjoint nodes of the tree, by bucket. */
+  #partials: Partial<T>[][] = [];
   #step = -1;
+  #shards = 1;
 
   constructor(options: ReducerOptions<T>) {
     this.#options = options;
   }
 
-  /** Begins a step; the values of the one before are dropped. */
-  open(step: number): void {
-    const before = this.#steps.get(this.#step);
-    for (const { values } of before?.values() ?? []) values.length = 0;
+  /** Begins a step, of so many shards; the values of the one before are dropped. */
+  open(step: number, shards: number): void {
+    for (const [bucket, partials] of this.#partials.entries()) {
+      for (const { value } of partials) this.#options.drop?.(value, bucket);
+    }
+    this.#partials = Array.from({ length: this.#options.buckets }, () => []);
     this.#steps.set(step, new Map());
     this.#step = step;
+    this.#shards = shards;
     for (const old of this.#steps.keys()) if (old < step - REMEMBERED || old > step) this.#steps.delete(old);
   }
 
   /** Takes a piece. Whether its unit is wanted from that session is the coordinator's to say, before. */
   put({ step, unit, bucket, value, checksum, session }: Piece<T>): Arrival {
-    const slots = this.#steps.get(step);
+    const units = this.#steps.get(step);
     const key = keyOf(unit);
-    let slot = slots?.get(key);
-    const known = slot?.arrived.get(bucket);
+    let arrived = units?.get(key);
+    const known = arrived?.get(bucket);
     if (known !== undefined) {
       return known.checksum === checksum ? { kind: 'same' } : { kind: 'conflict', first: known.session };
     }
-    if (slots === undefined || step !== this.#step) return { kind: 'stale' };
-    if (slot === undefined) {
-      slot = { values: [], arrived: new Map() };
-      slots.set(key, slot);
+    if (units === undefined || step !== this.#step) return { kind: 'stale' };
+    if (arrived === undefined) {
+      arrived = new Map();
+      units.set(key, arrived);
     }
-    slot.values[bucket] = value;
-    slot.arrived.set(bucket, { checksum, session });
-    return { kind: slot.arrived.size === this.#options.buckets ? 'complete' : 'kept' };
+    arrived.set(bucket, { checksum, session });
+    this.#add(bucket, unit, value);
+    return { kind: arrived.size === this.#options.buckets ? 'complete' : 'kept' };
   }
 
-  /** Whether the bucket is there of all these units, so that `reduce` can run while others still arrive. */
-  has(bucket: number, parts: readonly ShardRange[]): boolean {
-    const slots = this.#steps.get(this.#step);
-    return parts.every((part) => slots?.get(keyOf(part))?.arrived.has(bucket) === true);
+  /** Whether the sum of a bucket over all shards is there. */
+  has(bucket: number): boolean {
+    return this.#partials[bucket]?.[0]?.hi === this.#shards && this.#partials[bucket][0].lo === 0;
   }
 
-  /** The sum of one bucket over all shards; `parts` are the units of the step in order. Uses their values up. */
-  reduce(bucket: number, parts: readonly ShardRange[]): T {
-    const slots = this.#steps.get(this.#step);
-    const values = parts.map((part) => {
-      const value = slots?.get(keyOf(part))?.values[bucket];
-      if (value === undefined) {
-        throw new Error(
-          `bucket ${bucket} of unit [${part.lo}, ${part.hi}) of step ${this.#step} is not there`,
-        );
-      }
-      return value;
-    });
-    return combine(parts, values, this.#options.add);
+  /** The sum of a bucket over all shards. It stays the reducer's. Throws where it is not there. */
+  total(bucket: number): T {
+    const [all] = this.#partials[bucket] ?? [];
+    if (all !== undefined && this.has(bucket)) return all.value;
+    throw new Error(`bucket ${bucket} of step ${this.#step} is not there`);
+  }
+
+  #add(bucket: number, { lo, hi }: ShardRange, given: T): void {
+    const { keep, add, drop } = this.#options;
+    const partials = this.#partials[bucket]!;
+    if (partials.some((each) => each.lo <= lo && hi <= each.hi)) return;
+    const outside = partials.filter((each) => each.hi <= lo || hi <= each.lo);
+    for (const each of partials) if (!outside.includes(each)) drop?.(each.value, bucket);
+    let node: Partial<T> = { lo, hi, value: keep === undefined ? given : keep(given, bucket) };
+    for (;;) {
+      const parent = parentOf(node, this.#shards);
+      if (parent === undefined) break;
+      const left = node.lo === parent.lo;
+      const place = outside.findIndex((each) =>
+        left ? each.lo === node.hi && each.hi === parent.hi : each.hi === node.lo && each.lo === parent.lo,
+      );
+      const [sibling] = place < 0 ? [] : outside.splice(place, 1);
+      if (sibling === undefined) break;
+      const [a, b] = left ? [node, sibling] : [sibling, node];
+      node = { ...parent, value: add(a.value, b.value, bucket) };
+    }
+    this.#partials[bucket] = [...outside, node];
   }
 }
 

@@ -66,6 +66,18 @@ export const units = (lo: number, hi: number, shards: number): ShardRange[] => {
   return found;
 };
 
+/** The node of the tree over [0, shards) that this node is a child of; undefined: it is the root, or none of them. */
+export const parentOf = ({ lo, hi }: ShardRange, shards: number): ShardRange | undefined => {
+  for (let [a, b] = [0, shards]; b - a > 1; ) {
+    const m = split(a, b);
+    if ((lo === a && hi === m) || (lo === m && hi === b)) return { lo: a, hi: b };
+    if (hi <= m) b = m;
+    else a = m;
+    if (lo < a || hi > b) return undefined;
+  }
+  return undefined;
+};
+
 /**
  * Contiguous ranges for the workers, in order: as equal as possible (sizes differ by at most one, so the slowest
  * has the least to do), and among those the ones that fall apart into the fewest units. With more workers than

@@ -31,6 +31,10 @@ type Purpose = 'update' | 'accumulate' | 'validate';
 export const planKey = (rows: number, purpose: Purpose, accumulate: BatchJob['accumulate']): string =>
   `${rows} ${purpose} ${accumulate}`;
 
+/** Plans of a batch that comes in buckets. */
+export const headKey = (rows: number): string => `sums of ${rows} rows`;
+export const bucketKey = (bucket: number): string => `update of bucket ${bucket}`;
+
 interface BookOptions<M, F extends string> {
   readonly definition: ResolvedDefinition<M, F>;
   readonly model: M;
@@ -38,8 +42,11 @@ interface BookOptions<M, F extends string> {
   readonly data: Dataset<F>;
   readonly workers: number;
   readonly coalesce: boolean;
-  /** Training batches come added up from elsewhere, in slot 0: nothing is computed but the updates. */
-  readonly external?: boolean | undefined;
+  /**
+   * Training batches come added up from elsewhere, in slot 0: nothing is computed but the updates. Where these need to
+   * know nothing of the whole gradient, they go bucket by bucket of it.
+   */
+  readonly external?: { readonly buckets: readonly Stretch[] } | undefined;
 }
 
 /** Shards that one program runs: a node of the shard tree, all of the same number of rows. */
@@ -80,7 +87,7 @@ export class PlanBook<M, F extends string> {
   readonly #constants = new Map<number, number>();
 
   constructor(options: BookOptions<M, F>, heap: SharedHeap, recordWords: number) {
-    const { layout, workers } = options;
+    const { layout, workers, external } = options;
     this.#options = options;
     this.#heap = heap;
     this.#tickOffset = tickOffset(recordWords);
@@ -90,7 +97,8 @@ export class PlanBook<M, F extends string> {
         stretches.flatMap((whole) => overlap(slice, whole).map((part) => ({ ...part, group, whole }))),
       ),
     );
-    this.#journalsPerWorker = 1 + 2 * Math.max(...this.#pieces.map(({ length }) => length));
+    const pieces = Math.max(...this.#pieces.map(({ length }) => length));
+    this.#journalsPerWorker = 1 + 2 * Math.max(pieces, external ? layout.updates.length : 0);
     this.memory = new RunMemory(options, heap, this.#journalsPerWorker * workers + layout.buffers.length);
     this.#write();
   }
@@ -101,9 +109,14 @@ export class PlanBook<M, F extends string> {
     return index;
   }
 
+  /** Whether updates can go bucket by bucket. */
+  get hasBuckets(): boolean {
+    return this.#planIndex.has(bucketKey(0));
+  }
+
   /** Every kind of batch that the run can meet. */
   #write(): void {
-    const { definition, data } = this.#options;
+    const { definition, data, external } = this.#options;
     const { batch, accumulate, dropLast } = definition;
     const sizes = (length: number, keepLast: boolean): number[] => {
       const last = length % batch;
@@ -115,6 +128,15 @@ export class PlanBook<M, F extends string> {
       this.#planIndex.set(key, pending.length);
       pending.push({ name: `${purpose} ${rows} rows`, phases: this.#phases(rows, purpose, mode) });
     };
+    if (external && this.#isElementwise) {
+      const found = sizes(data.length, !dropLast).flatMap((rows, i) =>
+        this.#bucketPhases(rows, i === 0 ? external.buckets : []),
+      );
+      for (const plan of found) {
+        this.#planIndex.set(plan.name, pending.length);
+        pending.push(plan);
+      }
+    }
     for (const rows of sizes(data.length, !dropLast)) {
       add(rows, 'update', 'first');
       if (accumulate > 1) {
@@ -146,12 +168,10 @@ export class PlanBook<M, F extends string> {
   }
 
   #phases(rows: number, purpose: Purpose, mode: BatchJob['accumulate']): PendingTask[][] {
-    const { definition, layout, workers, external = false } = this.#options;
+    const { definition, layout, external } = this.#options;
     const training = purpose !== 'validate';
-    const computes = !(training && external);
+    const computes = !(training && external !== undefined);
     const parts = computes ? this.#units(rows) : [{ lo: 0, hi: 1, worker: 0, rows }];
-    const bySlot = (name: 'gradient' | 'sums' | 'statistics', offset = 0): Record<string, number> =>
-      Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, this.memory.slot(i)[name] + offset]));
     const rowsPerShard = batchShards(rows, definition.shards).rowsPerShard;
     const compute = (computes ? parts : []).map((unit, i): PendingTask => {
       const block = this.#heap.allocate(8);
@@ -168,44 +188,14 @@ export class PlanBook<M, F extends string> {
         },
       };
     });
-    const ranges = parts.map(({ lo, hi }) => ({ lo, hi }));
-    const batch = { parts: ranges, stride: this.memory.sumsStride, tickOffset: this.#tickOffset };
-    const tree = ranges.map(({ lo, hi }) => `${lo}-${hi}`).join(' ');
-    const result: PendingTask = {
-      program: this.#program(`result ${tree}`, () => compileResult(this.memory.values, ranges)),
-      worker: 0,
-      bind: bySlot('sums'),
-    };
+    const { batch, tree, result, follow, bindFrom } = this.#onUnits(rows, parts);
     if (!training) return [compute, [result]];
-    const { statistics } = this.#trace(rowsPerShard, true);
-    const follow = bufferStretches(layout, (buffer) => statistics.has(buffer)).map(
-      ({ from, to, rule }, i): PendingTask => {
-        const name = `buffers ${rule.keep} ${rule.add} ${to - from} ${tree}`;
-        const bytes = from * ELEMENT_BYTES;
-        return {
-          program: this.#program(name, () => compileBuffers(rule, to - from, batch)),
-          worker: 0,
-          bind: {
-            ...bySlot('statistics', bytes),
-            buffers: this.memory.common.buffers! + bytes,
-            journal: this.#journal(workers, i),
-          },
-        };
-      },
-    );
-    const told = [result, ...follow];
+    const told = [result, ...follow()];
 
     const { optimizer } = definition;
     const clips = optimizer.clipNorm !== undefined;
     const viaTotal = purpose === 'accumulate' || mode === 'next' || clips;
     const scaled = purpose === 'update';
-    const vectors = ['weights', 'total', 'measured', ...optimizer.slots.map((slot) => `slot ${slot}`)];
-    const bindFrom = (from: number): Record<string, number> => {
-      const bytes = from * ELEMENT_BYTES;
-      const known = vectors.filter((name) => name in this.memory.common);
-      const shifted = known.map((name) => [name, this.memory.common[name]! + bytes]);
-      return { ...Object.fromEntries(shifted), ...bySlot('gradient', bytes) };
-    };
     /** The blocks' sums of squares of a part of a vector → the region `to`. */
     const norm = (vector: string, to: string, { from, to: end }: Stretch, worker: number): PendingTask => ({
       program: this.#program(`norm ${end - from}`, () => compileNorm(end - from)),
@@ -282,6 +272,89 @@ export class PlanBook<M, F extends string> {
     });
     const phases = viaTotal ? [...begun, [...told, ...reduce], update] : [...begun, [...told, ...update]];
     return apply.length > 0 ? [...phases, apply] : phases;
+  }
+
+  /** What the tasks that follow a batch's units have in common. */
+  #onUnits(rows: number, parts: readonly ShardRange[]) {
+    const { definition, layout, workers } = this.#options;
+    const { memory } = this;
+    const ranges = parts.map(({ lo, hi }) => ({ lo, hi }));
+    const batch = { parts: ranges, stride: memory.sumsStride, tickOffset: this.#tickOffset };
+    const tree = ranges.map(({ lo, hi }) => `${lo}-${hi}`).join(' ');
+    const bySlot = (name: 'gradient' | 'sums' | 'statistics', offset = 0): Record<string, number> =>
+      Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, memory.slot(i)[name] + offset]));
+    const result: PendingTask = {
+      program: this.#program(`result ${tree}`, () => compileResult(memory.values, ranges)),
+      worker: 0,
+      bind: bySlot('sums'),
+    };
+    /** Running statistics. */
+    const follow = (): PendingTask[] => {
+      const { statistics } = this.#trace(batchShards(rows, definition.shards).rowsPerShard, true);
+      return bufferStretches(layout, (buffer) => statistics.has(buffer)).map(({ from, to, rule }, i) => {
+        const name = `buffers ${rule.keep} ${rule.add} ${to - from} ${tree}`;
+        const bytes = from * ELEMENT_BYTES;
+        const bind = {
+          ...bySlot('statistics', bytes),
+          buffers: memory.common.buffers! + bytes,
+          journal: this.#journal(workers, i),
+        };
+        return {
+          program: this.#program(name, () => compileBuffers(rule, to - from, batch)),
+          worker: 0,
+          bind,
+        };
+      });
+    };
+    const slots = definition.optimizer.slots.map((slot) => `slot ${slot}`);
+    const vectors = ['weights', 'total', 'measured', ...slots].filter((name) => name in memory.common);
+    /** Regions of a slice that begins at an element. */
+    const bindFrom = (from: number): Record<string, number> => {
+      const bytes = from * ELEMENT_BYTES;
+      const shifted = vectors.map((name) => [name, memory.common[name]! + bytes]);
+      return { ...Object.fromEntries(shifted), ...bySlot('gradient', bytes) };
+    };
+    return { batch, tree, result, follow, bindFrom };
+  }
+
+  /** Whether each element of the gradient can be applied without a look at the others. */
+  get #isElementwise(): boolean {
+    const { accumulate, optimizer } = this.#options.definition;
+    return (
+      accumulate === 1 && optimizer.clipNorm === undefined && optimizer.groups.every(({ layer }) => !layer)
+    );
+  }
+
+  /** A batch of `external` in pieces: first what is told of it, with the running statistics; then each bucket's update. */
+  #bucketPhases(rows: number, buckets: readonly Stretch[]): { name: string; phases: PendingTask[][] }[] {
+    const { definition, layout, workers } = this.#options;
+    const { batch, result, follow, bindFrom } = this.#onUnits(rows, [{ lo: 0, hi: 1 }]);
+    const updates = buckets.map(({ from, to }) =>
+      slices(to - from, workers).flatMap((part, worker) =>
+        layout.updates.flatMap((stretches, group) =>
+          stretches
+            .flatMap((whole) => overlap({ from: from + part.from, to: from + part.to }, whole))
+            .map((piece, i): PendingTask => {
+              const size = piece.to - piece.from;
+              const slice = {
+                optimizer: definition.optimizer,
+                group: definition.optimizer.groups[group]!,
+                size,
+                blocks: 0,
+              };
+              return {
+                program: this.#program(`update ${group} ${size}`, () => compileUpdate(slice, 'units', batch)),
+                worker,
+                bind: { ...bindFrom(piece.from), journal: this.#journal(worker, 1 + group + i) },
+              };
+            }),
+        ),
+      ),
+    );
+    return [
+      { name: headKey(rows), phases: [[result, ...follow()]] },
+      ...updates.map((tasks, i) => ({ name: bucketKey(i), phases: [tasks] })),
+    ];
   }
 
   #journal(worker: number, which: number): number {

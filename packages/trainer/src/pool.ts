@@ -5,8 +5,8 @@ import type { KernelChoice } from '@lockstep/kernels';
 import { SharedHeap, type WorkerLoss, WorkerPool } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
-import { type FlatLayout, joined } from './flat.ts';
-import { PlanBook, planKey } from './plans.ts';
+import type { FlatLayout, Stretch } from './flat.ts';
+import { bucketKey, headKey, PlanBook, planKey } from './plans.ts';
 import { markPrograms, type ProfileOptions, Profiler } from './profile.ts';
 import { RECORD_WORDS } from './programs.ts';
 
@@ -21,8 +21,8 @@ export interface PoolExecutorOptions<M, F extends string> {
   readonly kernels: KernelChoice;
   /** Run neighbouring shards as one (default), or each on its own: the same bits, slower. */
   readonly coalesce: boolean;
-  /** Only updates and validates: what training batches gave is put into `given` before each `submit`. */
-  readonly external?: boolean | undefined;
+  /** Only updates and validates: what training batches gave, in these buckets, is put into `given` before each `submit`. */
+  readonly external?: { readonly buckets: readonly Stretch[] } | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Measure where the time goes. */
   readonly profile?: ProfileOptions | undefined;
@@ -95,10 +95,31 @@ export class PoolExecutor<M, F extends string> implements Executor {
     return this.#book.memory.given;
   }
 
-  /** What the next batch is computed with: weights, then buffers. */
-  current(): Float32Array {
-    const { weights, buffers } = this.#book.memory;
-    return joined(weights, buffers);
+  /** What the next batch is computed with. */
+  get current(): { readonly weights: Float32Array; readonly buffers: Float32Array } {
+    return this.#book.memory;
+  }
+
+  /** Whether a batch can be begun and updated in buckets instead of submitted. */
+  get hasBuckets(): boolean {
+    return this.#book.hasBuckets;
+  }
+
+  /** Begins a batch that comes in buckets: takes `given.sums` and `given.statistics`. Gives the sums. */
+  async begin(job: BatchJob): Promise<Sums> {
+    return this.pool.result(await this.#run(job, headKey(job.rows))).slice();
+  }
+
+  /** Updates the weights of a bucket, from `given.gradient`. After `begin`. */
+  async update(job: BatchJob, bucket: number): Promise<void> {
+    await this.#run(job, bucketKey(bucket));
+  }
+
+  async #run(job: BatchJob, plan: string): Promise<number> {
+    while (this.pool.capacity < 1) await this.pool.wait(this.pool.completed + 1);
+    const tick = this.#submit(job, this.#book.planOf(plan));
+    await this.pool.wait(tick);
+    return tick;
   }
 
   setOrder(epoch: number, order: Int32Array): void {
@@ -111,7 +132,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   submit(job: BatchJob): void {
-    const tick = this.pool.submit(this.#planOf(job), ({ u32, f32 }) => {
+    this.#underWay.push(this.#submit(job, this.#planOf(job)));
+  }
+
+  #submit(job: BatchJob, plan: number): number {
+    const tick = this.pool.submit(plan, ({ u32, f32 }) => {
       [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
       u32[RECORD_WORDS.index] = job.index;
       u32[RECORD_WORDS.start] = this.#orderStart(job.epoch) + job.start;
@@ -119,8 +144,8 @@ export class PoolExecutor<M, F extends string> implements Executor {
       f32[RECORD_WORDS.rows] = job.rows;
       f32.set(job.update?.scalars ?? [], RECORD_WORDS.scalars);
     });
-    this.#underWay.push(tick);
     this.#jobs[tick % RING] = job;
+    return tick;
   }
 
   #planOf(job: BatchJob): number {

@@ -8,7 +8,7 @@ import {
   type NodeMessage,
   ProtocolError,
 } from '@lockstep/protocol';
-import { type Bucket, BucketIndex, bytesOf } from '../buckets.ts';
+import { type Bucket, BucketIndex } from '../buckets.ts';
 import { coordinate } from '../coordinator.ts';
 import { admits, type Coordinator, createCoordinator, expects, nextWake } from '../coordinatorState.ts';
 import type {
@@ -18,9 +18,8 @@ import type {
   Effect,
   Report,
 } from '../coordinatorTypes.ts';
-import { addFloats, Reducer } from '../reducer.ts';
+import { Reducer, type ReducerOptions } from '../reducer.ts';
 import type { Accept, ClosedReason, Connection } from '../transport.ts';
-import type { ShardRange } from '../tree.ts';
 import { Alarm } from './alarm.ts';
 
 /** Something that nodes fetch, named by its SHA-256 (hex). */
@@ -29,12 +28,18 @@ export interface Content {
   readonly bytes: Uint8Array;
 }
 
-/** The data plane of a run: what the coordinator does with units, and what it publishes. */
+/** The data plane of a run: what the coordinator does with units, and what it publishes. Vectors are cut into buckets. */
 export interface CoordinatorHost {
-  /** The model, in one vector that will not change any more. */
-  model(): Float32Array;
-  /** All units are here: updates the model. Settles when it is new. */
-  apply(step: number, units: readonly ShardRange[], reducer: Reducer<Float32Array>): Promise<void>;
+  /** How pieces of units are kept and added. */
+  readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'>;
+  /** The model that the run begins or goes on with, by bucket. Nothing of it may change. */
+  model(): readonly Float32Array[];
+  /** The sum of a bucket over all shards is here; the others may still be missing. Good until the step's end. */
+  reduced(step: number, bucket: number, total: Float32Array): void;
+  /** All of them are. Settles when every bucket of the new model was given to `publish`. */
+  apply(step: number): Promise<void>;
+  /** Nobody holds on to these buckets any more, which were published. */
+  release(buckets: readonly Float32Array[]): void;
   report(report: Report): void;
   /** A unit of this session went into the run. */
   contributed(session: number): void;
@@ -71,6 +76,8 @@ interface Peer {
   hello: (NodeMessage & { type: 'hello' }) | undefined;
   /** What it is being sent. */
   readonly streams: Set<'program' | 'data'>;
+  /** The newest model of which it was sent something, and what. */
+  sent: { readonly step: number; readonly buckets: Set<number> };
 }
 
 /** Bytes of content that may wait in a connection. */
@@ -95,7 +102,7 @@ export class CoordinatorDriver {
   constructor(options: CoordinatorDriverOptions) {
     this.#options = options;
     this.#core = createCoordinator(options.config, performance.now());
-    this.#reducer = new Reducer({ buckets: options.unitBuckets.length, add: addFloats });
+    this.#reducer = new Reducer({ buckets: options.unitBuckets.length, ...options.host.reducing });
     this.#unitIndex = new BucketIndex(options.unitBuckets);
     this.#tell({ type: 'tick' });
   }
@@ -140,7 +147,13 @@ export class CoordinatorDriver {
   }
 
   readonly accept: Accept = (connection) => {
-    const peer: Peer = { connection, session: 0, hello: undefined, streams: new Set() };
+    const peer: Peer = {
+      connection,
+      session: 0,
+      hello: undefined,
+      streams: new Set(),
+      sent: { step: -1, buckets: new Set() },
+    };
     this.#peers.set(connection.id, peer);
     return {
       frame: (header, payload) => this.#guard(peer, () => this.#take(peer, header, payload)),
@@ -208,8 +221,12 @@ export class CoordinatorDriver {
     if (bucket === undefined) {
       throw new ProtocolError('BAD_RANGE', `no bucket at ${header.offset} of ${header.length} bytes`);
     }
-    const value = floatsOf(payload).slice();
+    const value = floatsOf(payload);
     const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
+    const isNew = arrival.kind === 'kept' || arrival.kind === 'complete';
+    if (isNew && this.#reducer.has(bucket)) {
+      this.#options.host.reduced(step, bucket, this.#reducer.total(bucket));
+    }
     if (arrival.kind === 'complete') {
       this.#options.host.contributed(session);
       this.#tell({ type: 'unit', session, step, lo, hi });
@@ -264,7 +281,7 @@ export class CoordinatorDriver {
         break;
       }
       case 'open':
-        this.#reducer.open(effect.step);
+        this.#reducer.open(effect.step, this.#options.config.shards(effect.step));
         break;
       case 'apply':
         void this.#apply(effect);
@@ -304,35 +321,66 @@ export class CoordinatorDriver {
     });
   }
 
-  /** Of one step, whoever gets it: the vector is asked for once. */
-  #model: { readonly step: number; readonly values: Float32Array } | undefined;
+  // The model
 
-  #publish(session: number, step: number): void {
-    if (this.#model?.step !== step) this.#model = { step, values: this.#options.host.model() };
-    const { values } = this.#model;
-    const connection = this.#sessions.get(session)?.connection;
-    for (const bucket of this.#options.modelBuckets) {
-      const key = {
-        ...this.#fence(session),
-        type: 'weights' as const,
-        step,
-        lo: 0,
-        hi: 0,
-        offset: bucket.from,
-      };
-      connection?.send(key, bytesOf(values, bucket));
+  /** The model before the step under way, and what there is of the next one. Who joins in between needs the former. */
+  readonly #models: { readonly step: number; readonly buckets: (Float32Array | undefined)[] }[] = [];
+
+  #modelOf(step: number): (Float32Array | undefined)[] {
+    const known = this.#models.find((each) => each.step === step);
+    if (known !== undefined) return known.buckets;
+    const buckets: (Float32Array | undefined)[] =
+      this.#models.length === 0 ? [...this.#options.host.model()] : [];
+    this.#models.push({ step, buckets });
+    return buckets;
+  }
+
+  /** A bucket of the model before `step` is as it will be: it is on its way to all who compute. It must not change. */
+  publish(step: number, bucket: number, values: Float32Array): void {
+    this.#modelOf(step)[bucket] = values;
+    for (const { session, ready, leaving } of this.#core.members.values()) {
+      if (ready && !leaving) this.#sendBucket(session, step, bucket, values);
     }
   }
 
-  async #apply({ step, units }: Effect & { do: 'apply' }): Promise<void> {
+  /** What a session lacks of a model. */
+  #publish(session: number, step: number): void {
+    for (const [bucket, values] of this.#modelOf(step).entries()) {
+      if (values !== undefined) this.#sendBucket(session, step, bucket, values);
+    }
+  }
+
+  #sendBucket(session: number, step: number, bucket: number, values: Float32Array): void {
+    const peer = this.#sessions.get(session);
+    if (peer === undefined) return;
+    if (peer.sent.step !== step) peer.sent = { step, buckets: new Set() };
+    if (peer.sent.buckets.has(bucket)) return;
+    peer.sent.buckets.add(bucket);
+    const offset = this.#options.modelBuckets[bucket]!.from;
+    const key = { ...this.#fence(session), type: 'weights' as const, step, lo: 0, hi: 0, offset };
+    peer.connection.send(key, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+
+  async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {
     try {
-      await this.#options.host.apply(step, units, this.#reducer);
+      await this.#options.host.apply(step);
     } catch (error) {
       this.#failure = { error };
       this.#onFailure(error);
       return;
     }
     this.#tell({ type: 'applied', step });
+    this.#forget(step);
+  }
+
+  /** Nobody needs the model before this step any more, once it has left. */
+  #forget(step: number): void {
+    const place = this.#models.findIndex((each) => each.step === step);
+    const [old] = place < 0 ? [] : this.#models.splice(place, 1);
+    if (old === undefined) return;
+    const left = [...this.#peers.values()].map(({ connection }) => connection.flushed());
+    const buckets = old.buckets.flatMap((values) => values ?? []);
+    void Promise.all(left).then(() => this.#options.host.release(buckets));
   }
 
   #close(session: number, reason: CloseReason): void {

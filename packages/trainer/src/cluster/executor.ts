@@ -1,24 +1,26 @@
 /** Training on many machines: batches are computed by nodes; sums, updates and validation are made here. */
 import { createHash } from 'node:crypto';
 import { Sampler } from '@lockstep/data';
+import type { KernelVariant } from '@lockstep/kernels';
 import {
   type Accept,
+  type Bucket,
   batchShards,
   type Content,
   CoordinatorDriver,
   type NodeInfo,
-  type Reducer,
   type Report,
-  type ShardRange,
 } from '@lockstep/sync';
 import type { BatchJob, Executor, ExecutorState, Sums } from '../executor.ts';
 import { PoolExecutor, type PoolExecutorOptions } from '../pool.ts';
 import type { Prepared } from '../prepare.ts';
+import { BatchUpdate } from './batchUpdate.ts';
+import { BucketMath } from './bucketMath.ts';
 import { encodeBundle, makeBundle } from './bundle.ts';
 import { encodeData } from './dataImage.ts';
 import type { ContentStore } from './node.ts';
 import { arithmeticProof } from './proof.ts';
-import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
+import { modelBuckets, type Sizes, type UnitVector, unitVector } from './vectors.ts';
 
 export interface ClusterOptions {
   /** SHA-256 (hex) of what the run is: nodes of another run are not heard. */
@@ -53,7 +55,11 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   readonly #jobs = new Map<number, BatchJob>();
   readonly #done: Sums[] = [];
   #underWay = 0;
-  #isApplying = false;
+  #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
+  readonly #sizes: Sizes;
+  readonly #modelBuckets: readonly Bucket[];
+  /** Buckets that nobody needs, by length. */
+  readonly #free = new Map<number, Float32Array[]>();
   readonly #signal: AbortSignal | undefined;
   #refused: BatchJob | undefined;
   /** Of the nodes whose units went into the run. */
@@ -68,7 +74,13 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     options: ClusterOptions,
   ): Promise<ClusterExecutor<M, F>> {
     const bundle = makeBundle(prepared);
-    const inner = await PoolExecutor.start({ ...prepared, ...pool, coalesce: true, external: true });
+    const { buckets, gradient } = unitVector(bundle.sizes);
+    const external = {
+      buckets: buckets
+        .filter(({ from }) => from >= gradient)
+        .map(({ from, to }) => ({ from: from - gradient, to: to - gradient })),
+    };
+    const inner = await PoolExecutor.start({ ...prepared, ...pool, coalesce: true, external });
     return new ClusterExecutor(prepared, bundle, inner, options);
   }
 
@@ -79,7 +91,9 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     options: ClusterOptions,
   ) {
     this.#inner = inner;
+    this.#sizes = bundle.sizes;
     this.#vector = unitVector(bundle.sizes);
+    this.#modelBuckets = modelBuckets(bundle.sizes);
     const sampler = new Sampler(bundle.sampler);
     const content = (bytes: Uint8Array): Content => ({
       hash: createHash('sha256').update(bytes).digest('hex'),
@@ -107,11 +121,14 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       parameters: layout.size,
       contents,
       unitBuckets: this.#vector.buckets,
-      modelBuckets: modelBuckets(bundle.sizes),
-      arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as 'wasm') },
+      modelBuckets: this.#modelBuckets,
+      arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as KernelVariant) },
       host: {
-        model: () => inner.current(),
-        apply: (step, units, reducer) => this.#apply(step, units, reducer),
+        reducing: new BucketMath(inner.kernels as KernelVariant).reducing,
+        model: () => this.#modelBuckets.map((_, i) => this.#copyOf(i)),
+        reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
+        apply: (step) => this.#apply(step),
+        release: (buckets) => this.#release(buckets),
         report: (report) =>
           options.report(report, optimizerStep(definition, sampler, report.step), this.#driver.nodes),
         contributed: (session) => this.#contributed(session),
@@ -146,7 +163,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   submit(job: BatchJob): void {
     this.#jobs.set(job.index, job);
     this.#underWay++;
-    this.#wakeJob();
+    this.#start();
   }
 
   async drain(keep: number): Promise<Sums[]> {
@@ -163,10 +180,13 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 
   /** Nothing is applied any more. */
   get #givesUp(): boolean {
-    return (this.#signal?.aborted ?? false) && !this.#isApplying;
+    return (this.#signal?.aborted ?? false) && !this.#open?.update.hasBegun;
   }
 
-  readonly #onAbort = (): void => this.#wakeLoop();
+  readonly #onAbort = (): void => {
+    this.#open?.update.hold();
+    this.#wakeLoop();
+  };
 
   refused(): BatchJob | undefined {
     return this.#refused;
@@ -214,20 +234,43 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     if (node) this.#contributors.set(session, node.id);
   }
 
-  async #apply(step: number, units: readonly ShardRange[], reducer: Reducer<Float32Array>): Promise<void> {
-    let job = this.#jobs.get(step);
-    while (job === undefined || this.#signal?.aborted) {
+  // The data plane of the open batch
+
+  #updateOf(step: number): BatchUpdate {
+    if (this.#open?.step === step) return this.#open.update;
+    const update = new BatchUpdate({
+      updater: this.#inner,
+      vector: this.#vector,
+      updated: (bucket) => this.#updated(step + 1, bucket),
+    });
+    this.#open = { step, update };
+    this.#start();
+    return update;
+  }
+
+  /** The open batch may change weights once the loop has said how, and while the run is not aborted. */
+  #start(): void {
+    const job = this.#open && this.#jobs.get(this.#open.step);
+    if (job && !this.#signal?.aborted) {
+      this.#open!.update.start(job);
+      this.#wakeJob();
+    }
+  }
+
+  #reduced(step: number, bucket: number, total: Float32Array): void {
+    this.#updateOf(step).take(bucket, total);
+  }
+
+  async #apply(step: number): Promise<void> {
+    const update = this.#updateOf(step);
+    while (!this.#jobs.has(step) || (this.#signal?.aborted && !update.hasBegun)) {
       await new Promise<void>((resolve) => {
         this.#wakeJob = resolve;
       });
-      job = this.#jobs.get(step);
     }
-    this.#isApplying = true;
-    this.#take(units, reducer);
-    this.#inner.submit(job);
-    const [sums] = await this.#inner.drain(0);
-    this.#isApplying = false;
-    this.#done.push(sums!);
+    const sums = await update.finish();
+    this.#open = undefined;
+    this.#done.push(sums);
     this.#underWay--;
     this.#jobs.delete(step);
     this.#refused = this.#inner.refused();
@@ -236,26 +279,36 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     if (this.#refused) await new Promise(() => {});
   }
 
-  #take(units: readonly ShardRange[], reducer: Reducer<Float32Array>): void {
-    const { sums, statistics, gradient } = this.#inner.given;
-    for (const [bucket, { from }] of this.#vector.buckets.entries()) {
-      const total = reducer.reduce(bucket, units);
-      if (from >= this.#vector.gradient) {
-        gradient.set(total, from - this.#vector.gradient);
-        continue;
+  /** Weights of a bucket are new; undefined: what is not trained. */
+  #updated(step: number, bucket: number | undefined): void {
+    const { trained } = this.#sizes;
+    for (const [i, { from }] of this.#modelBuckets.entries()) {
+      if (bucket === undefined ? from >= trained : i === bucket) {
+        this.#driver.publish(step, i, this.#copyOf(i));
       }
-      // Before the gradient: sums, then statistics, in buckets that may hold some of both.
-      copyOverlap(total, from, sums, 0);
-      copyOverlap(total, from, statistics, this.#vector.statistics);
     }
   }
-}
 
-/** Copies what a stretch that begins at `from` has of the vector that begins at `start`. */
-function copyOverlap(stretch: Float32Array, from: number, vector: Float32Array, start: number): void {
-  const first = Math.max(from, start);
-  const end = Math.min(from + stretch.length, start + vector.length);
-  if (first < end) vector.set(stretch.subarray(first - from, end - from), first - start);
+  /** What is published stays as it is, while the next update goes on. */
+  #copyOf(bucket: number): Float32Array {
+    const { from, to } = this.#modelBuckets[bucket]!;
+    const { weights, buffers } = this.#inner.current;
+    const values =
+      from < weights.length
+        ? weights.subarray(from, to)
+        : buffers.subarray(from - weights.length, to - weights.length);
+    const copy = this.#free.get(values.length)?.pop() ?? new Float32Array(values.length);
+    copy.set(values);
+    return copy;
+  }
+
+  #release(buckets: readonly Float32Array[]): void {
+    for (const values of buckets) {
+      const free = this.#free.get(values.length);
+      if (free) free.push(values);
+      else this.#free.set(values.length, [values]);
+    }
+  }
 }
 
 interface Course {

@@ -32,7 +32,9 @@ export function unitVector({ values, buffers, trained }: Sizes): UnitVector {
   return { statistics, gradient, size, buckets: [...cutBuckets(0, gradient), ...cutBuckets(gradient, size)] };
 }
 
-export const modelBuckets = ({ weights, buffers }: Sizes): Bucket[] => [
-  ...cutBuckets(0, weights),
+/** The first ones are those of the gradient, in the same order: what it updates. */
+export const modelBuckets = ({ weights, buffers, trained }: Sizes): Bucket[] => [
+  ...cutBuckets(0, trained),
+  ...cutBuckets(trained, weights),
   ...cutBuckets(weights, weights + buffers),
 ];

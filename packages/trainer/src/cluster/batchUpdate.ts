@@ -1,0 +1,117 @@
+/** One batch on its way into the weights, bucket by bucket where the optimizer allows it. */
+import type { BatchJob, Sums } from '../executor.ts';
+import type { PoolExecutor } from '../pool.ts';
+import type { UnitVector } from './vectors.ts';
+
+type Updater = Pick<
+  PoolExecutor<never, never>,
+  'given' | 'hasBuckets' | 'begin' | 'update' | 'submit' | 'drain'
+>;
+
+export interface BatchUpdateOptions {
+  readonly updater: Updater;
+  readonly vector: UnitVector;
+  /** These weights are new (bucket of the gradient), or all that is not trained is (undefined). */
+  readonly updated: (bucket: number | undefined) => void;
+}
+
+export class BatchUpdate {
+  readonly #options: BatchUpdateOptions;
+  /** Buckets before those of the gradient. */
+  readonly #head: number;
+  /** Those that are here. Their place is also that of validation's sums, until the batch begins. */
+  readonly #headTotals = new Map<number, Float32Array>();
+  #waiting: number[] = [];
+  readonly #updates: Promise<void>[] = [];
+  #job: BatchJob | undefined;
+  #sums: Promise<Sums> | undefined;
+
+  constructor(options: BatchUpdateOptions) {
+    this.#options = options;
+    const { buckets, gradient } = options.vector;
+    this.#head = buckets.filter(({ from }) => from < gradient).length;
+  }
+
+  /** Whether weights may have changed: then the batch has to be finished. */
+  get hasBegun(): boolean {
+    return this.#sums !== undefined;
+  }
+
+  /** The job of this batch: nothing changes before it is known. */
+  start(job: BatchJob): void {
+    this.#job = job;
+    if (this.#options.updater.hasBuckets) this.#go();
+  }
+
+  /** Takes back `start`, if nothing has changed yet. */
+  hold(): void {
+    if (!this.hasBegun) this.#job = undefined;
+  }
+
+  /** The sum of a bucket over all shards. */
+  take(bucket: number, total: Float32Array): void {
+    const { vector, updater } = this.#options;
+    if (bucket < this.#head) {
+      this.#headTotals.set(bucket, total);
+    } else {
+      updater.given.gradient.set(total, vector.buckets[bucket]!.from - vector.gradient);
+      this.#waiting.push(bucket - this.#head);
+    }
+    if (updater.hasBuckets) this.#go();
+  }
+
+  /** After `start`, when all buckets are here. Settles when the update is done. */
+  async finish(): Promise<Sums> {
+    const { updater, updated } = this.#options;
+    if (updater.hasBuckets) {
+      const sums = await this.#sums!;
+      await Promise.all(this.#updates);
+      return sums;
+    }
+    this.#placeHead();
+    updater.submit(this.#job!);
+    this.#sums = updater.drain(0).then(([sums]) => sums!);
+    const sums = await this.#sums;
+    updated(undefined);
+    for (const bucket of this.#waiting) updated(bucket);
+    return sums;
+  }
+
+  /** Sums, then statistics, in buckets that may hold some of both. */
+  #placeHead(): void {
+    const { vector, updater } = this.#options;
+    const { sums, statistics } = updater.given;
+    for (const [bucket, total] of this.#headTotals) {
+      const { from } = vector.buckets[bucket]!;
+      copyOverlap(total, from, sums, 0);
+      copyOverlap(total, from, statistics, vector.statistics);
+    }
+  }
+
+  #go(): void {
+    const job = this.#job;
+    if (job === undefined || this.#headTotals.size < this.#head) return;
+    const { updater, updated } = this.#options;
+    if (this.#sums === undefined) {
+      this.#placeHead();
+      this.#sums = updater.begin(job).then((sums) => {
+        updated(undefined);
+        return sums;
+      });
+      this.#sums.catch(() => {});
+    }
+    for (const bucket of this.#waiting.splice(0)) {
+      const update = updater.update(job, bucket).then(() => updated(bucket));
+      // Told by finish().
+      update.catch(() => {});
+      this.#updates.push(update);
+    }
+  }
+}
+
+/** Copies what a stretch that begins at `from` has of the vector that begins at `start`. */
+function copyOverlap(stretch: Float32Array, from: number, vector: Float32Array, start: number): void {
+  const first = Math.max(from, start);
+  const end = Math.min(from + stretch.length, start + vector.length);
+  if (first < end) vector.set(stretch.subarray(first - from, end - from), first - start);
+}
