@@ -104,6 +104,7 @@ export const suites = {
     cases: (seconds) =>
       modelNames.map((name) => ({
         name: titles[name],
+        rounds: 3,
         measure: async () => {
           const config = fileURLToPath(new URL(`configs/${name}.mjs`, import.meta.url));
           const words = ['bench', 'predict', config, '--check', '--json', '--seconds', String(12 * seconds)];
@@ -122,6 +123,7 @@ export const suites = {
     cases: (seconds) => [
       {
         name: 'two runs of bench scaling, samples/s',
+        rounds: 1,
         measure: async () => {
           const folder = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
           try {
