@@ -1,6 +1,5 @@
 /** Runs of a coordinator and three nodes, as processes, that meet faults from a seed all the way. */
-import type { ChildProcess } from 'node:child_process';
-import { type events, lockstep, type Outcome } from '../command.ts';
+import { Command, sleep, type Told } from './process.ts';
 import { type Direction, FaultyProxy, type LinkFault, type Random } from './proxy.ts';
 
 export type Fault = LinkFault | 'kill node' | 'kill coordinator' | 'stop node' | 'stop coordinator';
@@ -15,50 +14,6 @@ export const seeded = (seed: number): Random => {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 };
-
-type Told = ReturnType<typeof events>[number];
-const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** A `lockstep` command, with its last event and the number of batches that it has told. */
-class Command {
-  readonly outcome: Promise<Outcome>;
-  child: ChildProcess | undefined;
-  last: Told | undefined;
-  steps = 0;
-  url: string | undefined;
-  isOver = false;
-  #read = 0;
-
-  constructor(words: readonly string[], cwd: string) {
-    this.outcome = lockstep([...words, '--json'], {
-      cwd,
-      onStart: (child) => {
-        this.child = child;
-      },
-      onOutput: (stdout) => this.#hear(stdout),
-    });
-    void this.outcome.then(() => {
-      this.isOver = true;
-    });
-  }
-
-  #hear(stdout: string): void {
-    const end = stdout.lastIndexOf('\n') + 1;
-    for (const line of stdout.slice(this.#read, end).split('\n')) {
-      if (line === '') continue;
-      const told = JSON.parse(line) as Told;
-      if (told.type === 'step') this.steps++;
-      if (told.type === 'listening') this.url = (told.urls as string[])[0];
-      this.last = told;
-    }
-    this.#read = Math.max(this.#read, end);
-  }
-
-  async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    this.child?.kill(signal);
-    await this.outcome;
-  }
-}
 
 export interface FaultyRun {
   readonly seed: number;
@@ -77,7 +32,7 @@ export class Ordeal {
   readonly counts = new Map<Fault, number>();
   readonly #run: FaultyRun;
   readonly #random: Random;
-  readonly #words: readonly string[];
+  readonly #words: string;
   #coordinator: Command;
   readonly #proxies: FaultyProxy[] = [];
   readonly #nodes: Command[] = [];
@@ -88,7 +43,7 @@ export class Ordeal {
     this.#random = seeded(run.seed);
     const { config, seed } = run;
     const kept = `--out faults-${seed} --resume --checkpoint-every 40`;
-    this.#words = `${config} --workers 0 --heartbeat 100 ${kept}`.split(' ');
+    this.#words = `serve ${config} --workers 0 --heartbeat 100 ${kept}`;
     this.#coordinator = this.#serve();
   }
 
@@ -116,20 +71,17 @@ export class Ordeal {
   }
 
   #serve(): Command {
-    return new Command(['serve', ...this.#words, '--port', this.#port], this.#run.folder);
+    return new Command(`${this.#words} --port ${this.#port}`, this.#run.folder);
   }
 
   #join(slot: number): Command {
     const words = `join ${this.#proxies[slot]!.url} --name n${slot} --workers 1 --cache cache --kernels ${KERNELS[slot]}`;
-    return new Command(words.split(' '), this.#run.folder);
+    return new Command(words, this.#run.folder);
   }
 
   async #listening(): Promise<void> {
-    while (this.#coordinator.url === undefined) {
-      if (this.#coordinator.isOver) throw new Error((await this.#coordinator.outcome).stderr);
-      await sleep(5);
-    }
-    this.#port = new URL(this.#coordinator.url).port;
+    await this.#coordinator.until(() => this.#coordinator.url !== undefined);
+    this.#port = new URL(this.#coordinator.url!).port;
   }
 
   /** All faults, shuffled. */
