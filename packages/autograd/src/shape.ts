@@ -22,8 +22,21 @@ export class OpError extends Error {
   override readonly name = 'OpError';
   readonly code = 'LOCKSTEP_OP';
 
+  /** The message without the op. */
+  readonly problem: string;
+
   constructor(op: string, problem: string) {
     super(`${op}: ${problem}`);
+    this.problem = problem;
+  }
+}
+
+/** Runs a function that is made of ops: what they refuse is refused in its name. */
+export function inNameOf<T>(op: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw error instanceof OpError ? new OpError(op, error.problem) : error;
   }
 }
 
@@ -76,6 +89,12 @@ export function axisFromEnd(op: string, axis: number, rank: number): number {
     throw new OpError(op, `got axis ${axis}, expected ${range}`);
   }
   return axis < 0 ? axis : axis - rank;
+}
+
+/** Sizes of something new: whole numbers from 0 on. Throws OpError. */
+export function expectSizes(op: string, shape: Shape): void {
+  if (shape.every((n) => Number.isInteger(n) && n >= 0)) return;
+  throw new OpError(op, `got shape ${formatShape(shape)}, expected whole numbers from 0 on`);
 }
 
 export function expectDType(op: string, what: string, spec: Spec, ...allowed: DType[]): void {

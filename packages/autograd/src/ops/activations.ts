@@ -2,7 +2,7 @@
 import type { MicroOpName } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
-import { expectDType, OpError } from '../shape.ts';
+import { expectDType, inNameOf, OpError } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import {
   add,
@@ -231,4 +231,4 @@ export const clampOp = activation<BoundsAttrs>(
 export const clamp = (x: Tensor, low: Operand, high: Operand): Tensor =>
   typeof low === 'number' && typeof high === 'number' && x.dtype === 'f32'
     ? apply(clampOp, [x], { low, high })
-    : minimum(maximum(x, low), high);
+    : inNameOf('clamp', () => minimum(maximum(x, low), high));

@@ -1,6 +1,6 @@
 /** Constants with a pattern, and masks by place. */
 import { tensor } from '../apply.ts';
-import { type DType, formatSpec, OpError } from '../shape.ts';
+import { type DType, expectDType, formatSpec, OpError } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { cast, eq, where } from './elementwise.ts';
 import { unsqueeze } from './shape.ts';
@@ -57,9 +57,12 @@ export function eye(rows: number, columns = rows): Tensor {
   return tensor(values, { shape: [rows, columns] });
 }
 
-/** One f32 row of `classes` per label: 1 at the label, else 0. */
-export const oneHot = (labels: Tensor, classes: number): Tensor =>
-  cast(eq(unsqueeze(labels, -1), arange(classes, 'i32')), 'f32');
+/** One f32 row of `classes` per label (i32 or u8): 1 at the label, else 0. Throws OpError. */
+export function oneHot(labels: Tensor, classes: number): Tensor {
+  expectDType('oneHot', 'labels', labels, 'i32', 'u8');
+  expectCount('oneHot', 'classes', classes);
+  return cast(eq(unsqueeze(cast(labels, 'i32'), -1), arange(classes, 'i32')), 'f32');
+}
 
 function triangle(op: string, x: Tensor, keep: (row: number, column: number) => boolean): Tensor {
   if (x.rank < 2) throw new OpError(op, `got ${formatSpec(x)}, expected matrices [..., rows, columns]`);

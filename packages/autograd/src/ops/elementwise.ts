@@ -6,7 +6,9 @@ import {
   broadcastShapes,
   type DType,
   expectDType,
+  expectSizes,
   formatSpec,
+  inNameOf,
   OpError,
   type Shape,
   type Spec,
@@ -32,6 +34,7 @@ export const fullOp: ElementwiseOp<FullAttrs> = {
   kind: 'elementwise',
   name: 'full',
   infer: (_, { shape, value, dtype }) => {
+    expectSizes('full', shape);
     if (dtype !== 'f32' && !Number.isInteger(value)) {
       throw new OpError(
         'full',
@@ -152,7 +155,7 @@ export const sigmoid = callable1(sigmoidOp);
 export const erf = callable1(erfOp);
 /** max(x, 0); the gradient at 0 is 0. */
 export const relu = callable1(reluOp);
-export const square = (x: Tensor): Tensor => mul(x, x);
+export const square = (x: Tensor): Tensor => inNameOf('square', () => mul(x, x));
 
 // ─── two inputs ──────────────────────────────────────────────────────────────────────────────────────────────────
 

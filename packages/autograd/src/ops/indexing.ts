@@ -2,7 +2,7 @@
 import { ELEMENT_BYTES, scatterAddScratchBytes } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, formatSpec, OpError, type Spec, sizeOf } from '../shape.ts';
+import { axisFromEnd, expectDType, formatSpec, inNameOf, OpError, type Spec, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { add } from './elementwise.ts';
@@ -360,10 +360,12 @@ export function argsort(x: Tensor, axis = -1, { descending = false }: SortOption
 
 /** The elements along `axis` in order; gradients go back to where they came from. Throws OpError. */
 export const sort = (x: Tensor, axis = -1, options: SortOptions = {}): Tensor =>
-  gather(x, axis, argsort(x, axis, options));
+  inNameOf('sort', () => gather(x, axis, argsort(x, axis, options)));
 
 /** The `count` largest elements along `axis`, largest first, and their i32 indexes. Throws OpError. */
 export function topK(x: Tensor, count: number, axis = -1): { values: Tensor; indices: Tensor } {
-  const indices = narrow(argsort(x, axis, { descending: true }), axis, 0, count);
-  return { values: gather(x, axis, indices), indices };
+  return inNameOf('topK', () => {
+    const indices = narrow(argsort(x, axis, { descending: true }), axis, 0, count);
+    return { values: gather(x, axis, indices), indices };
+  });
 }

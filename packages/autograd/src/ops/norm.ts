@@ -3,7 +3,7 @@ import { ELEMENT_BYTES, normalizeScratchBytes, normalizeWeightKinds } from '@loc
 import { apply } from '../apply.ts';
 import { context } from '../context.ts';
 import type { BackwardRule, KernelOp } from '../op.ts';
-import { expectDType, formatSpec, OpError, type Spec, sizeOf } from '../shape.ts';
+import { expectDType, formatSpec, inNameOf, OpError, type Spec, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { add, div, mul, sqrt, square, sub } from './elementwise.ts';
@@ -192,15 +192,18 @@ export const normalizeWeightGradOp: KernelOp<NormalizeWeightAttrs> = {
 };
 
 /** (x − mean) / √(variance + eps) over the last axis, with the variance of the row itself (divided by n). */
-export const standardize = (x: Tensor, eps = 1e-5): Tensor => apply(normalizeOp, [x], { center: true, eps });
+export const standardize = (x: Tensor, eps = 1e-5): Tensor =>
+  inNameOf('standardize', () => apply(normalizeOp, [x], { center: true, eps }));
 
 /**
  * Layer normalisation over the last axis (Ba et al., 2016): (x − mean) / √(variance + eps) · weight + bias. x [..., n],
  * weight and bias [n]. Throws OpError.
  */
 export const layerNorm = (x: Tensor, weight: Tensor, bias?: Tensor, eps = 1e-5): Tensor =>
-  apply(normalizeOp, bias ? [x, weight, bias] : [x, weight], { center: true, eps });
+  inNameOf('layerNorm', () =>
+    apply(normalizeOp, bias ? [x, weight, bias] : [x, weight], { center: true, eps }),
+  );
 
 /** RMS normalisation over the last axis (Zhang and Sennrich, 2019): x / √(mean(x²) + eps) [· weight]. Throws OpError. */
 export const rmsNorm = (x: Tensor, weight?: Tensor, eps = 1e-6): Tensor =>
-  apply(normalizeOp, weight ? [x, weight] : [x], { center: false, eps });
+  inNameOf('rmsNorm', () => apply(normalizeOp, weight ? [x, weight] : [x], { center: false, eps }));

@@ -2,7 +2,7 @@
 import { apply } from '../apply.ts';
 import { context } from '../context.ts';
 import type { KernelOp } from '../op.ts';
-import { OpError, type Shape, sizeOf } from '../shape.ts';
+import { expectSizes, OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { add, cast, cos, floor, log, lt, minimum, mul, sqrt, sub } from './elementwise.ts';
 import { argsort } from './indexing.ts';
@@ -16,7 +16,10 @@ export const randomOp: KernelOp<RandomAttrs> = {
   kind: 'kernel',
   name: 'random',
   random: true,
-  infer: (_, { shape }) => ({ shape, dtype: 'f32' }),
+  infer: (_, { shape }) => {
+    expectSizes('random', shape);
+    return { shape, dtype: 'f32' };
+  },
   lower: (emit, output, _, { shape, stream }) =>
     emit.call('random', {
       out: output.address,

@@ -102,7 +102,9 @@ export const recurrentOp: KernelOp<RecurrentAttrs> = {
 export const recurrentGradOp: KernelOp<RecurrentGradAttrs> = {
   kind: 'kernel',
   name: 'recurrentGrad',
-  infer: ([states, w], { kind, wanted }) => {
+  infer: (inputs, { kind, wanted }) => {
+    for (const input of inputs) expectDType('recurrentGrad', 'input', input, 'f32');
+    const [states, w] = inputs;
     const [rows, steps] = states!.shape as [number, number];
     const hidden = w!.shape[1]!;
     const shape = wanted === 'slopes' ? [rows, steps, recurrentParts[kind].slopes * hidden] : [rows, hidden];

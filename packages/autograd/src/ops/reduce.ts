@@ -2,7 +2,7 @@
 import { reduceKinds } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { BackwardRule, KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, formatSpec, OpError, type Shape, sizeOf } from '../shape.ts';
+import { axisFromEnd, expectDType, formatSpec, inNameOf, OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { materialize, moved } from '../view.ts';
 import { cast, div, eq, mul } from './elementwise.ts';
@@ -117,8 +117,10 @@ export const argmin = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tenso
 
 /** Mean over `axes` (default: all): the sum divided by the count. */
 export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  const total = sum(x, axes, options);
-  return div(total, total.size === 0 ? 1 : x.size / total.size);
+  return inNameOf('mean', () => {
+    const total = sum(x, axes, options);
+    return div(total, total.size === 0 ? 1 : x.size / total.size);
+  });
 }
 
 /** Sums broadcast axes away: the inverse of broadcasting to `x.shape` from `shape`. */

@@ -38,9 +38,10 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   return apply(reshapeOp, [x], { shape: full });
 }
 
-/** Merges the axes from `start` (default 1: all but the batch) to the end. */
+/** Merges the axes from `start` (default 1: all but the batch) to the end. Throws OpError. */
 export function flatten(x: Tensor, start = 1): Tensor {
-  return reshape(x, [...x.shape.slice(0, start), sizeOf(x.shape.slice(start))]);
+  const at = start === x.rank ? start : x.rank + axisFromEnd('flatten', start, x.rank);
+  return reshape(x, [...x.shape.slice(0, at), sizeOf(x.shape.slice(at))]);
 }
 
 export interface AxesAttrs {

@@ -1,7 +1,7 @@
 /** Reductions made of other ops, and running sums. */
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, OpError, type Shape, sizeOf } from '../shape.ts';
+import { axisFromEnd, expectDType, inNameOf, OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { materialize } from '../view.ts';
 import {
@@ -80,15 +80,17 @@ export function variance(
   axes?: Axes,
   { correction = 1, keepDims = false }: VarianceOptions = {},
 ): Tensor {
-  const centred = sub(x, mean(x, axes, { keepDims: true }));
-  const total = sum(square(centred), axes, { keepDims });
-  const n = total.size === 0 ? 1 : x.size / total.size;
-  return div(total, Math.max(0, n - correction));
+  return inNameOf('variance', () => {
+    const centred = sub(x, mean(x, axes, { keepDims: true }));
+    const total = sum(square(centred), axes, { keepDims });
+    const n = total.size === 0 ? 1 : x.size / total.size;
+    return div(total, Math.max(0, n - correction));
+  });
 }
 
 /** Standard deviation: the root of `variance`; its gradient is 0 where it is 0. Throws OpError. */
 export const std = (x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor =>
-  rootOf(variance(x, axes, options));
+  inNameOf('std', () => rootOf(variance(x, axes, options)));
 
 export interface NormOptions extends ReduceOptions {
   /** Order: (Σ |x|^p)^(1/p), or the largest |x| for Infinity. Default 2. */
@@ -98,6 +100,10 @@ export interface NormOptions extends ReduceOptions {
 /** Norm of the elements over `axes` (default: all); its gradient is 0 where it is 0. Throws OpError. */
 export function norm(x: Tensor, axes?: Axes, { p = 2, ...options }: NormOptions = {}): Tensor {
   if (!(p > 0)) throw new OpError('norm', `got p = ${p}, expected a number above 0 or Infinity`);
+  return inNameOf('norm', () => normOf(x, axes, p, options));
+}
+
+function normOf(x: Tensor, axes: Axes | undefined, p: number, options: ReduceOptions): Tensor {
   if (p === Infinity) return max(abs(x), axes, options);
   if (p === 1) return sum(abs(x), axes, options);
   if (p === 2) return rootOf(sum(square(x), axes, options));
@@ -110,11 +116,11 @@ export function norm(x: Tensor, axes?: Axes, { p = 2, ...options }: NormOptions 
 
 /** Whether any element over `axes` (default: all) is true, or not 0. */
 export const any = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
-  gt(sum(cast(cast(x, 'bool'), 'f32'), axes, options), 0);
+  inNameOf('any', () => gt(sum(cast(cast(x, 'bool'), 'f32'), axes, options), 0));
 
 /** Whether all elements over `axes` (default: all) are true, or not 0. */
 export const all = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
-  eq(sum(cast(logicalNot(cast(x, 'bool')), 'f32'), axes, options), 0);
+  inNameOf('all', () => eq(sum(cast(logicalNot(cast(x, 'bool')), 'f32'), axes, options), 0));
 
 export interface CumsumAttrs {
   /** Counted from the end. */
