@@ -20,7 +20,7 @@ const large = {
   optimizer: 'optim.adam({ lr: 1e-3 })',
 };
 const folder = folderWith({
-  'small.mjs': configText({ epochs: '300' }),
+  'small.mjs': configText({ epochs: '350' }),
   'large.mjs': configText(large),
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -91,10 +91,13 @@ describe.skipIf(why !== undefined)('two nodes on a network', () => {
     await more(coordinator, 100);
     const mend = breakIt(lan);
     await coordinator.until(() => seen('lost', 'n1') === 1);
-    // The other one does it all meanwhile.
+    // The other one does it all meanwhile; then it stops, so that the run does not end before the first is back.
     await more(coordinator, 100);
+    const [, , other] = commands;
+    other?.child?.kill('SIGSTOP');
     mend();
     await coordinator.until(() => seen('join', 'n1') === 2);
+    other?.child?.kill('SIGCONT');
     await coordinator.outcome;
     expect(coordinator.last).toMatchObject({ type: 'done', weightsDigest: await digestOf('small.mjs') });
   });
