@@ -52,7 +52,11 @@ export function compile(options: CompileOptions): CompiledProgram {
   const lowering = new Lowering(segments, bindingOf, options);
   lowering.pin(outputs, values);
   const usedOutside = usersOutside(values, units, options);
-  for (const unit of units) lowering.lower(unit, usedOutside, unit === journaled);
+  for (const unit of units) {
+    lowering.lower(unit, usedOutside, unit === journaled);
+    // A journaled update is the last call of its program.
+    if (!journaled) lowering.deliver(outputs, values, unit.members);
+  }
   const { program, constants } = lowering.finish(outputs, values);
   validateProgram(program);
   return { program, constants, indexLimits: indexLimitsOf(values) };

@@ -61,6 +61,7 @@ export class Lowering implements Emitter {
   readonly #pinned = new Map<Value, Address>();
   /** Values that a tree over segments consumes and nothing else. */
   readonly #summed = new Set<Value>();
+  readonly #delivered = new Set<Output>();
   readonly #lives: Life[] = [];
   readonly #calls: PendingCall[] = [];
   readonly #constants: { readonly data: Uint8Array; readonly offset: number }[] = [];
@@ -234,10 +235,16 @@ export class Lowering implements Emitter {
     this.elementwise({ dims: shape, inputs, steps, outputs, ...(journal || {}) });
   }
 
-  /** After all units: brings outputs to their places where they are not there yet, and places the buffers. */
-  finish(outputs: readonly Output[], values: Values): { program: Program; constants: Uint8Array } {
-    for (const { node, place: target, reduce } of outputs) {
+  /**
+   * Brings those outputs to their places that are not there yet and that `members` (all: undefined) are the sources of. As
+   * soon as they can be: whoever waits for a gradient can have it while the next ones are computed.
+   */
+  deliver(outputs: readonly Output[], values: Values, members?: readonly Value[]): void {
+    for (const output of outputs) {
+      const { node, place: target, reduce } = output;
       const value = values.of.get(node)!;
+      if (this.#delivered.has(output) || (members && !members.includes(sourceOf(value)))) continue;
+      this.#delivered.add(output);
       const address = this.#place(target);
       const pinned = this.#pinned.get(value);
       if (pinned && pinned.region === address.region && pinned.offset === address.offset) continue;
@@ -255,6 +262,11 @@ export class Lowering implements Emitter {
         n: sizeOf(node.shape),
       });
     }
+  }
+
+  /** After all units: the outputs that no unit computes; then places the buffers. */
+  finish(outputs: readonly Output[], values: Values): { program: Program; constants: Uint8Array } {
+    this.deliver(outputs, values);
     return this.#build();
   }
 

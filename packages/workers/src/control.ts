@@ -21,12 +21,18 @@ const EPOCH = LINE;
 const SIGNAL = 2 * LINE;
 const WANTS = SIGNAL + 1;
 const WANTED = SIGNAL + 2;
+/** The author waits for a mark. */
+const WATCHES = SIGNAL + 3;
 const MEMBERS = 3 * LINE;
 // Words of a member.
 const POSITION = 0;
 const SLEEPING = 1;
 const READY = 2;
 const THREAD = 3;
+/** Marks passed in a phase: 256 · sequence + their number. */
+const MARKS = 4;
+/** Marks of a phase that can be told apart. */
+export const MAX_MARKS = 255;
 
 /** Sleepers look around at least this often (ms). */
 const NAP = 100;
@@ -169,6 +175,16 @@ export class Control {
     }
   }
 
+  /** A worker has passed so many marks of the phase. */
+  mark(worker: number, sequence: number, marks: number): void {
+    const words = this.#words;
+    Atomics.store(words, memberOf(worker) + MARKS, (sequence << 8) | marks);
+    if (Atomics.load(words, WATCHES) !== 0) {
+      Atomics.store(words, WATCHES, 0);
+      this.#wakeAuthor();
+    }
+  }
+
   #wakeAuthor(): void {
     const words = this.#words;
     Atomics.store(words, WANTS, 0);
@@ -223,6 +239,18 @@ export class Control {
   want(sequence: number): void {
     Atomics.store(this.#words, WANTED, sequence);
     Atomics.store(this.#words, WANTS, 1);
+  }
+
+  /** Marks that a worker has passed in a phase; all of them when it is done with it. */
+  marks(worker: number, sequence: number): number {
+    if (reached(this.position(worker), (sequence + 1) | 0)) return Number.POSITIVE_INFINITY;
+    const word = Atomics.load(this.#words, memberOf(worker) + MARKS);
+    return word >> 8 === (sequence << 8) >> 8 ? word & 255 : 0;
+  }
+
+  /** Asks the worker that passes the next mark to signal. */
+  watch(): void {
+    Atomics.store(this.#words, WATCHES, 1);
   }
 
   /** The count of signals so far: read it, look at the state of things, then `signal` from it. */

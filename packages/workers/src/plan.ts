@@ -21,7 +21,7 @@ export interface PoolProgram {
   /** Named in messages. */
   readonly name: string;
   readonly program: Program;
-  /** Rising indexes of instructions before which a measured run stops the clock (`PoolOptions.measure`). */
+  /** Rising indexes of instructions before which a run stops: to note the time (`measure`), or to tell how far it is (`watch`). */
   readonly marks?: readonly number[];
 }
 

@@ -44,6 +44,8 @@ export interface PoolOptions {
   readonly spin?: boolean;
   /** Have workers note when they were done with what (see `moments`). Default false, which costs nothing. */
   readonly measure?: boolean;
+  /** Have workers tell at the programs' marks how far they are (see `waitMark`). Default false; not with `measure`. */
+  readonly watch?: boolean;
   /** URL of a module to take `loadKernels` from, for tests of faults. */
   readonly kernelsModule?: string;
   /** Number of the first tick, default 1 (0 is what a fresh journal holds). */
@@ -66,6 +68,8 @@ interface Waiter {
   readonly done: () => boolean;
   /** Sequence that `done` needs, to have the workers signal no earlier. */
   readonly sequence: number;
+  /** It may be done at a mark, before. */
+  readonly atMark: boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -154,6 +158,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       results: this.#resultRing,
       spin: options.spin ?? workers <= cores(),
       timing: this.#timings[worker]?.layout,
+      watched: options.watch ?? false,
     });
   }
 
@@ -258,6 +263,16 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     await this.#waitFor(() => this.completed >= tick, sequenceOf(tick + 1, 0));
   }
 
+  /**
+   * Settles when a worker has passed so many marks (at most 255) in the first phase of a tick, or is done with it. Where
+   * it runs one program with marks there, all that stands before the mark is done. Of a pool with `watch` only.
+   */
+  async waitMark(tick: number, worker: number, marks: number): Promise<void> {
+    const sequence = sequenceOf(tick, 0);
+    const done = (): boolean => tick <= this.completed || this.#control.marks(worker, sequence) >= marks;
+    if (!done()) await this.#waitFor(done, sequenceOf(tick + 1, 0), true);
+  }
+
   /** The result slot of a complete tick. Its words are good until `ring` more ticks are submitted: copy or read them. */
   result(tick: number): Float32Array {
     this.#checkRecent(tick);
@@ -325,10 +340,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     if (this.#ended !== undefined) throw this.#ended.reason;
   }
 
-  #waitFor(done: () => boolean, sequence: number): Promise<void> {
+  #waitFor(done: () => boolean, sequence: number, atMark = false): Promise<void> {
     this.#throwIfEnded();
     return new Promise((resolve, reject) => {
-      this.#waiters.push({ done, sequence, resolve, reject });
+      this.#waiters.push({ done, sequence, atMark, resolve, reject });
       if (this.#listening) {
         this.#want();
         this.#settle();
@@ -347,6 +362,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       if (nearest === undefined || distance < nearest) nearest = distance;
     }
     if (nearest !== undefined) this.#control.want((now + nearest) | 0);
+    if (this.#waiters.some(({ atMark }) => atMark)) this.#control.watch();
   }
 
   async #listen(): Promise<void> {

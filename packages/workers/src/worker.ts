@@ -5,7 +5,7 @@
 import { threadId } from 'node:worker_threads';
 import type { KernelChoice, Kernels, SharedMemory } from '@lockstep/kernels';
 import { Control, type ControlLayout, nextTick, phaseOf } from './control.ts';
-import type { WorkerCalls } from './plan.ts';
+import type { Call, WorkerCalls } from './plan.ts';
 import { Stopwatch, type TimingLayout } from './timing.ts';
 
 /** Everything that a thread needs to know; plain data and the shared memory. */
@@ -23,6 +23,8 @@ export interface WorkerTask {
   readonly results: RingLayout;
   /** Spin before sleeping: there is a core for every worker. */
   readonly spin: boolean;
+  /** Tell at each mark how far it is. */
+  readonly watched: boolean;
   /** Where to note the time; none: nothing is measured. */
   readonly timing: TimingLayout | undefined;
 }
@@ -61,7 +63,7 @@ export default async function work(task: WorkerTask): Promise<WorkerFailure | un
 
 /** The loop. It allocates nothing. */
 const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFailure | undefined => {
-  const { worker, memory, calls, records, results, spin, timing } = task;
+  const { worker, memory, calls, records, results, spin, timing, watched } = task;
   const stopwatch = timing && new Stopwatch(memory, timing, task.control.ring, calls);
   const heap = new Int32Array(memory.buffer);
   let sequence = control.position(worker);
@@ -85,8 +87,9 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
           const record = (records.address + slot * records.stride) >>> 2;
           for (const [word, recordWord] of call.pointers) heap[word] = heap[record + recordWord]!;
         }
-        if (stopwatch === undefined) kernels.run(call.code, 0, call.words, call.bases);
-        else stopwatch.run(kernels, call);
+        if (stopwatch !== undefined) stopwatch.run(kernels, call);
+        else if (watched && call.stops.length > 1) runMarked(kernels, call, control, worker, sequence);
+        else kernels.run(call.code, 0, call.words, call.bases);
       }
       sequence = phase + 1 === phases.length ? nextTick(sequence) : sequence + 1;
       control.arrive(worker, sequence);
@@ -94,6 +97,22 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
     return undefined;
   } catch (error) {
     return { message: messageOf(error), sequence, ...(running === undefined ? {} : { program: running }) };
+  }
+};
+
+/** Tells how far it is; a guard that ends the program ends it here, too. */
+const runMarked = (
+  kernels: Kernels,
+  { code, bases, stops }: Call,
+  control: Control,
+  worker: number,
+  sequence: number,
+): void => {
+  let from = 0;
+  for (let i = 0; i < stops.length; i++) {
+    if (!kernels.run(code, from, stops[i]!, bases)) return;
+    from = stops[i]!;
+    if (i + 1 < stops.length) control.mark(worker, sequence, i + 1);
   }
 };
 

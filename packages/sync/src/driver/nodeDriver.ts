@@ -37,13 +37,19 @@ export interface NodeWork {
   readonly nextModel: Float32Array;
   /** The next model is whole: compute with it from now on. */
   swapModels(): void;
-  /** Computes units on the current model, in order; each result stays as it is until it is released. */
-  compute(
-    step: number,
-    units: readonly ShardRange[],
-    done: (result: { readonly unit: ShardRange; readonly vector: Float32Array; release(): void }) => void,
-  ): Promise<void>;
+  /** Computes units on the current model, in order. */
+  compute(step: number, units: readonly ShardRange[], done: UnitListener): Promise<void>;
 }
+
+/**
+ * Hears of buckets of a unit's results that are done, in any order. With the last ones comes `release`, to be called when
+ * the vector is not needed any more: until then it stays as it is.
+ */
+export type UnitListener = (
+  result: { readonly unit: ShardRange; readonly vector: Float32Array },
+  buckets: readonly number[],
+  release: (() => void) | undefined,
+) => void;
 
 /** Gives what a welcome names, from here or, by `fetch`, from the coordinator. */
 export type Fetch = (what: 'program' | 'data') => Promise<Uint8Array>;
@@ -298,15 +304,13 @@ export class NodeDriver {
     const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
     this.#options.report?.({ type: 'computing', step, shards });
     try {
-      await work.compute(step, units, ({ unit, vector, release }) => {
-        if (task !== this.#task || connection === undefined) {
-          release();
-          return;
+      await work.compute(step, units, ({ unit, vector }, buckets, release) => {
+        if (task === this.#task && connection !== undefined) {
+          for (const bucket of buckets.map((i) => work.unitBuckets[i]!)) {
+            this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
+          }
         }
-        for (const bucket of work.unitBuckets) {
-          this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
-        }
-        void connection.flushed().then(release);
+        if (release) void (connection?.flushed() ?? Promise.resolve()).then(release);
       });
     } catch (error) {
       this.abort(error);

@@ -162,10 +162,19 @@ export function decodeBundle(bytes: Uint8Array): Bundle {
     programs: programs.map(({ rows, segments, bytes: length, constants }) => ({
       rows,
       segments,
-      program: deserializeProgram(take(length)),
+      program: readProgram(take(length)),
       constants: take(constants),
     })),
   };
+}
+
+/** Validated: whatever the bytes are, what runs stays in its regions. */
+function readProgram(bytes: Uint8Array): Program {
+  try {
+    return deserializeProgram(bytes);
+  } catch (error) {
+    throw new Error(`program bundle: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function parseJson(text: string): unknown {

@@ -10,6 +10,7 @@ import {
   type NodeWork,
   type ShardRange,
   treeNodes,
+  type UnitListener,
   units,
 } from '@lockstep/sync';
 import {
@@ -25,6 +26,7 @@ import { slices } from '../flat.ts';
 import { compileCombine, RECORD_WORDS } from '../programs.ts';
 import { type Bundle, batchSizes } from './bundle.ts';
 import type { DataColumn } from './dataImage.ts';
+import { type Stage, stagesOf } from './stages.ts';
 import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
 
 export interface EngineOptions {
@@ -56,13 +58,9 @@ interface Part extends ShardRange {
 interface UnitPlan {
   readonly plan: number;
   readonly parts: readonly Part[];
-}
-
-/** A unit's results: a view of shared memory that stays as it is until `release`. */
-export interface UnitResult {
-  readonly unit: ShardRange;
-  readonly vector: Float32Array;
-  release(): void;
+  readonly stages: readonly (readonly number[])[];
+  /** Who passes them. */
+  readonly worker: number;
 }
 
 export class NodeEngine implements NodeWork {
@@ -137,6 +135,7 @@ export class NodeEngine implements NodeWork {
       plans: book.plans,
       recordWords: WORDS.parts + most,
       resultWords: 0,
+      watch: true,
       ring: RING,
     });
   }
@@ -160,19 +159,19 @@ export class NodeEngine implements NodeWork {
    * Computes units of a batch on the current model, one after the other; tells each as it is done. Throws a RangeError on a
    * unit that is none, and what the pool throws.
    */
-  async compute(
-    batch: number,
-    list: readonly ShardRange[],
-    done: (result: UnitResult) => void,
-  ): Promise<void> {
+  async compute(batch: number, list: readonly ShardRange[], done: UnitListener): Promise<void> {
     const place = this.sampler.place(batch);
     this.#prepareOrder(place.epoch);
     const model = this.#models[this.#current]!.address;
-    const ticks = list.map((unit) => ({ unit, ...this.#submit(batch, place, unit, model) }));
-    for (const { unit, tick, address } of ticks) {
-      await this.#pool.wait(tick);
+    const started = list.map((unit) => ({ unit, ...this.#submit(batch, place, unit, model) }));
+    for (const { unit, tick, address, stages, worker } of started) {
       const vector = this.#heap.f32(address, this.vector.size);
-      done({ unit, vector, release: () => this.#free.push(address) });
+      for (const [i, buckets] of stages.entries()) {
+        const isLast = i + 1 === stages.length;
+        if (isLast) await this.#pool.wait(tick);
+        else await this.#pool.waitMark(tick, worker, i + 1);
+        done({ unit, vector }, buckets, isLast ? () => void this.#free.push(address) : undefined);
+      }
     }
     const last = place.start + place.rows + this.sampler.batch > this.sampler.length;
     if (last) setImmediate(() => this.#prepareOrder(place.epoch + 1));
@@ -199,7 +198,7 @@ export class NodeEngine implements NodeWork {
         u32[WORDS.parts + i] = blocks + (unit.lo + lo) * LINE_BYTES;
       }
     });
-    return { tick, address };
+    return { tick, address, stages: found.stages, worker: found.worker };
   }
 
   /** Two orders take turns. */
@@ -250,6 +249,8 @@ class UnitBook {
   readonly #common: Readonly<Record<string, number | Pointer>>;
   readonly #own: readonly Readonly<Record<string, number>>[];
   readonly #constants: readonly number[];
+  /** By program. */
+  readonly #stages: readonly (readonly Stage[])[];
   readonly #combines = new Map<string, number>();
   /** Vectors of parts, where a unit has more than one. */
   readonly #slots: number[] = [];
@@ -260,9 +261,11 @@ class UnitBook {
     this.#workers = workers;
     this.#vector = unitVector(bundle.sizes);
     const { programs } = bundle;
-    this.programs = programs.map(({ rows, segments, program }) => ({
+    this.#stages = programs.map(({ program }) => stagesOf(program, this.#vector));
+    this.programs = programs.map(({ rows, segments, program }, i) => ({
       name: `train ${segments} × ${rows} rows`,
       program,
+      marks: this.#stages[i]!.slice(0, -1).map(({ end }) => end),
     }));
     this.#common = {
       ...placed,
@@ -295,7 +298,12 @@ class UnitBook {
         tasks.filter((each) => each.worker === worker).map(({ task }) => task),
       ),
     );
-    return { plan: this.plans.push({ name: key, phases: byWorker }) - 1, parts };
+    const plan = this.plans.push({ name: key, phases: byWorker }) - 1;
+    const [first] = compute;
+    // Parts are added up after the barrier: then all buckets are done at once.
+    const all = [this.#vector.buckets.map((_, i) => i)];
+    const stages = parts.length > 1 ? all : this.#stages[first!.task.program]!.map(({ buckets }) => buckets);
+    return { plan, parts, stages, worker: first!.worker };
   }
 
   /** In order; a short last shard has a program of its own. */
