@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { data } from 'lockstep';
 import { describe, expect, test } from 'vitest';
 
 const folder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'apps/examples');
@@ -107,7 +108,29 @@ test('char-gpt: learns from any text, and writes with its characters', async () 
   expect(last).toBeLessThan(3.5);
 });
 
-test.each(['digits', 'regression'])('the command trains %s by its config', async (name) => {
+test('autoencoder: draws images again from few numbers, better than the mean image', async () => {
+  const temporary = mkdtempSync(join(tmpdir(), 'lockstep-'));
+  try {
+    const out = join(temporary, 'images.png');
+    const output = await example('autoencoder', '--epochs', '8', '--out', out);
+    const [naive, found] = [
+      numbersOf(output, 'the mean image')[0]!,
+      numbersOf(output, 'the autoencoder')[0]!,
+    ];
+    expect(found / naive).toBeLessThan(0.75);
+    const { data: pixels, shape } = await data.readPng(out);
+    expect(shape).toEqual([2 * 28, 10 * 28, 1]);
+    // Halves of the picture are alike, and not the same.
+    const half = pixels.length / 2;
+    const apart = pixels.subarray(0, half).reduce((sum, x, i) => sum + Math.abs(x - pixels[half + i]!), 0);
+    expect(apart / half / 255).toBeGreaterThan(0.01);
+    expect(apart / half / 255).toBeLessThan(naive);
+  } finally {
+    rmSync(temporary, { recursive: true });
+  }
+});
+
+test.each(['digits', 'regression', 'autoencoder'])('the command trains %s by its config', async (name) => {
   const command = join(folder, '../cli/dist/main.js');
   const config = join(folder, name, 'lockstep.config.ts');
   const { stdout } = await run(process.execPath, [command, 'train', config, '--epochs', '1', '--json']);
@@ -119,6 +142,6 @@ test('an unknown example is refused with the names of all', async () => {
   await expect(example('nothing')).rejects.toMatchObject({
     code: 2,
     stderr:
-      'example: got nothing, expected one of: backprop, char-gpt, custom-gradient, digits, lstm-forecast, regression\n',
+      'example: got nothing, expected one of: autoencoder, backprop, char-gpt, custom-gradient, digits, lstm-forecast, regression\n',
   });
 });
