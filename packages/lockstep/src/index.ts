@@ -1,7 +1,7 @@
 /** Lockstep: data-parallel training on every core, the same bits whatever the number of workers. */
 export * from '@lockstep/autograd';
 export * as data from '@lockstep/data';
-export type { Layer, Module, Optimizer, StateEntry } from '@lockstep/nn';
+export type { Layer, Module, Optimizer, StateEntry, SummaryRow } from '@lockstep/nn';
 export {
   ConfigError,
   countParameters,
@@ -13,6 +13,7 @@ export {
   nn,
   optim,
   stateOf,
+  summary,
 } from '@lockstep/nn';
 export {
   type Batch,
