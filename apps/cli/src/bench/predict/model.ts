@@ -85,8 +85,8 @@ export interface Prediction {
   readonly nodeBytes: { readonly out: number; readonly in: number };
 }
 
-/** Bytes that follow each other through the stages. */
-export const PIECE_BYTES = 1 << 20;
+/** Bytes of a bucket: they follow each other through the stages. */
+export const PIECE_BYTES = 1 << 19;
 /** A unit is computed a second time when its holder is this many times slower than expected. */
 export const STRAGGLER_FACTOR = 4;
 /** From a node's silent death to its shards being handed out again; a coordinator's restart, and what it goes back. */
