@@ -1,7 +1,7 @@
 /** Functions that are made of ops have no entry in the table of ops; they are tested alike, keyed by their name. */
 import type { Shape, Tensor } from '../src/index.ts';
 import * as a from '../src/index.ts';
-import { labels, numbers, type OpCase, type OpTest, on, one, reduction, unary } from './cases.ts';
+import { labels, numbers, type OpCase, type OpTest, on, one, reduction, unary } from './support.ts';
 
 type Reduction = typeof a.sum;
 const notOnNothing =

@@ -1,7 +1,7 @@
 /** Cases of convolution and pooling. */
 import type { Shape, Tensor } from '../src/index.ts';
 import * as a from '../src/index.ts';
-import type { OpCase, OpTest } from './cases.ts';
+import type { OpCase, OpTest } from './support.ts';
 
 type Numbers = (shape: Shape, low: number, high: number, seed?: number) => Tensor;
 

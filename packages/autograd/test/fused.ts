@@ -1,7 +1,7 @@
 /** Cases of the layers that are one op. */
 import type { OpName, Shape, Tensor } from '../src/index.ts';
 import * as a from '../src/index.ts';
-import type { OpCase, OpTest } from './cases.ts';
+import type { OpCase, OpTest } from './support.ts';
 
 type Numbers = (shape: Shape, low: number, high: number, seed?: number) => Tensor;
 
