@@ -1,0 +1,177 @@
+/**
+ * What a cluster of processes does on this machine, over loopback: `node bench/cluster.mjs [speed] [recovery] [--rounds n]`.
+ *
+ * speed     784-1024-1024-10 at batch 512: samples/s of one and two nodes of one worker each, and of one process
+ * recovery  from a node's end (killed: its socket closes; stopped: it is silent) to the next batch, and from the start of
+ *           a node that has the data to its first work; small model, default heartbeats
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const MAIN = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
+
+/**
+ * @param {string} layers
+ * @param {string} fields
+ */
+const config = (layers, fields) => `
+import { data, defineTraining, loss, metrics, nn, optim } from 'lockstep';
+export default defineTraining({
+  seed: 1, shards: 8, ${fields},
+  model: () => nn.sequential(${layers}),
+  loss: (model, { image, label }) => loss.crossEntropy(model(image), label),
+  optimizer: optim.adam({ lr: 1e-3 }),
+});`;
+
+const files = {
+  'large.mjs': config(
+    'nn.linear(784, 1024), nn.relu(), nn.linear(1024, 1024), nn.relu(), nn.linear(1024, 10)',
+    'batch: 512, steps: 150, data: () => data.digits({ train: 5120, validation: 10 })',
+  ),
+  'small.mjs': config(
+    'nn.linear(784, 128), nn.relu(), nn.linear(128, 10)',
+    'batch: 128, steps: 1_000_000, data: () => data.digits({ train: 5120, validation: 10 })',
+  ),
+};
+
+/** @typedef {{ type: string, [field: string]: unknown }} Told */
+
+/** A command and the times at which it told what. */
+class Command {
+  /** @type {{ at: number, told: Told }[]} */
+  heard = [];
+  started = performance.now();
+  #rest = '';
+
+  /**
+   * @param {string} words
+   * @param {string} cwd
+   */
+  constructor(words, cwd) {
+    this.child = spawn(process.execPath, [MAIN, ...words.split(' '), '--json'], {
+      cwd,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.ended = new Promise((resolve) => this.child.once('close', resolve));
+    this.child.stdout.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
+      const lines = (this.#rest + text).split('\n');
+      this.#rest = lines.pop() ?? '';
+      for (const line of lines) this.heard.push({ at: performance.now(), told: JSON.parse(line) });
+    });
+  }
+
+  /**
+   * The time of the first event of a type after another time.
+   * @param {string} type
+   * @param {number} [after]
+   */
+  async at(type, after = 0) {
+    for (let from = 0; ; ) {
+      for (; from < this.heard.length; from++) {
+        const each = this.heard[from];
+        if (each && each.told.type === type && each.at > after) return each;
+      }
+      if (this.child.exitCode !== null) throw new Error(`${type} was never told`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  async end() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'lockstep-cluster-'));
+for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
+
+/** @param {string} url */
+const node = (url) => new Command(`join ${url} --workers 1 --cache cache`, folder);
+/** @param {string} words */
+const serve = async (words) => {
+  const coordinator = new Command(`serve ${words} --workers 0 --port 0`, folder);
+  const { told } = await coordinator.at('listening');
+  return { coordinator, url: String(/** @type {string[]} */ (told.urls)[0]) };
+};
+
+/**
+ * Samples/s from batch 30 to the last.
+ * @param {Command} command
+ */
+const speedOf = async (command) => {
+  await command.ended;
+  const steps = command.heard.filter(({ told }) => told.type === 'step').slice(30);
+  const seconds = ((steps.at(-1)?.at ?? 0) - (steps[0]?.at ?? 0)) / 1000;
+  return (512 * (steps.length - 1)) / seconds;
+};
+
+const speed = async () => {
+  const alone = await speedOf(new Command('train large.mjs --workers 1', folder));
+  const rates = [];
+  for (const count of [1, 2]) {
+    const { coordinator, url } = await serve(`large.mjs --min-nodes ${count}`);
+    const nodes = Array.from({ length: count }, () => node(url));
+    rates.push(await speedOf(coordinator));
+    await Promise.all(nodes.map(({ ended }) => ended));
+  }
+  const [one = 0, two = 0] = rates;
+  console.log(`one process, 1 worker   ${alone.toFixed(0)} samples/s`);
+  console.log(`1 node of 1 worker      ${one.toFixed(0)} samples/s`);
+  console.log(`2 nodes of 1 worker     ${two.toFixed(0)} samples/s   ${(two / one).toFixed(2)} ×`);
+};
+
+/**
+ * @param {string} what
+ * @param {number[]} times
+ */
+const show = (what, times) => {
+  const sorted = times.toSorted((a, b) => a - b);
+  const part = (/** @type {number} */ p) => (sorted[Math.ceil(p * sorted.length) - 1] ?? 0).toFixed(0);
+  console.log(`${what.padEnd(46)} p50 ${part(0.5)} ms, p99 ${part(0.99)} ms, of ${times.length}`);
+};
+
+/** @param {number} rounds */
+const recovery = async (rounds) => {
+  const { coordinator, url } = await serve('small.mjs');
+  const stays = node(url);
+  /** @type {Record<'killed' | 'stopped' | 'started' | 'connected', number[]>} */
+  const times = { killed: [], stopped: [], started: [], connected: [] };
+  const lost = { killed: 'SIGKILL', stopped: 'SIGSTOP' };
+  await stays.at('computing');
+  for (let i = 0; i < rounds; i++) {
+    for (const how of /** @type {const} */ (['killed', 'stopped'])) {
+      const goes = node(url);
+      const first = await goes.at('computing');
+      times.started.push(first.at - goes.started);
+      times.connected.push(first.at - (await goes.at('connected')).at);
+      await coordinator.at('step', first.at + 20 + Math.random() * 50);
+      const begin = performance.now();
+      goes.child.kill(/** @type {NodeJS.Signals} */ (lost[how]));
+      // Batches that were done before it was lost do not count.
+      const { at } = await coordinator.at('lost', begin);
+      times[how].push((await coordinator.at('step', at)).at - begin);
+      await goes.end();
+    }
+  }
+  await Promise.all([coordinator.end(), stays.end()]);
+  show('a node is killed → next batch', times.killed);
+  show('a node falls silent → next batch', times.stopped);
+  show('start of a process that has the data → works', times.started);
+  show('its connection → works', times.connected);
+};
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string', default: '10' } },
+});
+const wanted = positionals.length === 0 ? ['speed', 'recovery'] : positionals;
+try {
+  if (wanted.includes('speed')) await speed();
+  if (wanted.includes('recovery')) await recovery(Number(values.rounds));
+} finally {
+  rmSync(folder, { recursive: true });
+}
