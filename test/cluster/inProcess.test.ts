@@ -1,65 +1,72 @@
-/** The whole cluster in one process: coordinator and nodes over in-process connections, on threads of their own. */
-import { connectInProcess, type Dial } from '@lockstep/sync';
-import { ClusterExecutor, startNode, startRun } from '@lockstep/trainer';
-import { type TrainingDefinition, train } from 'lockstep';
+import { nn, optim, train } from 'lockstep';
 import { describe, expect, it } from 'vitest';
-import type { Fields } from '../exactness/data.ts';
-import { definitions } from '../exactness/definitions.ts';
+import { CLASSES, FEATURES } from '../exactness/data.ts';
+import { classification, definitions } from '../exactness/definitions.ts';
+import { type AnyDefinition, clusterRun, type NodeWay } from './inProcess.ts';
 
-type Any = TrainingDefinition<never, Fields>;
+const ways: readonly (readonly NodeWay[])[] = [
+  [{ workers: 1, kernels: 'auto' }],
+  [
+    { workers: 1, kernels: 'auto' },
+    { workers: 2, kernels: 'wasm' },
+  ],
+  [
+    { workers: 2, kernels: 'auto' },
+    { workers: 3, kernels: 'wasm' },
+    { workers: 1, kernels: 'wasm' },
+  ],
+];
 
-interface NodeWay {
-  readonly workers: number;
-  readonly kernels: 'wasm' | 'auto';
-}
+/** Several buckets of weights, whatever the cluster's smallest. */
+const wide = () =>
+  nn.sequential(
+    nn.linear(FEATURES, 700),
+    nn.batchNorm1d(700),
+    nn.relu(),
+    nn.linear(700, 300),
+    nn.tanh(),
+    nn.linear(300, CLASSES),
+  );
 
-async function clusterDigest(definition: Any, nodes: readonly NodeWay[], workers = 1) {
-  const started: ReturnType<typeof startNode>[] = [];
-  const run = startRun(definition, {}, async ({ prepared, from }) => {
-    const executor = await ClusterExecutor.start(
-      prepared,
-      { workers, kernels: 'auto' },
-      {
-        definition: '1'.repeat(64),
-        incarnation: 1,
-        from,
-        minNodes: nodes.length,
-        heartbeat: 1000,
-        straggler: { factor: 4, least: 1000, unknown: 30_000 },
-        report: () => {},
-      },
-    );
-    const dial: Dial = async (accept) => connectInProcess(executor.accept, accept);
-    for (const [i, node] of nodes.entries()) started.push(startNode({ dial, name: `node ${i}`, ...node }));
-    return executor;
-  });
-  const { weightsDigest, loss, nodes: count } = await run;
-  const outcomes = await Promise.all(started.map(({ ended }) => ended));
-  return { weightsDigest, loss, count, outcomes };
-}
+const more = {
+  'several buckets, running statistics, the best of them': classification({
+    model: wide,
+    ...{ epochs: 4, shards: 4, dropLast: true },
+    earlyStopping: { patience: 1 },
+    optimizer: optim.adam({ lr: 0.05 }),
+  }),
+  'several buckets, clipped, accumulated': classification({
+    model: wide,
+    ...{ accumulate: 2, shards: 4, dropLast: true },
+    optimizer: optim.adamw({ lr: 0.01, clipNorm: 0.1 }),
+  }),
+  'lamb, averaged': classification({ optimizer: optim.lamb({ lr: 0.01, average: 0.5 }) }),
+  'groups, an average of the weights, a rate that follows the validation': classification({
+    epochs: 5,
+    optimizer: optim.adamw({
+      lr: optim.plateau(0.1, { patience: 0 }),
+      average: 0.9,
+      groups: [{ match: '*.bias', weightDecay: 0, lrScale: 2 }],
+    }),
+  }),
+  'a part that is frozen': classification({
+    model: () => {
+      const [first, last] = [nn.linear(FEATURES, 11), nn.linear(11, CLASSES)];
+      nn.freeze(first);
+      return nn.sequential(first, nn.relu(), last);
+    },
+  }),
+};
 
 describe('a cluster gives the weights of one machine', () => {
-  const ways: readonly (readonly NodeWay[])[] = [
-    [{ workers: 1, kernels: 'auto' }],
-    [
-      { workers: 1, kernels: 'auto' },
-      { workers: 2, kernels: 'wasm' },
-    ],
-    [
-      { workers: 2, kernels: 'auto' },
-      { workers: 3, kernels: 'wasm' },
-      { workers: 1, kernels: 'wasm' },
-    ],
-  ];
-  const entries = Object.entries(definitions as unknown as Record<string, Any>);
+  const entries = Object.entries({ ...definitions, ...more } as unknown as Record<string, AnyDefinition>);
   it.each(entries.map(([name, definition], turn) => [name, definition, turn] as const))(
     '%s',
     async (_, definition, turn) => {
-      const { weightsDigest, loss } = await train(definition);
+      const { weightsDigest, loss, validation } = await train(definition);
       const nodes = ways[turn % ways.length]!;
-      const found = await clusterDigest(definition, nodes, 1 + (turn % 2));
-      expect(found.weightsDigest).toBe(weightsDigest);
-      expect(found.loss).toBe(loss);
+      const found = await clusterRun(definition, { nodes, workers: 1 + (turn % 2) });
+      expect(found).toMatchObject({ weightsDigest, loss, ...(validation && { validation }) });
       expect(found.outcomes).toEqual(nodes.map(() => ({ reason: 'finished', digest: weightsDigest })));
     },
   );

@@ -25,22 +25,41 @@ class Culprit extends Error {
   }
 }
 
+const WAY_OUT =
+  'Lower the learning rate, clip the gradient (clipNorm), scale the data, or use a form that cannot overflow ' +
+  '(crossEntropy or logSoftmax instead of log(softmax(x)))';
+
+/** What to look for: a batch, and the optimizer step that it belongs to. */
+type Suspect = Pick<BatchJob, 'step' | 'index' | 'epoch' | 'start' | 'rows'>;
+
 /**
  * Throws a TrainingError that names step, op and shard. `weights`: as they were before the batch whose update was
  * refused.
  */
 export function explainNonFinite<M, F extends string>(
+  prepared: Prepared<M, F>,
+  weights: Float32Array,
+  sampler: Sampler,
+  job: Suspect,
+): never {
+  const found = findNonFinite(prepared, weights, sampler, job);
+  if (found) throw found;
+  const { used } = batchShards(job.rows, prepared.definition.shards);
+  throw new TrainingError(
+    `step ${job.step} (epoch ${job.epoch + 1}): the sum over ${used} shards, or the optimizer's update, left the range of f32. ${WAY_OUT}`,
+  );
+}
+
+/** Why a shard of a batch gives a number that is not finite; undefined: none of them does. */
+export function findNonFinite<M, F extends string>(
   { definition, data, model, layout }: Prepared<M, F>,
   weights: Float32Array,
   sampler: Sampler,
-  job: BatchJob,
-): never {
+  job: Suspect,
+): TrainingError | undefined {
   scatter(layout, weights);
   const order = sampler.permutation(job.epoch);
   const { rowsPerShard, used } = batchShards(job.rows, definition.shards);
-  const wayOut =
-    'Lower the learning rate, clip the gradient (clipNorm), scale the data, or use a form that cannot overflow ' +
-    '(crossEntropy or logSoftmax instead of log(softmax(x)))';
   for (let shard = 0; shard < used; shard++) {
     const from = job.start + shard * rowsPerShard;
     const size = Math.min(rowsPerShard, job.rows - shard * rowsPerShard);
@@ -57,13 +76,11 @@ export function explainNonFinite<M, F extends string>(
       );
     } catch (error) {
       if (!(error instanceof Culprit)) throw error;
-      throw new TrainingError(
+      return new TrainingError(
         `step ${job.step} (epoch ${job.epoch + 1}): ${error.op} gave ${error.what}, in shard ${shard} of ${used}, from finite ` +
-          `numbers. ${wayOut}`,
+          `numbers. ${WAY_OUT}`,
       );
     }
   }
-  throw new TrainingError(
-    `step ${job.step} (epoch ${job.epoch + 1}): the sum over ${used} shards, or the optimizer's update, left the range of f32. ${wayOut}`,
-  );
+  return undefined;
 }

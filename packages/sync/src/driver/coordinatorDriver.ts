@@ -30,6 +30,10 @@ export interface Content {
 
 /** The data plane of a run: what the coordinator does with units, and what it publishes. Vectors are cut into buckets. */
 export interface CoordinatorHost {
+  /** Whether all numbers of a piece are finite. */
+  isFinite(value: Float32Array): boolean;
+  /** Whether that can be right: the batch does give such numbers. Then the run has failed, and the host ends it. */
+  hasDiverged(step: number, model: readonly Float32Array[]): boolean;
   /** How pieces of units are kept and added. */
   readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'>;
   /** The model that the run begins or goes on with, by bucket. Nothing of it may change. */
@@ -142,6 +146,8 @@ export class CoordinatorDriver {
     this.#digest = digest;
     this.#tell({ type: 'stop' });
     this.#saved();
+    // A batch that will never be applied keeps the core from its end.
+    for (const session of [...this.#sessions.keys()]) this.#close(session, 'interrupted');
     this.#alarm.stop();
     for (const { connection } of this.#peers.values()) connection.close();
   }
@@ -222,6 +228,7 @@ export class CoordinatorDriver {
       throw new ProtocolError('BAD_RANGE', `no bucket at ${header.offset} of ${header.length} bytes`);
     }
     const value = floatsOf(payload);
+    if (!this.#options.host.isFinite(value)) this.#notFinite(session, header);
     const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
     const isNew = arrival.kind === 'kept' || arrival.kind === 'complete';
     if (isNew && this.#reducer.has(bucket)) {
@@ -234,6 +241,18 @@ export class CoordinatorDriver {
     if (arrival.kind === 'conflict') {
       this.#tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
     }
+  }
+
+  /** Throws a ProtocolError unless the run itself is at fault: then no word of this node is wrong. */
+  #notFinite(session: number, { step, lo, hi }: Header): void {
+    const model =
+      step === this.#core.step ? this.#modelOf(step).flatMap((values) => values ?? []) : undefined;
+    if (model && this.#options.host.hasDiverged(step, model)) return;
+    const name = this.#core.names.get(session);
+    throw new ProtocolError(
+      'NOT_FINITE',
+      `${name} sent a number that is not finite for shards ${lo} to ${hi - 1} of step ${step}, where there is none`,
+    );
   }
 
   /** Sends content in chunks, as fast as the peer takes them. */

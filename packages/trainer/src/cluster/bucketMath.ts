@@ -1,51 +1,83 @@
 /** Adds up buckets as they come in, with the kernels, in memory of its own that is used again and again. */
-import { add } from '@lockstep/autograd';
+import { add, mul, sum, type Tensor } from '@lockstep/autograd';
 import { Arena, createMemory, type KernelChoice, loadKernels } from '@lockstep/kernels';
 import type { CoordinatorHost } from '@lockstep/sync';
 import { at, MemoryProgram } from '../memoryProgram.ts';
 
-interface Adder {
+/** A program on buckets of one length. */
+interface Routine {
   readonly code: number;
   readonly words: number;
-  /** What each region of the program is. */
-  readonly operands: readonly ('left' | 'right' | 'scratch')[];
+  /** What each region of the program is; a number: memory of its own, at this address. */
+  readonly operands: readonly ('left' | 'right' | number)[];
   readonly bases: Int32Array;
 }
 
 export class BucketMath {
   readonly #arena: Arena;
-  readonly #adders = new Map<number, Adder>();
-  readonly #free = new Map<number, Float32Array[]>();
-  readonly #scratch: number;
+  readonly #adders = new Map<number, Routine>();
+  readonly #checks = new Map<number, Routine>();
+  readonly #unused = new Map<number, Float32Array[]>();
+  readonly #check: Float32Array;
 
   constructor(kernels: KernelChoice) {
     this.#arena = new Arena(loadKernels({ kernels, memory: createMemory(1 << 20) }));
-    this.#scratch = this.#arena.allocate(SCRATCH_BYTES);
+    this.#check = this.#new(1);
   }
 
   readonly reducing: CoordinatorHost['reducing'] = {
     keep: (value) => {
-      const kept = this.#freeOf(value.length).pop() ?? this.#new(value.length);
-      kept.set(value);
-      return kept;
+      if (this.#looked?.value !== value) return this.#copy(value);
+      const { copy } = this.#looked;
+      this.#looked = undefined;
+      return copy;
     },
     add: (left, right) => {
-      const { code, words, operands, bases } = this.#adderOf(left.length);
-      const address = { left: left.byteOffset, right: right.byteOffset, scratch: this.#scratch };
-      for (const [i, operand] of operands.entries()) bases[i] = address[operand];
-      this.#arena.kernels.run(code, 0, words, bases.byteOffset);
-      this.#freeOf(right.length).push(right);
+      this.#run(this.#adderOf(left.length), { left, right });
+      this.#free(right);
       return left;
     },
-    drop: (value) => void this.#freeOf(value.length).push(value),
+    drop: (value) => this.#free(value),
   };
 
+  /** The copy that was looked at: what is kept next, as a rule. */
+  #looked: { readonly value: Float32Array; readonly copy: Float32Array } | undefined;
+
+  isFinite(value: Float32Array): boolean {
+    if (this.#looked) this.#free(this.#looked.copy);
+    const copy = this.#copy(value);
+    this.#looked = { value, copy };
+    this.#run(this.#checkOf(value.length), { left: copy, right: this.#check });
+    return this.#check[0] === 0;
+  }
+
+  #copy(value: Float32Array): Float32Array {
+    const copy = this.#freeOf(value.length).pop() ?? this.#new(value.length);
+    copy.set(value);
+    return copy;
+  }
+
+  #free(value: Float32Array): void {
+    this.#freeOf(value.length).push(value);
+  }
+
+  #run(
+    { code, words, operands, bases }: Routine,
+    { left, right }: Record<'left' | 'right', Float32Array>,
+  ): void {
+    const address = { left: left.byteOffset, right: right.byteOffset };
+    for (const [i, operand] of operands.entries()) {
+      bases[i] = typeof operand === 'number' ? operand : address[operand];
+    }
+    this.#arena.kernels.run(code, 0, words, bases.byteOffset);
+  }
+
   #freeOf(length: number): Float32Array[] {
-    const known = this.#free.get(length);
+    const known = this.#unused.get(length);
     if (known) return known;
-    const free: Float32Array[] = [];
-    this.#free.set(length, free);
-    return free;
+    const unused: Float32Array[] = [];
+    this.#unused.set(length, unused);
+    return unused;
   }
 
   #new(length: number): Float32Array {
@@ -53,20 +85,35 @@ export class BucketMath {
   }
 
   /** left += right. */
-  #adderOf(length: number): Adder {
-    const known = this.#adders.get(length);
-    if (known) return known;
+  #adderOf(length: number): Routine {
+    return this.#routine(this.#adders, length, (left, right) => [[add(left, right), at('left')]]);
+  }
+
+  /** right = 0 if all of left are finite, else NaN: ∞ · 0 and NaN · 0 are, and a sum with one is. */
+  #checkOf(length: number): Routine {
+    return this.#routine(this.#checks, length, (left) => [
+      [sum(mul(left, 0), 0, { keepDims: true }), at('right')],
+    ]);
+  }
+
+  #routine(
+    known: Map<number, Routine>,
+    length: number,
+    body: (left: Tensor, right: Tensor) => ReturnType<Parameters<MemoryProgram['compile']>[0]>,
+  ): Routine {
+    const found = known.get(length);
+    if (found) return found;
     const program = new MemoryProgram();
     const [left, right] = [program.input(at('left'), length), program.input(at('right'), length)];
-    const { code, regions } = program.compile(() => [[add(left, right), at('left')]]);
+    const { code, regions } = program.compile(() => body(left, right));
     const address = this.#arena.allocate(code.byteLength);
     this.#arena.i32(address, code.length).set(code);
     const bases = this.#arena.i32(this.#arena.allocate(regions.length * 4), regions.length);
-    const operands = regions.map(({ name }) => (name === 'left' || name === 'right' ? name : 'scratch'));
+    const operands = regions.map(({ name, bytes }) =>
+      name === 'left' || name === 'right' ? name : this.#arena.allocate(bytes),
+    );
     const made = { code: address, words: code.length, operands, bases };
-    this.#adders.set(length, made);
+    known.set(length, made);
     return made;
   }
 }
-
-const SCRATCH_BYTES = 1 << 16;

@@ -1,6 +1,6 @@
 /** Training on many machines: batches are computed by nodes; sums, updates and validation are made here. */
 import { createHash } from 'node:crypto';
-import { Sampler } from '@lockstep/data';
+import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import {
   type Accept,
@@ -34,6 +34,13 @@ export interface ClusterOptions {
   /** Milliseconds between two pings; who is silent for two of them is lost. */
   readonly heartbeat: number;
   readonly straggler: { readonly factor: number; readonly least: number; readonly unknown: number };
+  /** Why a batch on these weights gives a number that is not finite; undefined: it does not. */
+  readonly diagnose: (
+    weights: Float32Array,
+    batch: { step: number; index: number } & BatchPlace,
+  ) => Error | undefined;
+  /** Nobody is there to compute, and a batch that has changed weights must be finished. */
+  readonly rescue: () => void;
   /** When it is aborted, batches that have not been computed are given up. */
   readonly signal?: AbortSignal | undefined;
   /** `step`: the optimizer step under way. */
@@ -61,6 +68,10 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   /** Buckets that nobody needs, by length. */
   readonly #free = new Map<number, Float32Array[]>();
   readonly #signal: AbortSignal | undefined;
+  readonly #options: ClusterOptions;
+  readonly #stepOf: (batch: number) => number;
+  readonly #placeOf: (batch: number) => BatchPlace;
+  #failure: Error | undefined;
   #refused: BatchJob | undefined;
   /** Of the nodes whose units went into the run. */
   readonly #contributors = new Map<number, string>();
@@ -104,6 +115,10 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     this.contents = { get: async (hash) => byHash.get(hash), put: async () => {} };
     this.#signal = options.signal;
     this.#signal?.addEventListener('abort', this.#onAbort);
+    const math = new BucketMath(inner.kernels as KernelVariant);
+    this.#options = options;
+    this.#stepOf = (batch) => optimizerStep(definition, sampler, batch);
+    this.#placeOf = (batch) => sampler.place(batch);
     this.#driver = new CoordinatorDriver({
       config: {
         run: BigInt(`0x${options.definition.slice(0, 16)}`),
@@ -124,13 +139,17 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       modelBuckets: this.#modelBuckets,
       arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as KernelVariant) },
       host: {
-        reducing: new BucketMath(inner.kernels as KernelVariant).reducing,
+        reducing: math.reducing,
+        isFinite: (value) => math.isFinite(value),
+        hasDiverged: (step, model) => this.#hasDiverged(step, model),
         model: () => this.#modelBuckets.map((_, i) => this.#copyOf(i)),
         reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
         apply: (step) => this.#apply(step),
         release: (buckets) => this.#release(buckets),
-        report: (report) =>
-          options.report(report, optimizerStep(definition, sampler, report.step), this.#driver.nodes),
+        report: (report) => {
+          options.report(report, this.#stepOf(report.step), this.#driver.nodes);
+          this.#rescue();
+        },
         contributed: (session) => this.#contributed(session),
       },
     });
@@ -167,7 +186,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   async drain(keep: number): Promise<Sums[]> {
-    while (this.#underWay > keep && !this.#refused && !this.#givesUp) {
+    while (this.#underWay > keep && !this.#refused && !this.#failure && !this.#givesUp) {
       await Promise.race([
         new Promise<void>((resolve) => {
           this.#wakeLoop = resolve;
@@ -175,6 +194,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         this.#driver.failed,
       ]);
     }
+    if (this.#failure) throw this.#failure;
     return this.#done.splice(0);
   }
 
@@ -186,7 +206,14 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   readonly #onAbort = (): void => {
     this.#open?.update.hold();
     this.#wakeLoop();
+    this.#rescue();
   };
+
+  /** A run is interrupted between two batches: what has begun is finished, if need be here. */
+  #rescue(): void {
+    const begun = this.#open?.update.hasBegun ?? false;
+    if (this.#signal?.aborted && begun && this.#driver.nodes.length === 0) this.#options.rescue();
+  }
 
   refused(): BatchJob | undefined {
     return this.#refused;
@@ -255,6 +282,18 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       this.#open!.update.start(job);
       this.#wakeJob();
     }
+  }
+
+  #hasDiverged(step: number, model: readonly Float32Array[]): boolean {
+    const weights = new Float32Array(this.#sizes.weights);
+    for (const [i, values] of model.entries()) {
+      const { from } = this.#modelBuckets[i]!;
+      if (from < weights.length) weights.set(values, from);
+    }
+    const batch = { step: this.#stepOf(step), index: step, ...this.#placeOf(step) };
+    this.#failure ??= this.#options.diagnose(weights, batch);
+    if (this.#failure) this.#wakeLoop();
+    return this.#failure !== undefined;
   }
 
   #reduced(step: number, bucket: number, total: Float32Array): void {

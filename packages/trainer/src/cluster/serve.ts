@@ -1,9 +1,11 @@
 /** serve(): train(), with nodes on other machines. */
+import { Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import { ConfigError } from '@lockstep/nn';
 import { connectInProcess, type Listener, type ListenOptions, listen, type Report } from '@lockstep/sync';
 import { definitionHash, runDefinition } from '../checkpoint/definition.ts';
 import type { TrainingDefinition } from '../definition.ts';
+import { findNonFinite } from '../diagnosis.ts';
 import type { TrainingEvent } from '../events.ts';
 import {
   type Run,
@@ -64,7 +66,9 @@ async function startExecutor<M, F extends string>(
   options: ServeOptions & { own: number; kernels: KernelVariant; minNodes: number; heartbeat: number },
 ): Promise<ClusterExecutor<M, F>> {
   const { own, kernels, minNodes, heartbeat, signal } = options;
-  return ClusterExecutor.start(
+  const { batch, seed, shuffle, dropLast } = prepared.definition;
+  const sampler = new Sampler({ length: prepared.data.length, batch, seed, shuffle, dropLast });
+  const executor: ClusterExecutor<M, F> = await ClusterExecutor.start(
     prepared,
     { workers: Math.max(1, own), kernels },
     {
@@ -75,12 +79,15 @@ async function startExecutor<M, F extends string>(
       heartbeat,
       straggler: STRAGGLER,
       signal,
+      diagnose: (weights, suspect) => findNonFinite(prepared, weights, sampler, suspect),
+      rescue: () => joinOwn(executor, 1, kernels),
       report: (report, step, nodes) => {
         const event = eventOf(report, step, nodes.length);
         if (event) emit(event);
       },
     },
   );
+  return executor;
 }
 
 /** The node of this process. What it would fetch is here. */

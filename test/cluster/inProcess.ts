@@ -1,0 +1,72 @@
+/** A whole cluster in one process: coordinator and nodes over in-process connections, on threads of their own. */
+import {
+  type Accept,
+  type Connection,
+  connectInProcess,
+  type Dial,
+  type NodeOutcome,
+  type Report,
+} from '@lockstep/sync';
+import { ClusterExecutor, type ClusterOptions, startNode, startRun } from '@lockstep/trainer';
+import type { TrainingDefinition, TrainOptions } from 'lockstep';
+import type { Fields } from '../exactness/data.ts';
+
+export type AnyDefinition = TrainingDefinition<never, Fields>;
+
+export interface NodeWay {
+  readonly workers: number;
+  readonly kernels: 'wasm' | 'auto';
+  /** Changes what the node sends. */
+  readonly tamper?: (connection: Connection) => Connection;
+}
+
+export interface ClusterWay {
+  readonly nodes: readonly NodeWay[];
+  readonly workers?: number;
+  readonly options?: Partial<ClusterOptions>;
+  readonly train?: TrainOptions;
+}
+
+/** Node i is called `node i`. */
+export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
+  const { nodes, workers = 1, options, train = {} } = way;
+  const ended: Promise<NodeOutcome | string>[] = [];
+  const reports: Report[] = [];
+  const run = startRun(definition, train, async ({ prepared, from }) => {
+    const executor = await ClusterExecutor.start(
+      prepared,
+      { workers, kernels: 'auto' },
+      {
+        definition: '1'.repeat(64),
+        incarnation: 1,
+        from,
+        minNodes: nodes.length,
+        heartbeat: 1000,
+        straggler: { factor: 4, least: 1000, unknown: 30_000 },
+        diagnose: () => undefined,
+        rescue: () => {},
+        report: (report) => reports.push(report),
+        ...options,
+      },
+    );
+    for (const [i, { tamper, ...node }] of nodes.entries()) {
+      const dial = dialTampered(executor.accept, tamper);
+      const { ended: end } = startNode({ dial, name: `node ${i}`, ...node });
+      ended.push(end.catch(({ code, message }) => String(code ?? message)));
+    }
+    return executor;
+  });
+  const result = await run;
+  return { ...result, reports, outcomes: await Promise.all(ended) };
+}
+
+const dialTampered =
+  (coordinator: Accept, tamper: NodeWay['tamper'] = (connection) => connection): Dial =>
+  async (accept) => {
+    let made: Connection | undefined;
+    connectInProcess(coordinator, (connection) => {
+      made = tamper(connection);
+      return accept(made);
+    });
+    return made!;
+  };

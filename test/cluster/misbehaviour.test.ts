@@ -1,0 +1,93 @@
+/** Nodes that send what they must not: refused by a stable code, or named in an alarm; the honest ones train on. */
+import type { FrameKey } from '@lockstep/protocol';
+import type { Connection } from '@lockstep/sync';
+import { optim, serve, train } from 'lockstep';
+import { expect, test } from 'vitest';
+import { classification } from '../exactness/definitions.ts';
+import { type AnyDefinition, clusterRun, type NodeWay } from './inProcess.ts';
+
+const definition = classification({ epochs: 4 }) as unknown as AnyDefinition;
+const long = classification({ epochs: 40 }) as unknown as AnyDefinition;
+const honest: NodeWay = { workers: 1, kernels: 'auto' };
+
+/** Sends other payloads, where `change` gives some; all else goes through. */
+const sending =
+  (change: (key: FrameKey, payload: Uint8Array) => Uint8Array | undefined) =>
+  (connection: Connection): Connection => ({
+    id: connection.id,
+    peer: connection.peer,
+    get buffered() {
+      return connection.buffered;
+    },
+    send: (key, payload) => connection.send(key, change(key, payload) ?? payload),
+    flushed: () => connection.flushed(),
+    close: (code, message) => connection.close(code, message),
+  });
+
+const withFloat = (payload: Uint8Array, at: number, value: number): Uint8Array => {
+  const floats = new Float32Array(payload.slice().buffer);
+  floats[at] = value;
+  return new Uint8Array(floats.buffer);
+};
+
+test.each<[string, string, (key: FrameKey, payload: Uint8Array) => Uint8Array | undefined]>([
+  [
+    'NaN in a gradient',
+    'NOT_FINITE',
+    ({ step }, payload) => (step === 5 ? withFloat(payload, 3, Number.NaN) : payload),
+  ],
+  [
+    'an infinity at the end of one',
+    'NOT_FINITE',
+    ({ step }, payload) =>
+      step === 5 ? withFloat(payload, payload.length / 4 - 1, Number.POSITIVE_INFINITY) : payload,
+  ],
+  ['one float too few', 'BAD_RANGE', ({ step }, payload) => (step === 5 ? payload.subarray(4) : payload)],
+])('%s: %s', async (_, code, change) => {
+  const { weightsDigest } = await train(definition);
+  const liar = {
+    ...honest,
+    tamper: sending((key, payload) => (key.type === 'gradient' ? change(key, payload) : undefined)),
+  };
+  const found = await clusterRun(definition, { nodes: [honest, liar] });
+  expect(found.weightsDigest).toBe(weightsDigest);
+  expect(found.outcomes).toEqual([{ reason: 'finished', digest: weightsDigest }, code]);
+  expect(found.reports).toContainEqual(expect.objectContaining({ type: 'lost', name: 'node 1' }));
+});
+
+test('a node whose arithmetic is another is refused at once', async () => {
+  const other = sending((key, payload) => {
+    const text = Buffer.from(payload).toString('latin1');
+    const at = key.type === 'control' ? text.indexOf('proof') : -1;
+    if (at < 0) return undefined;
+    const changed = payload.slice();
+    // The last digit of the proof, which is the last thing of a hello or stands before the next key.
+    const end = /[0-9a-f]{64}/.exec(text)!.index + 63;
+    changed[end] = changed[end] === 0x30 ? 0x31 : 0x30;
+    return changed;
+  });
+  const { weightsDigest } = await train(definition);
+  const way = { nodes: [honest, { ...honest, tamper: other }], options: { minNodes: 1 } };
+  const found = await clusterRun(definition, way);
+  expect(found.weightsDigest).toBe(weightsDigest);
+  expect(found.outcomes).toEqual([{ reason: 'finished', digest: weightsDigest }, 'WRONG_ARITHMETIC']);
+});
+
+test('two nodes that differ are named in an alarm', async () => {
+  // Everybody is late at once: whoever is idle computes what another one holds, too.
+  const straggler = { factor: 0, least: 0, unknown: 0 };
+  const wrong = sending((key, payload) => (key.type === 'gradient' ? withFloat(payload, 0, 1) : undefined));
+  const nodes = [honest, { ...honest, tamper: wrong }];
+  const { reports } = await clusterRun(long, { nodes, options: { straggler } });
+  expect(reports).toContainEqual(
+    expect.objectContaining({ type: 'alarm', names: expect.arrayContaining(['node 0', 'node 1']) }),
+  );
+});
+
+test('a run that diverges ends with the reason, whoever computed it', async () => {
+  const diverging = classification({ optimizer: optim.sgd({ lr: 1e38 }) });
+  const messageOf = (run: PromiseLike<unknown>) => run.then(String, ({ message }: Error) => message);
+  const message = await messageOf(train(diverging));
+  expect(message).toContain('from finite numbers');
+  expect(await messageOf(serve(diverging, { workers: 1, listen: { port: 0 } }))).toBe(message);
+});
