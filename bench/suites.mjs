@@ -11,7 +11,7 @@ import { modelNames, models, titles } from './models.mjs';
 import { checkpoint } from './suites/checkpoint.mjs';
 import { codec } from './suites/codec.mjs';
 import { arithmetic, memory } from './suites/kernels.mjs';
-import { millisecondsPerStep, split, workerCounts } from './suites/steps.mjs';
+import { fastestStep, millisecondsPerStep, split, workerCounts } from './suites/steps.mjs';
 
 /**
  * @typedef {import('./report.mjs').Case} Case
@@ -44,6 +44,18 @@ export const suites = {
         return workerCounts.map((workers) => ({
           name: `${titles[name]}, ${workers} workers`,
           measure: () => millisecondsPerStep(definition, seconds, { workers }),
+        }));
+      }),
+  },
+  // The same on a machine that others use, too: look at the least.
+  fastest: {
+    unit: 'ms, the fastest step',
+    cases: (seconds) =>
+      modelNames.flatMap((name) => {
+        const definition = models[name]();
+        return workerCounts.map((workers) => ({
+          name: `${titles[name]}, ${workers} workers`,
+          measure: () => fastestStep(definition, seconds, workers),
         }));
       }),
   },
