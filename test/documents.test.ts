@@ -70,16 +70,39 @@ describe('the readme', () => {
     }
   });
 
-  test('names the commands and options that there are', () => {
-    const rows = [...readme.matchAll(/^\| (`.*?) \|/gm)].map(([, cell = '']) => cell);
-    const commands = rows.flatMap((cell) => [...cell.matchAll(/`lockstep (\w+)/g)].map(([, name]) => name));
-    const options = rows.flatMap((cell) => cell.match(/--[a-z-]+/g) ?? []);
-    const help = lockstep('--help').stdout;
-    const trainHelp = lockstep('train', '--help').stdout;
-    expect([...new Set(commands)]).toEqual(['train', 'eval', 'predict', 'doctor', 'bench']);
-    expect(commands.filter((name) => !help.includes(`  ${name} `))).toEqual([]);
-    expect(options.sort()).toEqual(
-      [...new Set(trainHelp.match(/^ +--[a-z-]+/gm)?.map((text) => text.trim()))].sort(),
+  const rowsOf = (text: string): string[] =>
+    [...text.matchAll(/^\| (`.*?) \|/gm)].map(([, cell = '']) => cell);
+
+  test('names the commands that there are', () => {
+    const commands = rowsOf(readme).flatMap((cell) =>
+      [...cell.matchAll(/`lockstep (\w+)/g)].map(([, name]) => name),
     );
+    const help = lockstep('--help').stdout;
+    const all = ['train', 'serve', 'join', 'eval', 'predict', 'doctor', 'bench'];
+    expect([...new Set(commands)]).toEqual(all);
+    expect(commands.filter((name) => !help.includes(`  ${name} `))).toEqual([]);
+  });
+
+  const optionsOf = (command: string): string[] => {
+    const { stdout } = lockstep(command, '--help');
+    return [...new Set(stdout.match(/^ +--[a-z-]+/gm)?.map((text) => text.trim()))].sort();
+  };
+
+  /** The first column of the table `option of …`. */
+  const tableOf = (command: string): string[] => {
+    const [, table = ''] =
+      new RegExp(`^\\| option of \`${command}\`.*\\n((?:\\|.*\\n)*)`, 'm').exec(readme) ?? [];
+    return [...new Set(rowsOf(table).flatMap((cell) => cell.match(/--[a-z-]+/g) ?? []))].sort();
+  };
+
+  test.each<[string, string | undefined]>([
+    ['train', undefined],
+    ['serve', 'train'],
+    ['join', undefined],
+  ])('names the options of %s', (command, beside) => {
+    const known = beside === undefined ? [] : optionsOf(beside);
+    // --workers of serve can be 0, and --profile is train's alone.
+    const own = optionsOf(command).filter((option) => option === '--workers' || !known.includes(option));
+    expect(tableOf(command)).toEqual(own);
   });
 });

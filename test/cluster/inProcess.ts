@@ -40,6 +40,7 @@ export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
         definition: '1'.repeat(64),
         incarnation: 1,
         from,
+        ownWorkers: 0,
         minNodes: nodes.length,
         heartbeat: 1000,
         straggler: { factor: 4, least: 1000, unknown: 30_000 },

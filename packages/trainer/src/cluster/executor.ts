@@ -29,6 +29,8 @@ export interface ClusterOptions {
   readonly incarnation: number;
   /** The batch that the run begins or goes on with. */
   readonly from: number;
+  /** Threads of the node of this process; 0: there is none. */
+  readonly ownWorkers: number;
   /** So many nodes must be there before the first batch. */
   readonly minNodes: number;
   /** Milliseconds between two pings; who is silent for two of them is lost. */
@@ -166,8 +168,12 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     return kinds.size === 0 ? this.#inner.kernels : [...kinds].sort().join(', ');
   }
 
+  /** Of the nodes that are there; before there are any, of this machine's own, which will join. */
   get workers(): number {
-    return this.#driver.nodes.reduce((sum, { workers }) => sum + workers, 0);
+    const { nodes } = this.#driver;
+    return nodes.length === 0
+      ? this.#options.ownWorkers
+      : nodes.reduce((sum, { workers }) => sum + workers, 0);
   }
 
   /** That computed something of what went into the run. */

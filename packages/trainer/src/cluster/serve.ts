@@ -75,6 +75,7 @@ async function startExecutor<M, F extends string>(
       definition: definitionHash(runDefinition(prepared, options)),
       incarnation: await nextIncarnation(options.out),
       from,
+      ownWorkers: own,
       minNodes,
       heartbeat,
       straggler: STRAGGLER,
