@@ -1,6 +1,6 @@
 /** Finds and loads what to train. */
 import { existsSync, statSync } from 'node:fs';
-import { register } from 'node:module';
+import * as nodeModule from 'node:module';
 import { extname, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { TrainingDefinition } from 'lockstep';
@@ -99,8 +99,27 @@ const loadTypeScript: Load = async (path) => {
   return jiti.import(path);
 };
 
+type Resolved = ReturnType<nodeModule.ResolveHook>;
+type Next = (specifier: string, context?: object) => Resolved;
+
+/** Lets JavaScript import `lockstep` wherever it lies. */
+function nameLockstep(): void {
+  // The types are those of Node 20, which has only `register`; later versions warn of it.
+  const { registerHooks } = nodeModule as {
+    registerHooks?: (hooks: { resolve(specifier: string, context: object, next: Next): Resolved }) => void;
+  };
+  if (registerHooks === undefined) {
+    nodeModule.register('./resolve.js', import.meta.url, { data: { lockstep: entry } });
+    return;
+  }
+  registerHooks({
+    resolve: (specifier, context, next) =>
+      specifier === 'lockstep' ? { url: entry, shortCircuit: true } : next(specifier, context),
+  });
+}
+
 const loadJavaScript: Load = async (path) => {
-  register('./resolve.js', import.meta.url, { data: { lockstep: entry } });
+  nameLockstep();
   try {
     return await import(pathToFileURL(path).href);
   } catch (error) {
