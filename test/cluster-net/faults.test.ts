@@ -29,21 +29,22 @@ const TOTAL = Object.values(FAULTS).reduce((a, b) => a + b);
 const folder = folderWith({ 'run.mjs': configText({ epochs: '1200' }) });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test(`${RUNS} runs of ${TOTAL} faults each end with the digest of one machine`, {
-  timeout: RUNS * 200_000,
+test(`runs of ${TOTAL} faults each end with the digest of one machine`, {
+  timeout: RUNS * 300_000,
 }, async ({ annotate }) => {
   const undisturbed = events(
     (await lockstep(['train', 'run.mjs', '--json', '--quiet'], { cwd: folder })).stdout,
   );
   const expected = undisturbed.at(-1)?.weightsDigest;
   const counts = new Map<string, number>();
-  for (let seed = 1; seed <= RUNS; seed++) {
+  const total = (): number => [...counts.values()].reduce((a, b) => a + b, 0);
+  // A run on a busy machine may be over before all of its faults came: then there is another.
+  for (let seed = 1; seed <= RUNS || (total() < 100 * RUNS && seed <= 2 * RUNS); seed++) {
     const ordeal = new Ordeal({ seed, faults: FAULTS, every: 8, config: 'run.mjs', folder });
     expect(await ordeal.end(), `seed ${seed}`).toMatchObject({ type: 'done', weightsDigest: expected });
     for (const [fault, count] of ordeal.counts) counts.set(fault, (counts.get(fault) ?? 0) + count);
   }
   await annotate([...counts].map(([fault, count]) => `${count} × ${fault}`).join('; '));
-  const total = [...counts.values()].reduce((a, b) => a + b);
-  expect(total).toBeGreaterThanOrEqual(100 * RUNS);
+  expect(total()).toBeGreaterThanOrEqual(100 * RUNS);
   for (const fault of Object.keys(FAULTS)) expect(counts.get(fault) ?? 0, fault).toBeGreaterThanOrEqual(RUNS);
 });

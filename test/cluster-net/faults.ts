@@ -37,6 +37,8 @@ export class Ordeal {
   readonly #proxies: FaultyProxy[] = [];
   readonly #nodes: Command[] = [];
   #port = '0';
+  /** Two nodes gave different bits: no fault of ours does that. */
+  #alarm: Told | undefined;
 
   constructor(run: FaultyRun) {
     this.#run = run;
@@ -63,6 +65,8 @@ export class Ordeal {
       const { code, stderr } = await this.#coordinator.outcome;
       if (code !== 0)
         throw new Error(`seed ${this.#run.seed}: the coordinator ended with ${code}: ${stderr}`);
+      if (this.#alarm !== undefined)
+        throw new Error(`seed ${this.#run.seed}: ${JSON.stringify(this.#alarm)}`);
       return this.#coordinator.last!;
     } finally {
       await Promise.all([this.#coordinator, ...this.#nodes].map((each) => each.end()));
@@ -71,7 +75,9 @@ export class Ordeal {
   }
 
   #serve(): Command {
-    return new Command(`${this.#words} --port ${this.#port}`, this.#run.folder);
+    return new Command(`${this.#words} --port ${this.#port}`, this.#run.folder, [], (told) => {
+      if (told.type === 'alarm') this.#alarm = told;
+    });
   }
 
   #join(slot: number): Command {
