@@ -62,6 +62,11 @@ interface PendingTask {
   readonly worker: number;
 }
 
+interface PendingPlan {
+  readonly name: string;
+  readonly phases: readonly (readonly PendingTask[])[];
+}
+
 /** A part of a worker's slice that one program updates. */
 interface Piece extends Stretch {
   /** The optimizer's group, counted from 0. */
@@ -73,11 +78,14 @@ interface Piece extends Stretch {
 export class PlanBook<M, F extends string> {
   readonly programs: PoolProgram[] = [];
   readonly plans: Plan[] = [];
+  /** Plans that the main thread runs itself: those of batches that come in buckets. */
+  readonly direct: Plan[] = [];
   readonly memory: RunMemory<M, F>;
   readonly #options: BookOptions<M, F>;
   readonly #heap: SharedHeap;
   readonly #tickOffset: number;
   readonly #planIndex = new Map<string, number>();
+  readonly #directIndex = new Map<string, number>();
   readonly #programIndex = new Map<string, number>();
   readonly #traces = new Map<string, StepGraph>();
   readonly #slices: readonly Stretch[];
@@ -111,7 +119,11 @@ export class PlanBook<M, F extends string> {
 
   /** Whether updates can go bucket by bucket. */
   get hasBuckets(): boolean {
-    return this.#planIndex.has(bucketKey(0));
+    return this.#directIndex.has(bucketKey(0));
+  }
+
+  directOf(key: string): number {
+    return this.#directIndex.get(key)!;
   }
 
   /** Every kind of batch that the run can meet. */
@@ -122,20 +134,17 @@ export class PlanBook<M, F extends string> {
       const last = length % batch;
       return [...(length >= batch ? [batch] : []), ...(keepLast && last > 0 ? [last] : [])];
     };
-    const pending: { name: string; phases: PendingTask[][] }[] = [];
+    const pending: PendingPlan[] = [];
+    const direct: PendingPlan[] = [];
     const add = (rows: number, purpose: Purpose, mode: BatchJob['accumulate']): void => {
       const key = planKey(rows, purpose, mode);
       this.#planIndex.set(key, pending.length);
       pending.push({ name: `${purpose} ${rows} rows`, phases: this.#phases(rows, purpose, mode) });
     };
     if (external && this.#isElementwise) {
-      const found = sizes(data.length, !dropLast).flatMap((rows, i) =>
-        this.#bucketPhases(rows, i === 0 ? external.buckets : []),
-      );
-      for (const plan of found) {
-        this.#planIndex.set(plan.name, pending.length);
-        pending.push(plan);
-      }
+      for (const [i, rows] of sizes(data.length, !dropLast).entries())
+        direct.push(...this.#bucketPhases(rows, i === 0 ? external.buckets : []));
+      for (const [i, { name }] of direct.entries()) this.#directIndex.set(name, i);
     }
     for (const rows of sizes(data.length, !dropLast)) {
       add(rows, 'update', 'first');
@@ -146,7 +155,7 @@ export class PlanBook<M, F extends string> {
       }
     }
     for (const rows of sizes(data.validation?.length ?? 0, true)) add(rows, 'validate', 'first');
-    this.#place(pending);
+    this.#place(pending, direct);
   }
 
   /** The units of a batch, in order of shards. */
@@ -326,29 +335,21 @@ export class PlanBook<M, F extends string> {
   }
 
   /** A batch of `external` in pieces: first what is told of it, with the running statistics; then each bucket's update. */
-  #bucketPhases(rows: number, buckets: readonly Stretch[]): { name: string; phases: PendingTask[][] }[] {
-    const { definition, layout, workers } = this.#options;
+  #bucketPhases(rows: number, buckets: readonly Stretch[]): PendingPlan[] {
+    const { definition, layout } = this.#options;
     const { batch, result, follow, bindFrom } = this.#onUnits(rows, [{ lo: 0, hi: 1 }]);
-    const updates = buckets.map(({ from, to }) =>
-      slices(to - from, workers).flatMap((part, worker) =>
-        layout.updates.flatMap((stretches, group) =>
-          stretches
-            .flatMap((whole) => overlap({ from: from + part.from, to: from + part.to }, whole))
-            .map((piece, i): PendingTask => {
-              const size = piece.to - piece.from;
-              const slice = {
-                optimizer: definition.optimizer,
-                group: definition.optimizer.groups[group]!,
-                size,
-                blocks: 0,
-              };
-              return {
-                program: this.#program(`update ${group} ${size}`, () => compileUpdate(slice, 'units', batch)),
-                worker,
-                bind: { ...bindFrom(piece.from), journal: this.#journal(worker, 1 + group + i) },
-              };
-            }),
-        ),
+    const { optimizer } = definition;
+    const updates = buckets.map((bucket) =>
+      optimizer.groups.flatMap((group, i) =>
+        layout.updates[i]!.flatMap((whole) => overlap(bucket, whole)).map(({ from, to }): PendingTask => {
+          const slice = { optimizer, group, size: to - from, blocks: 0 };
+          const name = `update ${i} ${to - from}`;
+          return {
+            program: this.#program(name, () => compileUpdate(slice, 'units', batch)),
+            worker: 0,
+            bind: { ...bindFrom(from), journal: this.#journal(0, 1 + i) },
+          };
+        }),
       ),
     );
     return [
@@ -404,7 +405,7 @@ export class PlanBook<M, F extends string> {
   }
 
   /** Gives every worker its own arena and scratch, and binds all regions. */
-  #place(pending: readonly { name: string; phases: readonly (readonly PendingTask[])[] }[]): void {
+  #place(pending: readonly PendingPlan[], direct: readonly PendingPlan[]): void {
     const { workers } = this.#options;
     const largest = (name: string): number =>
       Math.max(
@@ -436,6 +437,9 @@ export class PlanBook<M, F extends string> {
       });
       return { program, bases };
     };
+    for (const { name, phases } of direct) {
+      this.direct.push({ name, phases: phases.map((tasks) => [tasks.map(task)]) });
+    }
     for (const { name, phases } of pending) {
       const byWorker = phases.map((tasks) =>
         Array.from({ length: workers }, (_, worker) => tasks.filter((t) => t.worker === worker).map(task)),

@@ -2,8 +2,9 @@
 import { seedWords } from '@lockstep/autograd';
 import type { Dataset } from '@lockstep/data';
 import type { KernelChoice } from '@lockstep/kernels';
-import { SharedHeap, type WorkerLoss, WorkerPool } from '@lockstep/workers';
+import { type RecordView, SharedHeap, type WorkerLoss, WorkerPool } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
+import { DirectRunner } from './direct.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
 import type { FlatLayout, Stretch } from './flat.ts';
 import { bucketKey, headKey, PlanBook, planKey } from './plans.ts';
@@ -45,6 +46,9 @@ export class PoolExecutor<M, F extends string> implements Executor {
   readonly #profiler: Profiler | undefined;
   readonly #validationRows: number;
   readonly #seed: readonly [number, number];
+  /** Runs batches that come in buckets; and the last of them. */
+  readonly #direct: DirectRunner | undefined;
+  #current: BatchJob | undefined;
   readonly #underWay: number[] = [];
   /** By tick, modulo RING. */
   readonly #jobs: (BatchJob | undefined)[] = [];
@@ -67,6 +71,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
     const { profile } = options;
     const programs = profile ? markPrograms(this.#book.programs, profile.depth) : this.#book.programs;
     this.#profiler = profile && new Profiler(this.#book.plans, programs, profile);
+    const resultWords = this.#book.memory.values;
+    if (this.#book.direct.length > 0) {
+      const { direct: plans } = this.#book;
+      this.#direct = new DirectRunner({ heap, kernels, programs, plans, recordWords, resultWords });
+    }
     this.pool = new WorkerPool({
       heap,
       workers,
@@ -75,7 +84,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
       measure: profile !== undefined,
       plans: this.#book.plans,
       recordWords,
-      resultWords: this.#book.memory.values,
+      resultWords,
       ring: RING,
       ...(signal && { signal }),
     });
@@ -106,20 +115,14 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   /** Begins a batch that comes in buckets: takes `given.sums` and `given.statistics`. Gives the sums. */
-  async begin(job: BatchJob): Promise<Sums> {
-    return this.pool.result(await this.#run(job, headKey(job.rows))).slice();
+  begin(job: BatchJob): Sums {
+    this.#current = job;
+    return this.#direct!.run(this.#book.directOf(headKey(job.rows)), this.#recordOf(job)).slice();
   }
 
   /** Updates the weights of a bucket, from `given.gradient`. After `begin`. */
-  async update(job: BatchJob, bucket: number): Promise<void> {
-    await this.#run(job, bucketKey(bucket));
-  }
-
-  async #run(job: BatchJob, plan: string): Promise<number> {
-    while (this.pool.capacity < 1) await this.pool.wait(this.pool.completed + 1);
-    const tick = this.#submit(job, this.#book.planOf(plan));
-    await this.pool.wait(tick);
-    return tick;
+  update(job: BatchJob, bucket: number): void {
+    this.#direct!.run(this.#book.directOf(bucketKey(bucket)), this.#recordOf(job));
   }
 
   setOrder(epoch: number, order: Int32Array): void {
@@ -132,20 +135,20 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   submit(job: BatchJob): void {
-    this.#underWay.push(this.#submit(job, this.#planOf(job)));
+    const tick = this.pool.submit(this.#planOf(job), this.#recordOf(job));
+    this.#underWay.push(tick);
+    this.#jobs[tick % RING] = job;
   }
 
-  #submit(job: BatchJob, plan: number): number {
-    const tick = this.pool.submit(plan, ({ u32, f32 }) => {
+  #recordOf(job: BatchJob) {
+    return ({ u32, f32 }: RecordView): void => {
       [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
       u32[RECORD_WORDS.index] = job.index;
       u32[RECORD_WORDS.start] = this.#orderStart(job.epoch) + job.start;
       f32[RECORD_WORDS.scale] = job.update ? 1 / job.update.rows : 0;
       f32[RECORD_WORDS.rows] = job.rows;
       f32.set(job.update?.scalars ?? [], RECORD_WORDS.scalars);
-    });
-    this.#jobs[tick % RING] = job;
-    return tick;
+    };
   }
 
   #planOf(job: BatchJob): number {
@@ -173,6 +176,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
 
   refused(): BatchJob | undefined {
     const tick = this.#book.memory.refusedTick(this.pool.completed);
+    if (tick !== 0 && this.#current) return this.#current;
     return tick === 0 ? undefined : this.#jobs[tick % RING];
   }
 

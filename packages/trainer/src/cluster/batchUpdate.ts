@@ -22,9 +22,9 @@ export class BatchUpdate {
   /** Those that are here. Their place is also that of validation's sums, until the batch begins. */
   readonly #headTotals = new Map<number, Float32Array>();
   #waiting: number[] = [];
-  readonly #updates: Promise<void>[] = [];
   #job: BatchJob | undefined;
-  #sums: Promise<Sums> | undefined;
+  #sums: Sums | undefined;
+  #isApplied = false;
 
   constructor(options: BatchUpdateOptions) {
     this.#options = options;
@@ -34,7 +34,7 @@ export class BatchUpdate {
 
   /** Whether weights may have changed: then the batch has to be finished. */
   get hasBegun(): boolean {
-    return this.#sums !== undefined;
+    return this.#sums !== undefined || this.#isApplied;
   }
 
   /** The job of this batch: nothing changes before it is known. */
@@ -63,18 +63,14 @@ export class BatchUpdate {
   /** After `start`, when all buckets are here. Settles when the update is done. */
   async finish(): Promise<Sums> {
     const { updater, updated } = this.#options;
-    if (updater.hasBuckets) {
-      const sums = await this.#sums!;
-      await Promise.all(this.#updates);
-      return sums;
-    }
+    if (this.#sums !== undefined) return this.#sums;
+    this.#isApplied = true;
     this.#placeHead();
     updater.submit(this.#job!);
-    this.#sums = updater.drain(0).then(([sums]) => sums!);
-    const sums = await this.#sums;
+    const [sums] = await updater.drain(0);
     updated(undefined);
     for (const bucket of this.#waiting) updated(bucket);
-    return sums;
+    return sums!;
   }
 
   /** Sums, then statistics, in buckets that may hold some of both. */
@@ -94,17 +90,12 @@ export class BatchUpdate {
     const { updater, updated } = this.#options;
     if (this.#sums === undefined) {
       this.#placeHead();
-      this.#sums = updater.begin(job).then((sums) => {
-        updated(undefined);
-        return sums;
-      });
-      this.#sums.catch(() => {});
+      this.#sums = updater.begin(job);
+      updated(undefined);
     }
     for (const bucket of this.#waiting.splice(0)) {
-      const update = updater.update(job, bucket).then(() => updated(bucket));
-      // Told by finish().
-      update.catch(() => {});
-      this.#updates.push(update);
+      updater.update(job, bucket);
+      updated(bucket);
     }
   }
 }
