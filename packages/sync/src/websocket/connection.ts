@@ -29,7 +29,7 @@ export const SOCKET_OPTIONS = {
 
 /** The number of a close frame whose text has a stable code. */
 const REASONED = 4000;
-/** So long the other end has to answer a close frame. */
+/** So long the other end has to take what is left, frame by frame, and to answer a close frame. */
 const CLOSE_TIME = 2_000;
 /** Bytes that are given to the socket at once; the rest waits here, so that progress shows frame by frame. */
 const WINDOW_BYTES = 2 * MAX_MESSAGE_BYTES;
@@ -111,6 +111,8 @@ export class WebSocketConnection implements Connection {
   close(code = 'CLOSED', message = 'closed by this end'): void {
     if (this.#reason !== undefined) return;
     this.#reason = { code, message };
+    // What was sent still goes out, but a peer that takes nothing does not hold up the end.
+    this.#calm();
     this.#pump();
   }
 
@@ -119,7 +121,8 @@ export class WebSocketConnection implements Connection {
   #pump(): void {
     while (this.#queue.length > 0 && this.#window < WINDOW_BYTES) this.#write(this.#queue.shift()!);
     if (this.#sent > this.#left) {
-      this.#stall ??= setTimeout(() => this.#stalled(), this.#limits.stallTime).unref();
+      const time = this.#reason === undefined ? this.#limits.stallTime : CLOSE_TIME;
+      this.#stall ??= setTimeout(() => this.#drop(`nothing was taken for ${time} ms`), time).unref();
     } else if (this.#reason !== undefined) {
       this.#hangUp(this.#reason);
     }
@@ -150,10 +153,6 @@ export class WebSocketConnection implements Connection {
   #calm(): void {
     clearTimeout(this.#stall);
     this.#stall = undefined;
-  }
-
-  #stalled(): void {
-    this.#drop(`nothing was taken for ${this.#limits.stallTime} ms, ${this.buffered} bytes wait to be sent`);
   }
 
   // Receiving
@@ -216,7 +215,7 @@ export class WebSocketConnection implements Connection {
   /** Ends the connection to a peer that does not read: nothing more can be said to it. */
   #drop(message: string): void {
     this.#isRefused = true;
-    this.#reason = { code: 'PEER_NOT_READING' satisfies TransportCode, message };
+    this.#reason ??= { code: 'PEER_NOT_READING' satisfies TransportCode, message };
     this.#ws.terminate();
   }
 

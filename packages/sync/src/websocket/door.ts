@@ -30,6 +30,8 @@ export class Door {
   readonly #visitors = new Map<string, Visitor>();
   /** How many of each address are strangers. */
   readonly #strangers = new Map<string, number>();
+  /** Those who are being told that there is no room. */
+  #turnedAway = 0;
 
   constructor(limits: Limits, refused: (refusal: Refusal) => void) {
     this.#limits = limits;
@@ -105,7 +107,6 @@ export class Door {
     });
     showOut(front, code, 'come back later');
   }
-  #turnedAway = 0;
 }
 
 /** Names a socket, also when TLS has wrapped it; undefined when it is gone already. */
