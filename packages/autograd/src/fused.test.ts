@@ -4,15 +4,19 @@ import { expect, it } from 'vitest';
 import { numbers, opTests } from '../test/cases.ts';
 import {
   checkGradients,
+  expand,
+  eye,
   gradients,
   mul,
   recurrent,
+  scaledDotProductAttention,
   selfAttention,
   sum,
   type Tensor,
   tensor,
   variable,
   withPrecision,
+  withSeed,
 } from './index.ts';
 
 const weighted = (y: Tensor): Tensor => sum(mul(y, numbers(y.shape, -1, 1, 9)));
@@ -117,4 +121,22 @@ it('attention over 2,048 steps: memory of kernels does not grow with T², and av
   expect(slopeOf(steps - 1)).toBeCloseTo(1 / steps, 6);
   expect(slopeOf(0)).toBeCloseTo(harmonic, 4);
   expect(attentionScratchBytes(size)).toBeLessThan(2 * 2 ** 20);
+});
+
+it('dropout leaves a share of the probabilities out, and the others grow; without it the kernel gives the same', () => {
+  const steps = 40;
+  const [q, k] = [numbers([6, steps, steps], -1, 1, 1), numbers([6, steps, steps], -1, 1, 2)];
+  // Values that are unit vectors show the probabilities themselves.
+  const v = expand(eye(steps), [6, steps, steps]);
+  const whole = scaledDotProductAttention(q, k, v).data();
+  for (const dropout of [0.1, 0.5]) {
+    const some = withSeed(5, () => scaledDotProductAttention(q, k, v, { dropout })).data();
+    let dropped = 0;
+    some.forEach((p: number, i: number) => {
+      if (p === 0) dropped++;
+      else expect(p / (whole[i]! / (1 - dropout))).toBeCloseTo(1, 4);
+    });
+    const deviation = Math.sqrt((dropout * (1 - dropout)) / some.length);
+    expect(Math.abs(dropped / some.length - dropout)).toBeLessThan(5 * deviation);
+  }
 });
