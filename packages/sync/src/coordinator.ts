@@ -15,6 +15,8 @@ import type { ShardRange } from './tree.ts';
 
 /** A new assignment must promise at least this part less time: another one means new programs on the nodes. */
 const WORTH = 0.9;
+/** A step may take this part longer, where that means fewer gradients on the wire. */
+const SLACK = 0.15;
 /** Weight of the newest measurement of a speed. */
 const NEWEST = 0.4;
 
@@ -176,7 +178,7 @@ class Turn {
     const kept = takers.flatMap(({ session }) => shares.ranges.get(session) ?? []);
     const comparable =
       shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
-    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, speeds);
+    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, speeds, SLACK);
     if (comparable && makespan(best, speeds) >= WORTH * makespan(kept, speeds)) return shares.ranges;
     if (comparable) this.#report({ type: 'rebalance', step });
     const ranges = new Map(takers.map(({ session }, i) => [session, best[i]!]));

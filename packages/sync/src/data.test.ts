@@ -47,6 +47,18 @@ describe('shares', () => {
     );
   });
 
+  test.each<[number[], number, number[]]>([
+    [[1, 1.3], 0, [3, 5]],
+    [[1, 1.3], 0.15, [4, 4]],
+    [[1, 1.7], 0.15, [3, 5]],
+    [[1, 1.7], 0.25, [2, 6]],
+    [[1, 3], 0.25, [2, 6]],
+    [[1, 1, 1], 0.25, [2, 3, 3]],
+  ])('8 shards at speeds %j, which may take %d longer: %j', (speeds, slack, sizes) => {
+    const ranges = shareOut({ lo: 0, hi: 8 }, 8, speeds, slack);
+    expect(ranges.map(({ lo, hi }) => hi - lo).sort()).toEqual(sizes);
+  });
+
   test.each([[[]], [[0]], [[1, Number.NaN]]])('speeds %j are refused', (speeds) =>
     expect(() => shareOut({ lo: 0, hi: 4 }, 4, speeds)).toThrow('expected positive numbers'),
   );
