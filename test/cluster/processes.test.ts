@@ -112,6 +112,17 @@ describe('nodes that come and go', () => {
   });
 });
 
+test('health and metrics are there for whoever reaches the port', async () => {
+  const { serving, url } = await cluster.serve('long.mjs --port 0 --workers 1');
+  await serving.seen(isStep(20));
+  const get = (path: string) => fetch(url.replace('ws:', 'http:') + path);
+  expect(await (await get('/healthz')).json()).toMatchObject({ status: 'ok', nodes: 1 });
+  const metrics = await (await get('/metrics')).text();
+  expect(metrics).toMatch(/^lockstep_step \d+$/m);
+  expect(metrics).toMatch(/^lockstep_workers 1$/m);
+  expect((await get('/etc/passwd')).status).toBe(404);
+});
+
 describe('coordinators that come and go', () => {
   test('one is killed and goes on: its nodes find it', async () => {
     const words = 'long.mjs --workers 0 --out killed --resume --checkpoint-every 100';
@@ -127,6 +138,17 @@ describe('coordinators that come and go', () => {
     expect(await serving.done()).toMatchObject({ weightsDigest: digest });
     expect(serving.told.find(is('start'))).toMatchObject({ resumed: { step: expect.any(Number) } });
     for (const node of nodes) expect(await node.done()).toMatchObject({ reason: 'finished', digest });
+  });
+
+  test('one is interrupted while it waits for nodes, and while it computes itself', async () => {
+    const { serving: waiting } = await cluster.serve('short.mjs --port 0 --workers 1 --min-nodes 2');
+    await waiting.seen(is('join'));
+    waiting.kill('SIGINT');
+    expect(await waiting.done(130)).toMatchObject({ step: 0, interrupted: true });
+    const { serving } = await cluster.serve('long.mjs --port 0 --workers 2');
+    await serving.seen(isStep(30));
+    serving.kill('SIGTERM');
+    expect(await serving.done(130)).toMatchObject({ interrupted: true });
   });
 
   test('one is interrupted while nobody computes, and goes on alone', async () => {

@@ -18,6 +18,8 @@ export interface MemoryOptions<M, F extends string> {
   readonly definition: ResolvedDefinition<M, F>;
   readonly layout: FlatLayout;
   readonly data: Dataset<F>;
+  /** Training batches are computed elsewhere: their data are not needed. */
+  readonly external?: object | undefined;
 }
 
 /** Puts the columns of a part of a data set into memory, each in a region `data NAME`. Gives their addresses. */
@@ -82,7 +84,7 @@ export class RunMemory<M, F extends string> {
       index: heap.allocate(indexes * ELEMENT_BYTES),
       squares: squares(),
       ...Object.fromEntries(optimizer.slots.map((slot) => [`slot ${slot}`, vector(slotSize(slot))])),
-      ...placeColumns(heap, data),
+      ...(options.external ? {} : placeColumns(heap, data)),
       ...(this.#needsTotal ? { total: vector() } : {}),
       ...(optimizer.groups.some(({ layer }) => layer)
         ? { measured: vector(), 'weight squares': squares(), 'measured squares': squares() }

@@ -161,6 +161,7 @@ export class CoordinatorDriver {
       sent: { step: -1, buckets: new Set() },
     };
     this.#peers.set(connection.id, peer);
+    if (this.#isStopping) connection.close('STOPPING', 'the coordinator ends');
     return {
       frame: (header, payload) => this.#guard(peer, () => this.#take(peer, header, payload)),
       closed: (reason) => this.#closed(peer, reason),

@@ -18,6 +18,7 @@ import {
 import { ClusterExecutor } from './executor.ts';
 import { nextIncarnation } from './incarnation.ts';
 import { startNode } from './node.ts';
+import { RunStatus } from './status.ts';
 
 export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution' | 'profile'> {
   /** Threads of this machine that compute, too: a node in this process; 0: none. Default `auto`: one per core. */
@@ -45,11 +46,21 @@ export function serve<M, F extends string>(
   checkWhole('minNodes', minNodes, 1, 65_535);
   checkWhole('heartbeat', heartbeat, 50, 60_000);
   const own = workers === 0 ? 0 : resolveWorkers(workers);
-  return startRun(definition, { ...rest, workers: Math.max(1, own) }, async (context) => {
+  let running: { readonly workers: number } = { workers: 0 };
+  const status = new RunStatus(() => running.workers);
+  const on = {
+    ...options.on,
+    event: (event: TrainingEvent) => {
+      status.event(event);
+      options.on?.event?.(event);
+    },
+  };
+  return startRun(definition, { ...rest, on, workers: Math.max(1, own) }, async (context) => {
     const kernels = resolveKernels(options.kernels);
     const executor = await startExecutor(context, { ...options, own, kernels, minNodes, heartbeat });
     try {
-      const listener = await listen(where ?? {}, executor.accept);
+      running = executor;
+      const listener = await listen({ ...where, request: status.answer }, executor.accept);
       executor.closing.push(() => listener.close());
       context.emit(listening(listener));
     } catch (error) {
@@ -104,7 +115,11 @@ function joinOwn<M, F extends string>(
     kernels,
     store: executor.contents,
   });
-  executor.closing.push(() => node.ended.then(() => {}));
+  executor.closing.push(async () => {
+    // An interrupted run can be found again, but not by this process.
+    node.leave();
+    await node.ended;
+  });
 }
 
 const listening = ({ urls, token, fingerprint }: Listener): TrainingEvent => {
