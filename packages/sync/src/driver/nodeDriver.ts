@@ -104,8 +104,12 @@ export class NodeDriver {
   #work: NodeWork | undefined;
   #inbox: Inbox<true> | undefined;
   #modelIndex: BucketIndex | undefined;
+  /** The step of the model that is computed with. */
+  #model = -1;
   /** Grows when what is computed is abandoned. */
   #task = 0;
+  #taskStep = -1;
+  #computing: Promise<void> = Promise.resolve();
   #outcome: NodeOutcome = { reason: 'left', digest: null };
   #end: (outcome: NodeOutcome) => void = () => {};
   #fail: (error: unknown) => void = () => {};
@@ -194,9 +198,12 @@ export class NodeDriver {
       );
     }
     if (!this.#inbox.wants(header.step, bucket)) return;
+    // What is still computed with the model before the current one loses it now.
+    if (this.#taskStep < this.#model) this.#task++;
     this.#work.nextModel.set(floatsOf(payload), header.offset);
     if (this.#inbox.put(header.step, bucket, true) === undefined) return;
     this.#work.swapModels();
+    this.#model = header.step;
     this.#tell({ type: 'weights', step: header.step });
   }
 
@@ -224,7 +231,7 @@ export class NodeDriver {
         void this.#prepare(effect.attempt);
         break;
       case 'compute':
-        void this.#compute(effect.step, effect.units);
+        this.#compute(effect.step, effect.units);
         break;
       case 'abandon':
         this.#task++;
@@ -273,6 +280,7 @@ export class NodeDriver {
   async #prepare(attempt: number): Promise<void> {
     const welcome = this.#welcome!;
     this.#work = undefined;
+    this.#model = -1;
     try {
       const work = await this.#options.prepare(welcome, (what) => this.#fetch(what, welcome[what]));
       if (attempt !== this.#state.attempt) return;
@@ -297,25 +305,36 @@ export class NodeDriver {
     return download.whole();
   }
 
-  async #compute(step: number, units: readonly ShardRange[]): Promise<void> {
+  /**
+   * One after the other: what was abandoned is still being computed, and a slow node must not fall behind ever further. So
+   * of what waits, only the newest is begun, and only while the model is that of its step.
+   */
+  #compute(step: number, units: readonly ShardRange[]): void {
     const task = ++this.#task;
+    this.#taskStep = step;
+    this.#computing = this.#computing.then(async () => {
+      if (task !== this.#task || this.#model !== step) return;
+      try {
+        await this.#run(task, step, units);
+      } catch (error) {
+        this.abort(error);
+      }
+    });
+  }
+
+  async #run(task: number, step: number, units: readonly ShardRange[]): Promise<void> {
     const work = this.#work!;
     const connection = this.#connection;
     const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
     this.#options.report?.({ type: 'computing', step, shards });
-    try {
-      await work.compute(step, units, ({ unit, vector }, buckets, release) => {
-        if (task === this.#task && connection !== undefined) {
-          for (const bucket of buckets.map((i) => work.unitBuckets[i]!)) {
-            this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
-          }
+    await work.compute(step, units, ({ unit, vector }, buckets, release) => {
+      if (task === this.#task && connection !== undefined) {
+        for (const bucket of buckets.map((i) => work.unitBuckets[i]!)) {
+          this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
         }
-        if (release) void (connection?.flushed() ?? Promise.resolve()).then(release);
-      });
-    } catch (error) {
-      this.abort(error);
-      return;
-    }
+      }
+      if (release) void (connection?.flushed() ?? Promise.resolve()).then(release);
+    });
     if (task === this.#task) this.#tell({ type: 'computed', step });
   }
 
