@@ -114,6 +114,24 @@ describe('the coordinator', () => {
     ]);
   });
 
+  test('a node that was too slow for a share is tried again', () => {
+    const bench = new Bench({ steps: 1000, minNodes: 2 });
+    bench.join('a', 'b');
+    const shareOfB = (): number =>
+      bench.state.open.units
+        .filter(({ holders }) => holders[0]!.session === 2)
+        .reduce((sum, { lo, hi }) => sum + hi - lo, 0);
+    const counts: number[] = [];
+    for (let step = 0; step < 450; step++) {
+      counts.push(shareOfB());
+      // So slow once that its speed is next to nothing, then as fast as the other.
+      bench.work(step === 0 ? { 1: 10, 2: 100_000 } : { 1: 10, 2: 10 });
+    }
+    expect(counts.slice(0, 3)).toEqual([4, 0, 0]);
+    expect(counts[150]).toBe(0);
+    expect(counts.slice(250)).not.toContain(0);
+  });
+
   test('shares follow the measured speed, and stay while they are nearly as good', () => {
     const bench = new Bench({ steps: 10, minNodes: 2 });
     bench.join('a', 'b');

@@ -17,6 +17,8 @@ import type { ShardRange } from './tree.ts';
 const WORTH = 0.9;
 /** A step may take this part longer, where that means fewer gradients on the wire. */
 const SLACK = 0.15;
+/** A member that was too slow for a share is tried again after so many steps: it may have been slow for a while only. */
+const FORGOTTEN = 200;
 /** Weight of the newest measurement of a speed. */
 const NEWEST = 0.4;
 
@@ -95,6 +97,7 @@ class Turn {
       heard: now,
       pinged: now,
       speed: undefined,
+      idle: 0,
       ready: false,
       leaving: false,
       busy: undefined,
@@ -166,9 +169,22 @@ class Turn {
     state.open = new OpenStep(state.step, state.config.shards(state.step));
     for (const member of state.members.values()) member.busy = undefined;
     this.effects.push({ do: 'open', step: state.step });
+    this.#forgetIdle();
     const takers = this.#takers();
     if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#due));
     this.#noteStall();
+  }
+
+  #forgetIdle(): void {
+    const { members, shares } = this.#state;
+    for (const [session, { lo, hi }] of shares.ranges) {
+      const member = members.get(session);
+      if (member === undefined) continue;
+      member.idle = lo === hi ? member.idle + 1 : 0;
+      if (member.idle < FORGOTTEN) continue;
+      member.idle = 0;
+      member.speed = undefined;
+    }
   }
 
   /** Shares by measured speed. Those of the step before stay while they are nearly as good. */

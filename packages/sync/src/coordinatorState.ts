@@ -14,6 +14,8 @@ export interface Member {
   pinged: number;
   /** Shards per millisecond, as measured here: computing and network. */
   speed: number | undefined;
+  /** Steps in a row in which it had no share: then its speed is forgotten, and tried anew. */
+  idle: number;
   /** It has the program and the data, and gets the weights. */
   ready: boolean;
   leaving: boolean;
