@@ -19,8 +19,13 @@ const WORTH = 0.9;
 const SLACK = 0.15;
 /** A member that was too slow for a share is tried again after so many steps: it may have been slow for a while only. */
 const FORGOTTEN = 200;
-/** Weight of the newest measurement of a speed. */
-const NEWEST = 0.4;
+/**
+ * Shares stay while the slowest member takes at most so many times as long as the fastest: compared are times with the
+ * shares as they are, since what a member needs per shard also depends on how many it has.
+ */
+const BALANCED = 1.25;
+/** A speed is the median of so many measurements: on a machine that does other things, too, single ones say little. */
+const MEASUREMENTS = 5;
 
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
@@ -96,6 +101,7 @@ class Turn {
       name,
       heard: now,
       pinged: now,
+      measured: [],
       speed: undefined,
       idle: 0,
       ready: false,
@@ -183,6 +189,7 @@ class Turn {
       member.idle = lo === hi ? member.idle + 1 : 0;
       if (member.idle < FORGOTTEN) continue;
       member.idle = 0;
+      member.measured.length = 0;
       member.speed = undefined;
     }
   }
@@ -195,7 +202,9 @@ class Turn {
     const comparable =
       shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
     const best = shareOut({ lo: 0, hi: open.shards }, open.shards, speeds, SLACK);
-    if (comparable && makespan(best, speeds) >= WORTH * makespan(kept, speeds)) return shares.ranges;
+    if (comparable && (isBalanced(kept, speeds) || makespan(best, speeds) >= WORTH * makespan(kept, speeds))) {
+      return shares.ranges;
+    }
     if (comparable) this.#report({ type: 'rebalance', step });
     const ranges = new Map(takers.map(({ session }, i) => [session, best[i]!]));
     this.#state.shares = { shards: open.shards, ranges };
@@ -253,7 +262,9 @@ class Turn {
     const member = this.#state.members.get(session);
     if (member?.busy === undefined || this.#state.open.pending(session).length > 0) return;
     const speed = member.busy.shards / Math.max(this.#now - member.busy.since, 1e-3);
-    member.speed = member.speed === undefined ? speed : member.speed + NEWEST * (speed - member.speed);
+    member.measured.push(speed);
+    if (member.measured.length > MEASUREMENTS) member.measured.shift();
+    member.speed = median(member.measured);
     member.busy = undefined;
   }
 
@@ -384,3 +395,13 @@ class Turn {
     this.effects.push({ do: 'report', report });
   }
 }
+
+const median = (values: readonly number[]): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) / 2)]!;
+};
+
+const isBalanced = (ranges: readonly ShardRange[], speeds: readonly number[]): boolean => {
+  const times = ranges.map(({ lo, hi }, i) => (hi - lo) / speeds[i]!);
+  return Math.max(...times) <= BALANCED * Math.min(...times);
+};

@@ -12,6 +12,8 @@ export interface Member {
   heard: number;
   /** When it was last pinged. */
   pinged: number;
+  /** The last measurements of `speed`, the oldest first. */
+  readonly measured: number[];
   /** Shards per millisecond, as measured here: computing and network. */
   speed: number | undefined;
   /** Steps in a row in which it had no share: then its speed is forgotten, and tried anew. */
