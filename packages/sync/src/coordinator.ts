@@ -202,7 +202,10 @@ class Turn {
     const comparable =
       shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
     const best = shareOut({ lo: 0, hi: open.shards }, open.shards, speeds, SLACK);
-    if (comparable && (isBalanced(kept, speeds) || makespan(best, speeds) >= WORTH * makespan(kept, speeds))) {
+    if (
+      comparable &&
+      (isBalanced(kept, speeds) || makespan(best, speeds) >= WORTH * makespan(kept, speeds))
+    ) {
       return shares.ranges;
     }
     if (comparable) this.#report({ type: 'rebalance', step });
