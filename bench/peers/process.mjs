@@ -11,6 +11,9 @@ import { createInterface } from 'node:readline';
  * @property {string} [missing] why it cannot train this model
  */
 
+/** Milliseconds in which a peer must have ended. */
+const GRACE = 3_000;
+
 export class PeerProcess {
   #command;
   #child;
@@ -25,7 +28,12 @@ export class PeerProcess {
     this.#child = spawn(command, words, {
       stdio: ['pipe', 'pipe', quiet ? 'ignore' : 'inherit'],
       env: { ...process.env, ...env },
+      // A group of its own: what the peer starts ends with it.
+      detached: true,
     });
+    const end = () => this.#kill();
+    process.once('exit', end);
+    this.#child.once('exit', () => process.off('exit', end));
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
@@ -42,8 +50,21 @@ export class PeerProcess {
     return secondsPerStep;
   }
 
+  /** A peer ends when its input does. Of two processes of gloo, one may wait for the other for ever. */
   close() {
     this.#child.stdin.end();
+    const timer = setTimeout(() => this.#kill(), GRACE);
+    this.#child.once('exit', () => clearTimeout(timer));
+  }
+
+  #kill() {
+    const { pid } = this.#child;
+    if (pid === undefined) return;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // Nobody of the group is there any more.
+    }
   }
 
   async #next() {
