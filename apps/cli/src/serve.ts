@@ -3,10 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type ServeOptions, serve } from 'lockstep';
 import { blameConfig, loadConfig } from './config.ts';
 import { ConfigFileError, ExitCode } from './failure.ts';
-import { interruptionSignal } from './interruption.ts';
-import { showDownloads } from './report/download.ts';
-import { HumanReporter } from './report/human.ts';
-import { JsonReporter } from './report/json.ts';
+import { openSession } from './report/session.ts';
 import type { TrainFlags } from './train.ts';
 
 export interface ServeFlags extends Omit<TrainFlags, 'profile'> {
@@ -24,17 +21,10 @@ export interface ServeFlags extends Omit<TrainFlags, 'profile'> {
 /** Gives the exit code. Throws what is wrong with config, data, address or run. */
 export async function serveCommand(config: string | undefined, flags: ServeFlags): Promise<number> {
   const { workers, kernels, out, checkpointEvery, resume, minNodes, heartbeat } = flags;
-  const { fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
+  const { fastDevRun = false, data: dataDir } = flags;
   const listen = listenOptions(flags);
   const { definition, file } = await loadConfig(config, flags);
-  const source =
-    file ?? (dataDir === undefined ? 'no config: the embedded digits' : 'no config: MNIST files');
-  const reporter = json
-    ? new JsonReporter(process.stdout, { quiet })
-    : new HumanReporter(process.stdout, { quiet, source });
-  const signal = interruptionSignal();
-  if (!quiet) showDownloads(process.stderr);
-  signal.addEventListener('abort', () => reporter.interrupted());
+  const { reporter, signal } = openSession(file, flags);
   try {
     const result = await serve(definition, {
       ...{ workers, kernels, dataDir, out, checkpointEvery, resume, fastDevRun },

@@ -4,10 +4,7 @@ import { type CheckpointInterval, type TrainOptions, train } from 'lockstep';
 import { ProfileFile } from './bench/profile.ts';
 import { blameConfig, type DefinitionFlags, loadConfig } from './config.ts';
 import { ExitCode } from './failure.ts';
-import { interruptionSignal } from './interruption.ts';
-import { showDownloads } from './report/download.ts';
-import { HumanReporter } from './report/human.ts';
-import { JsonReporter } from './report/json.ts';
+import { openSession } from './report/session.ts';
 
 export interface TrainFlags extends DefinitionFlags {
   readonly workers: NonNullable<TrainOptions['workers']>;
@@ -26,14 +23,7 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
   const { workers, kernels, out, checkpointEvery, resume } = flags;
   const { fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
   const { definition, file } = await loadConfig(config, flags);
-  const source =
-    file ?? (dataDir === undefined ? 'no config: the embedded digits' : 'no config: MNIST files');
-  const reporter = json
-    ? new JsonReporter(process.stdout, { quiet })
-    : new HumanReporter(process.stdout, { quiet, source });
-  const signal = interruptionSignal();
-  if (!quiet) showDownloads(process.stderr);
-  signal.addEventListener('abort', () => reporter.interrupted());
+  const { reporter, signal } = openSession(file, flags);
   const profile = flags.profile === undefined ? undefined : new ProfileFile(flags.profile);
   try {
     const result = await train(definition, {
