@@ -49,6 +49,15 @@ export const nodeMessage = z.discriminatedUnion('type', [
       .min(0)
       .max(2 ** 34),
   }),
+  /** Its threads took so long for what it was last asked for; comes before the last of the results. */
+  z.strictObject({
+    type: z.literal('computed'),
+    step: u32,
+    milliseconds: z
+      .number()
+      .min(0)
+      .max(2 ** 32),
+  }),
   /** The node ends: it finishes what it holds and wants nothing new. */
   z.strictObject({ type: z.literal('leave') }),
 ]);

@@ -252,6 +252,7 @@ describe('control messages', () => {
       proof: hash,
     },
     { type: 'pong' },
+    { type: 'computed', step: 7, milliseconds: 12.5 },
     { type: 'ready' },
     { type: 'need', what: 'program', from: 2 ** 33 },
     { type: 'leave' },

@@ -1,5 +1,6 @@
 /** What a run tells while it trains. The same objects are the lines of `--json` and of `metrics.jsonl`. */
 import type { SummaryRow } from '@lockstep/nn';
+import type { StepTime } from '@lockstep/sync';
 
 /** By name; `K`: the metrics of the definition. */
 export type Metrics<K extends string = string> = Readonly<Record<K, number>>;
@@ -34,8 +35,21 @@ export interface StartEvent {
   readonly resumed?: { readonly step: number; readonly file: string } | null;
 }
 
+/** How a step went on a cluster. */
+export interface ClusterStep {
+  /** Nodes that are there, and their threads. */
+  readonly nodes: number;
+  readonly workers: number;
+  /**
+   * Milliseconds of this step: `compute` and `wait` (for slower nodes, or for the coordinator's validation and checkpoints)
+   * of a node on average, `update` (adding up, optimizer) and `network` as far as no computing hides them. Together they
+   * are all of the step.
+   */
+  readonly time: StepTime;
+}
+
 /** After each optimizer step. Loss and metrics are means over the rows that went into it. */
-export interface StepEvent {
+export interface StepEvent extends Partial<ClusterStep> {
   readonly type: 'step';
   /** Optimizer steps so far, from 1. */
   readonly step: number;

@@ -1,5 +1,7 @@
 /** What runs steps. Training is the same on each executor, to the bit; they differ in speed and in what can die. */
 
+import type { ClusterStep } from './events.ts';
+
 /** The place of one batch, and the numbers that its step needs. */
 export interface BatchJob {
   /** The optimizer step that it belongs to, from 1. */
@@ -32,6 +34,8 @@ export interface Executor {
   readonly workers: number;
   /** Processes that computed something of the run; absent: this one alone. */
   readonly nodes?: number;
+  /** How an optimizer step went, of executors that are clusters. Once for each step that is done. */
+  howWent?(step: number): ClusterStep;
   /** Batches that can be under way at once. */
   readonly ahead: number;
   /** The order of the rows in an epoch; set before its first batch, and not before the last epoch but one is done. */

@@ -318,6 +318,7 @@ export class Loop<M, F extends string> {
         metrics: group.mean.metrics,
         learningRate: optimizer.learningRate(job.step - 1, this.totalSteps, this.#validations),
         samplesPerSecond: this.#samplesPerSecond,
+        ...this.#executor.howWent?.(job.step),
       };
       group.mean = new Mean(this.#metrics);
       this.#options.emit(event);

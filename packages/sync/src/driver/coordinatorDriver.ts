@@ -19,6 +19,7 @@ import type {
   Report,
 } from '../coordinatorTypes.ts';
 import { Reducer, type ReducerOptions } from '../reducer.ts';
+import { type StepTime, StepTimer } from '../stepTime.ts';
 import type { Accept, ClosedReason, Connection } from '../transport.ts';
 import { Alarm } from './alarm.ts';
 
@@ -40,8 +41,13 @@ export interface CoordinatorHost {
   model(): readonly Float32Array[];
   /** The sum of a bucket over all shards is here; the others may still be missing. Good until the step's end. */
   reduced(step: number, bucket: number, total: Float32Array): void;
-  /** All of them are. Settles when every bucket of the new model was given to `publish`. */
-  apply(step: number): Promise<void>;
+  /**
+   * All of them are. Settles when every bucket of the new model was given to `publish`, with the milliseconds that the
+   * host did something else meanwhile.
+   */
+  apply(step: number): Promise<number>;
+  /** The model after this step stands; where the time of the step went. */
+  committed(step: number, time: StepTime): void;
   /** Nobody holds on to these buckets any more, which were published. */
   release(buckets: readonly Float32Array[]): void;
   report(report: Report): void;
@@ -93,6 +99,7 @@ export class CoordinatorDriver {
   readonly #core: Coordinator;
   readonly #reducer: Reducer<Float32Array>;
   readonly #unitIndex: BucketIndex;
+  readonly #timer = new StepTimer(performance.now());
   readonly #alarm = new Alarm(() => this.#tell({ type: 'tick' }));
   readonly #peers = new Map<number, Peer>();
   readonly #sessions = new Map<number, Peer>();
@@ -199,6 +206,7 @@ export class CoordinatorDriver {
     if (peer.session === 0 || header.session !== peer.session || !admits(this.#core, header)) return;
     const { session } = peer;
     if (message?.type === 'need') this.#stream(peer, message.what, message.from);
+    else if (message?.type === 'computed') this.#computed(session, message);
     else if (header.type === 'gradient') this.#gradient(session, header, payload);
     const type = message?.type;
     this.#tell({ type: type === 'leave' || type === 'ready' ? type : 'heard', session });
@@ -220,6 +228,10 @@ export class CoordinatorDriver {
     this.#tell({ type: 'join', peer: peer.connection.id, id: hello.id, name: hello.name });
   }
 
+  #computed(session: number, { step, milliseconds }: NodeMessage & { type: 'computed' }): void {
+    if (step === this.#core.open.step) this.#timer.computed(session, milliseconds);
+  }
+
   #gradient(session: number, header: Header, payload: Uint8Array): void {
     const { step, lo, hi, checksum } = header;
     const unit = { lo, hi };
@@ -230,12 +242,16 @@ export class CoordinatorDriver {
     }
     const value = floatsOf(payload);
     if (!this.#options.host.isFinite(value)) this.#notFinite(session, header);
+    const begin = performance.now();
     const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
     const isNew = arrival.kind === 'kept' || arrival.kind === 'complete';
     if (isNew && this.#reducer.has(bucket)) {
       this.#options.host.reduced(step, bucket, this.#reducer.total(bucket));
     }
+    const now = performance.now();
+    this.#timer.busy(begin, now);
     if (arrival.kind === 'complete') {
+      this.#timer.unit(session, now);
       this.#options.host.contributed(session);
       this.#tell({ type: 'unit', session, step, lo, hi });
     }
@@ -297,10 +313,12 @@ export class CoordinatorDriver {
         break;
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
+        this.#timer.assign(effect.session, units.length, performance.now());
         this.#control(effect.session, { type: 'assign', step: effect.step, units });
         break;
       }
       case 'open':
+        this.#timer.open(performance.now());
         this.#reducer.open(effect.step, this.#options.config.shards(effect.step));
         break;
       case 'apply':
@@ -382,8 +400,11 @@ export class CoordinatorDriver {
   }
 
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {
+    const { host } = this.#options;
+    const whole = performance.now();
     try {
-      await this.#options.host.apply(step);
+      const idle = await host.apply(step);
+      host.committed(step, this.#timer.close(whole, idle, performance.now()));
     } catch (error) {
       this.#failure = { error };
       this.#onFailure(error);

@@ -327,8 +327,11 @@ export class NodeDriver {
     const connection = this.#connection;
     const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
     this.#options.report?.({ type: 'computing', step, shards });
+    const begin = performance.now();
+    let left = units.length;
     await work.compute(step, units, ({ unit, vector }, buckets, release) => {
       if (task === this.#task && connection !== undefined) {
+        if (release && --left === 0) this.#tellTime(step, performance.now() - begin);
         for (const bucket of buckets.map((i) => work.unitBuckets[i]!)) {
           this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
         }
@@ -339,6 +342,10 @@ export class NodeDriver {
   }
 
   // Sending
+
+  #tellTime(step: number, milliseconds: number): void {
+    this.#send({ type: 'control' }, encodeControl({ type: 'computed', step, milliseconds }));
+  }
 
   #say(message: 'hello' | 'ready' | 'pong' | 'leave'): void {
     const { hello } = this.#options;

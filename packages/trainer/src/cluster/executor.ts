@@ -10,7 +10,9 @@ import {
   CoordinatorDriver,
   type NodeInfo,
   type Report,
+  type StepTime,
 } from '@lockstep/sync';
+import type { ClusterStep } from '../events.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from '../executor.ts';
 import { PoolExecutor, type PoolExecutorOptions } from '../pool.ts';
 import type { Prepared } from '../prepare.ts';
@@ -63,6 +65,10 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   readonly #vector: UnitVector;
   readonly #jobs = new Map<number, BatchJob>();
   readonly #done: Sums[] = [];
+  /** Sums of the batch that is applied. */
+  #applied: Sums | undefined;
+  /** By optimizer step: where the time of its batches went. */
+  readonly #times = new Map<number, StepTime>();
   #underWay = 0;
   #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
   readonly #sizes: Sizes;
@@ -147,6 +153,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         model: () => this.#modelBuckets.map((_, i) => this.#copyOf(i)),
         reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
         apply: (step) => this.#apply(step),
+        committed: (step, time) => this.#committed(step, time),
         release: (buckets) => this.#release(buckets),
         report: (report) => {
           options.report(report, this.#stepOf(report.step), this.#driver.nodes);
@@ -306,22 +313,39 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     this.#updateOf(step).take(bucket, total);
   }
 
-  async #apply(step: number): Promise<void> {
+  /** Gives the milliseconds in which the batch waited for the loop. */
+  async #apply(step: number): Promise<number> {
     const update = this.#updateOf(step);
+    const begin = performance.now();
     while (!this.#jobs.has(step) || (this.#signal?.aborted && !update.hasBegun)) {
       await new Promise<void>((resolve) => {
         this.#wakeJob = resolve;
       });
     }
-    const sums = await update.finish();
+    const waited = performance.now() - begin;
+    this.#applied = await update.finish();
     this.#open = undefined;
-    this.#done.push(sums);
+    this.#refused = this.#inner.refused();
+    if (!this.#refused) return waited;
+    // The run is about to fail: nobody is to compute with these weights.
+    this.#done.push(this.#applied);
+    this.#wakeLoop();
+    return new Promise(() => {});
+  }
+
+  #committed(step: number, time: StepTime): void {
+    const optimizerStep = this.#stepOf(step);
+    this.#times.set(optimizerStep, addTimes(time, this.#times.get(optimizerStep)));
+    this.#done.push(this.#applied!);
     this.#underWay--;
     this.#jobs.delete(step);
-    this.#refused = this.#inner.refused();
     this.#wakeLoop();
-    // The run is about to fail: nobody is to compute with these weights.
-    if (this.#refused) await new Promise(() => {});
+  }
+
+  howWent(step: number): ClusterStep {
+    const time = this.#times.get(step)!;
+    this.#times.delete(step);
+    return { nodes: this.#driver.nodes.length, workers: this.workers, time };
   }
 
   /** Weights of a bucket are new; undefined: what is not trained. */
@@ -355,6 +379,13 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     }
   }
 }
+
+/** In whole microseconds. */
+function addTimes(a: StepTime, b: StepTime = NO_TIME): StepTime {
+  const add = (part: keyof StepTime): number => Math.round((a[part] + b[part]) * 1000) / 1000;
+  return { compute: add('compute'), wait: add('wait'), update: add('update'), network: add('network') };
+}
+const NO_TIME: StepTime = { compute: 0, wait: 0, update: 0, network: 0 };
 
 interface Course {
   readonly epochs: number;
