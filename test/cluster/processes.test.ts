@@ -120,7 +120,24 @@ test('health and metrics are there for whoever reaches the port', async () => {
   const metrics = await (await get('/metrics')).text();
   expect(metrics).toMatch(/^lockstep_step \d+$/m);
   expect(metrics).toMatch(/^lockstep_workers 1$/m);
+  for (const part of ['compute', 'wait', 'network', 'update']) {
+    expect(metrics).toMatch(new RegExp(`^lockstep_step_seconds{part="${part}"} [0-9.e-]+$`, 'm'));
+  }
   expect((await get('/etc/passwd')).status).toBe(404);
+});
+
+test('every step says who was there and where its time went', async () => {
+  const begin = performance.now();
+  const { serving, url } = await cluster.serve('short.mjs --port 0 --workers 1 --min-nodes 2');
+  const node = cluster.join(url, '--workers 2');
+  await Promise.all([serving.done(), node.done()]);
+  const steps = serving.told.filter(is('step'));
+  expect(steps).toHaveLength(180);
+  const times = steps.map(({ time }) => Object.values(time as Record<string, number>));
+  expect(steps[50]).toMatchObject({ nodes: 2, workers: 3, time: { compute: expect.any(Number) } });
+  for (const parts of times) expect(Math.min(...parts)).toBeGreaterThanOrEqual(0);
+  const total = times.flat().reduce((a, b) => a + b);
+  expect(total).toBeLessThan(performance.now() - begin);
 });
 
 describe('coordinators that come and go', () => {

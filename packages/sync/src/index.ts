@@ -23,7 +23,7 @@ export {
 export * from './recipe.ts';
 export * from './reducer.ts';
 export { makespan, shareOut } from './shares.ts';
-export { type StepTime, StepTimer } from './stepTime.ts';
+export { everyPart, type StepTime, StepTimer } from './stepTime.ts';
 export * from './transport.ts';
 export * from './tree.ts';
 export * from './websocket/index.ts';

@@ -16,6 +16,14 @@ export interface StepTime {
   readonly network: number;
 }
 
+/** A time by its parts. */
+export const everyPart = (of: (part: keyof StepTime) => number): StepTime => ({
+  compute: of('compute'),
+  wait: of('wait'),
+  update: of('update'),
+  network: of('network'),
+});
+
 /** What a node does in the open step. */
 interface Part {
   /** Of units that are not here yet. */
@@ -101,12 +109,7 @@ export class StepTimer {
       sum.network += held - compute - added;
     }
     const count = Math.max(1, parts.length);
-    return {
-      compute: sum.compute / count,
-      wait: sum.wait / count,
-      update: sum.update / count,
-      network: sum.network / count,
-    };
+    return everyPart((part) => sum[part] / count);
   }
 
   #busyFrom(from: number, to: number): number {

@@ -1,7 +1,9 @@
+export type { StepTime } from '@lockstep/sync';
 export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
 export { ClusterExecutor, type ClusterOptions } from './cluster/executor.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './cluster/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
+export { RecentSteps } from './cluster/recentSteps.ts';
 export { type ServeOptions, serve } from './cluster/serve.ts';
 export { defaultCache, diskStore } from './cluster/store.ts';
 export { type ColumnRecord, type ColumnRecords, columnRecords, inputRows, joinedRows } from './columns.ts';

@@ -1,4 +1,5 @@
 /** A run for people: what is trained, a line of progress, a line per epoch, the result. */
+import { RecentSteps, type StepTime } from '@lockstep/trainer';
 import type {
   CheckpointEvent,
   DoneEvent,
@@ -30,6 +31,7 @@ export class HumanReporter implements Reporter {
   #checkpoint: CheckpointEvent | undefined;
   #columns: readonly string[] | undefined;
   #shownAt = Number.NEGATIVE_INFINITY;
+  readonly #recent = new RecentSteps();
 
   constructor(stream: NodeJS.WriteStream, options: { readonly source: string; readonly quiet: boolean }) {
     this.#line = new ProgressLine(stream);
@@ -44,7 +46,8 @@ export class HumanReporter implements Reporter {
         this.#print(...header(event, this.#source), '', ...modelTable(event), '');
         break;
       case 'step':
-        if (!this.#quiet) this.#line.draw(() => progress(event, this.#start!, this.#line.width));
+        if (event.time) this.#recent.add(event.time);
+        if (!this.#quiet) this.#line.draw(() => this.#progress(event).join('\n'));
         break;
       case 'epoch':
         this.#epoch(event);
@@ -97,6 +100,13 @@ export class HumanReporter implements Reporter {
       case 'done':
         this.#line.print(...(this.#quiet ? [] : ['']), ...result(event, this.#checkpoint));
     }
+  }
+
+  #progress(event: StepEvent): string[] {
+    const { width } = this.#line;
+    const { shares } = this.#recent;
+    const first = progress(event, this.#start!, width);
+    return shares ? [first, clusterProgress(event, shares, width)] : [first];
   }
 
   interrupted(): void {
@@ -214,6 +224,15 @@ export function progress(event: StepEvent, start: StartEvent, width: number): st
   const filled = Math.round((room * step) / totalSteps);
   return `${pc.green('━'.repeat(filled))}${pc.dim('━'.repeat(room - filled))}  ${text}`;
 }
+
+/** Who computes, and where the time of the last steps went. */
+export function clusterProgress(event: StepEvent, shares: StepTime, width: number): string {
+  const { nodes = 0, workers = 0 } = event;
+  const parts = PARTS.map((part) => `${part} ${Math.round(100 * shares[part])} %`);
+  return fit(`${[plural(nodes, 'node'), plural(workers, 'worker')].join(', ')}  ${parts.join('  ')}`, width);
+}
+
+const PARTS = ['compute', 'wait', 'network', 'update'] as const satisfies (keyof StepTime)[];
 
 function result(event: DoneEvent, checkpoint: CheckpointEvent | undefined): string[] {
   const { loss, metrics, validation, step, epoch, samplesPerSecond, seconds } = event;

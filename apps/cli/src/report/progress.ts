@@ -1,14 +1,16 @@
-/** One line of a terminal that is drawn again in place. */
+/** One or two lines of a terminal that are drawn again in place. */
 import type { WriteStream } from 'node:tty';
 
 /** Milliseconds between drawings: a terminal is slower than a step. */
 const INTERVAL = 100;
 const CLEAR = '\r\u001b[2K';
+const UP = '\u001b[1A';
 
 export class ProgressLine {
   readonly #stream: Pick<WriteStream, 'write' | 'columns' | 'isTTY'>;
   #drawnAt = Number.NEGATIVE_INFINITY;
-  #visible = false;
+  /** Lines that are drawn now. */
+  #lines = 0;
 
   constructor(stream: Pick<WriteStream, 'write' | 'columns' | 'isTTY'>) {
     this.#stream = stream;
@@ -23,14 +25,15 @@ export class ProgressLine {
     return (this.#stream.columns || 80) - 1;
   }
 
-  /** Draws what `line` gives, if it is a terminal and the last drawing is old enough. */
-  draw(line: () => string): void {
+  /** Draws what `text` gives, lines of at most `width` characters, if it is a terminal and the last drawing is old enough. */
+  draw(text: () => string): void {
     if (!this.isTerminal) return;
     const now = performance.now();
     if (now - this.#drawnAt < INTERVAL) return;
     this.#drawnAt = now;
-    this.#visible = true;
-    this.#stream.write(CLEAR + line());
+    const drawn = text();
+    this.#stream.write(this.#erase + drawn);
+    this.#lines = drawn.split('\n').length;
   }
 
   /** Lines above, which stay. */
@@ -40,7 +43,11 @@ export class ProgressLine {
   }
 
   clear(): void {
-    if (this.#visible) this.#stream.write(CLEAR);
-    this.#visible = false;
+    if (this.#lines > 0) this.#stream.write(this.#erase);
+    this.#lines = 0;
+  }
+
+  get #erase(): string {
+    return CLEAR + (UP + CLEAR).repeat(Math.max(0, this.#lines - 1));
   }
 }

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import type { EpochEvent, StartEvent, StepEvent } from 'lockstep';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { HumanReporter, progress } from './human.ts';
+import { clusterProgress, HumanReporter, progress } from './human.ts';
 import { duration, number, plural, table, thousands } from './text.ts';
 
 describe('numbers', () => {
@@ -69,6 +69,19 @@ describe('the line of progress', () => {
   });
 });
 
+describe('where the time of a cluster goes', () => {
+  const shares = { compute: 0.614, wait: 0.04, network: 0.296, update: 0.05 };
+
+  test.each<[number, number, string]>([
+    [1, 1, '1 node, 1 worker  compute 61 %  wait 4 %  network 30 %  update 5 %'],
+    [128, 2048, '128 nodes, 2,048 workers  compute 61 %  wait 4 %  network 30 %  update 5 %'],
+  ])('%i nodes', (nodes, workers, expected) => {
+    const line = clusterProgress({ ...step, nodes, workers }, shares, 79);
+    expect(line).toBe(expected);
+    expect(clusterProgress({ ...step, nodes, workers }, shares, 40).length).toBe(40);
+  });
+});
+
 describe('a terminal', () => {
   let written: string[] = [];
   const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) };
@@ -89,6 +102,20 @@ describe('a terminal', () => {
       vi.advanceTimersByTime(1);
     }
     expect(written).toHaveLength(10);
+  });
+
+  test('draws a second line of a cluster, and takes both away before others', () => {
+    const time = { compute: 6, wait: 1, network: 2, update: 1 };
+    reporter.event({ ...step, nodes: 2, workers: 4, time });
+    vi.advanceTimersByTime(1000);
+    written = [];
+    reporter.event({ ...step, nodes: 2, workers: 4, time });
+    reporter.end();
+    const [drawn, cleared] = written.map(stripVTControlCharacters);
+    const lines = drawn!.split('\r').at(-1)!.split('\n');
+    expect(lines[1]).toBe('2 nodes, 4 workers  compute 60 %  wait 10 %  network 20 %  update 10 %');
+    expect(written.map((text) => text.split('\u001b[2K').length - 1)).toEqual([2, 2]);
+    expect(cleared).toBe('\r\r');
   });
 
   test('shows an epoch per second of a long run, and the last one', () => {

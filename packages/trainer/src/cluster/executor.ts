@@ -8,6 +8,7 @@ import {
   batchShards,
   type Content,
   CoordinatorDriver,
+  everyPart,
   type NodeInfo,
   type Report,
   type StepTime,
@@ -381,11 +382,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 }
 
 /** In whole microseconds. */
-function addTimes(a: StepTime, b: StepTime = NO_TIME): StepTime {
-  const add = (part: keyof StepTime): number => Math.round((a[part] + b[part]) * 1000) / 1000;
-  return { compute: add('compute'), wait: add('wait'), update: add('update'), network: add('network') };
-}
-const NO_TIME: StepTime = { compute: 0, wait: 0, update: 0, network: 0 };
+const addTimes = (a: StepTime, b: StepTime | undefined): StepTime =>
+  everyPart((part) => Math.round((a[part] + (b?.[part] ?? 0)) * 1000) / 1000);
 
 interface Course {
   readonly epochs: number;
