@@ -221,6 +221,8 @@ export class Client extends Process implements End {
         delay += ((unit.hi - unit.lo) * pace * this.#world.random.between(0.8, 1.2)) / weights.length;
         then(() => {
           const value = gradient(definition, weights, step, bucket, unit);
+          const isLast = unit === units.at(-1) && bucket === weights.length - 1;
+          if (isLast) this.#send({ kind: 'computed', step, milliseconds: delay });
           this.#send({ kind: 'gradient', step, lo: unit.lo, hi: unit.hi, bucket, value });
         });
       }

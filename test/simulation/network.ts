@@ -9,6 +9,7 @@ export type Content =
   | { readonly kind: 'ready' | 'ping' | 'pong' | 'leave' | 'finished' }
   | { readonly kind: 'assign'; readonly step: number; readonly units: readonly ShardRange[] }
   | { readonly kind: 'weights'; readonly step: number; readonly bucket: number; readonly value: number }
+  | { readonly kind: 'computed'; readonly step: number; readonly milliseconds: number }
   | ({
       readonly kind: 'gradient';
       readonly step: number;

@@ -151,6 +151,7 @@ export class Server extends Process implements End {
     }
     const session = this.#world.bug === 'noFencing' ? peer.session : frame.session;
     if (frame.kind === 'gradient') this.#gradient(core, session, frame);
+    if (frame.kind === 'computed') this.tell({ ...frame, type: 'computed', session });
     const { kind } = frame;
     this.tell({ type: kind === 'leave' || kind === 'ready' ? kind : 'heard', session });
   }

@@ -49,17 +49,23 @@ class Bench {
     return this.tell({ type: 'unit', session, step: this.state.step, lo, hi }, after);
   }
 
-  /** Everybody computes its share in the time that it takes. */
-  work(times: Readonly<Record<number, number>>): string[] {
+  /** Everybody computes its share in the time that it takes, and sends each of its units in `unit`. */
+  work(times: Readonly<Record<number, number>>, unit = 0): string[] {
+    const { step } = this.state;
     const begin = this.now;
     const units = this.state.open.units.map(({ lo, hi, holders }) => ({
       lo,
       hi,
       session: holders[0]!.session,
     }));
-    units.sort((a, b) => times[a.session]! - times[b.session]!);
+    const end = (session: number): number =>
+      times[session]! + unit * units.filter((each) => each.session === session).length;
+    units.sort((a, b) => end(a.session) - end(b.session));
+    const sessions = new Set(units.map(({ session }) => session));
+    for (const session of sessions)
+      this.tell({ type: 'computed', session, step, milliseconds: times[session]! });
     for (const { session, lo, hi } of units) {
-      this.now = begin + times[session]!;
+      this.now = begin + end(session);
       this.unit(session, lo, hi);
     }
     return this.tell({ type: 'applied', step: this.state.step });
@@ -124,10 +130,10 @@ describe('the coordinator', () => {
     const counts: number[] = [];
     for (let step = 0; step < 450; step++) {
       counts.push(shareOfB());
-      // So slow once that its speed is next to nothing, then as fast as the other.
-      bench.work(step === 0 ? { 1: 10, 2: 100_000 } : { 1: 10, 2: 10 });
+      // So slow at first that its speed is next to nothing, then as fast as the other.
+      bench.work(step < 3 ? { 1: 10, 2: 100_000 } : { 1: 10, 2: 10 });
     }
-    expect(counts.slice(0, 3)).toEqual([4, 0, 0]);
+    expect(counts.slice(0, 5)).toEqual([4, 4, 4, 0, 0]);
     expect(counts[150]).toBe(0);
     expect(counts.slice(250)).not.toContain(0);
   });
@@ -135,16 +141,30 @@ describe('the coordinator', () => {
   test('shares follow the measured speed, and stay while they are nearly as good', () => {
     const bench = new Bench({ steps: 10, minNodes: 2 });
     bench.join('a', 'b');
+    // What happens first says little.
+    for (const _ of [1, 2]) expect(bench.work({ 1: 100, 2: 300 })).not.toContain('report rebalance');
     expect(bench.work({ 1: 100, 2: 300 })).toEqual([
-      'publish 1 to 1',
-      'publish 1 to 2',
-      'open 1',
+      'publish 3 to 1',
+      'publish 3 to 2',
+      'open 3',
       'report rebalance',
       '1: 0-4 4-6',
       '2: 6-8',
     ]);
     // A little noise does not cut anew.
-    expect(bench.work({ 1: 152, 2: 148 })).not.toContain('report rebalance');
+    for (const _ of [1, 2, 3, 4, 5]) {
+      expect(bench.work({ 1: 152, 2: 148 })).not.toContain('report rebalance');
+    }
+  });
+
+  test('shares are cut into more units only where that is worth their way', () => {
+    const rebalances = (unit: number): boolean => {
+      const bench = new Bench({ steps: 10, minNodes: 2 });
+      bench.join('a', 'b');
+      return [1, 2, 3, 4].some(() => bench.work({ 1: 100, 2: 300 }, unit).includes('report rebalance'));
+    };
+    // All for one takes 200 ms and one unit, four and four 300 ms and one: worth it until a unit takes 600 ms.
+    expect([0, 100, 500, 1000].map(rebalances)).toEqual([true, true, true, false]);
   });
 
   test('the shards of a lost node go to the others, also to nobody for a while', () => {
@@ -169,7 +189,7 @@ describe('the coordinator', () => {
   });
 
   test('a late unit is computed a second time, and the first result wins', () => {
-    const bench = new Bench({ minNodes: 2 });
+    const bench = new Bench({ steps: 10, minNodes: 2 });
     bench.join('a', 'b');
     bench.work({ 1: 100, 2: 100 });
     bench.unit(1, 0, 4, 100);
@@ -179,10 +199,18 @@ describe('the coordinator', () => {
     expect(bench.tell({ type: 'tick' }, 1)).toEqual(['report straggler', '1: 4-8']);
     expect(bench.unit(1, 4, 8, 50)).toEqual(['apply 0-4 4-8']);
     expect(bench.unit(2, 4, 8)).toEqual([]);
-    // The straggler gets less in the next step.
     bench.tell({ type: 'applied', step: 1 });
     const share = (session: number): number =>
       bench.state.open.pending(session).reduce((n, { lo, hi }) => n + hi - lo, 0);
+    expect(share(2)).toBe(share(1));
+    // A straggler gets less when it has been late a few times.
+    for (const step of [2, 3, 4]) {
+      bench.tell({ type: 'computed', session: 1, step, milliseconds: 90 });
+      bench.unit(1, 0, 4, 100);
+      bench.tell({ type: 'tick' }, 200);
+      bench.unit(1, 4, 8, 50);
+      bench.tell({ type: 'applied', step });
+    }
     expect(share(2)).toBeLessThan(share(1));
   });
 

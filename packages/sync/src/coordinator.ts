@@ -7,10 +7,10 @@
  * its own (it may have begun with buckets that are complete). Then the weights go out and the next step is open. A
  * run without nodes stays open until one joins.
  */
-import type { Coordinator, Member } from './coordinatorState.ts';
+import { type Coordinator, type Member, Typical } from './coordinatorState.ts';
 import type { CloseReason, CoordinatorEvent, Effect, Report } from './coordinatorTypes.ts';
 import { OpenStep, type Orders, type UnitState } from './openStep.ts';
-import { makespan, shareOut } from './shares.ts';
+import { type Cost, makespan, shareOut, timeOf } from './shares.ts';
 import type { ShardRange } from './tree.ts';
 
 /** A new assignment must promise at least this part less time: another one means new programs on the nodes. */
@@ -24,8 +24,8 @@ const FORGOTTEN = 200;
  * shares as they are, since what a member needs per shard also depends on how many it has.
  */
 const BALANCED = 1.25;
-/** A speed is the median of so many measurements: on a machine that does other things, too, single ones say little. */
-const MEASUREMENTS = 5;
+/** Members are taken for equals until each was measured so often: in the first steps much is done for the first time. */
+const KNOWN = 3;
 
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
@@ -62,6 +62,11 @@ class Turn {
         break;
       case 'unit':
         if (member !== undefined) this.#unit(member, event);
+        break;
+      case 'computed':
+        if (member?.busy !== undefined && event.step === this.#state.open.step) {
+          member.busy.computed = (member.busy.computed ?? 0) + event.milliseconds;
+        }
         break;
       case 'conflict':
         this.#alarm(event);
@@ -101,8 +106,9 @@ class Turn {
       name,
       heard: now,
       pinged: now,
-      measured: [],
-      speed: undefined,
+      speed: new Typical(),
+      shard: new Typical(),
+      unit: new Typical(),
       idle: 0,
       ready: false,
       leaving: false,
@@ -153,12 +159,17 @@ class Turn {
     if (reason !== 'closed') this.effects.push({ do: 'close', session: member.session, reason });
   }
 
-  /** Those who may get work. */
-  #takers(): { session: number; speed: number }[] {
+  /** Those who may get work, and what it costs them. Who is not known yet is taken for the mean of the others. */
+  #takers(): { session: number; speed: number; cost: Cost }[] {
     const members = [...this.#state.members.values()].filter(({ ready, leaving }) => ready && !leaving);
-    const known = members.flatMap(({ speed }) => (speed === undefined ? [] : [speed]));
-    const usual = known.length === 0 ? 1 : known.reduce((a, b) => a + b) / known.length;
-    return members.map(({ session, speed }) => ({ session, speed: speed ?? usual }));
+    const speed = meanOf(members.map((member) => member.speed.value())) ?? 1;
+    const shard = meanOf(members.map((member) => member.shard.value(KNOWN))) ?? 1;
+    const unit = meanOf(members.map((member) => member.unit.value(KNOWN))) ?? 0;
+    return members.map((member) => ({
+      session: member.session,
+      speed: member.speed.value() ?? speed,
+      cost: { shard: member.shard.value(KNOWN) ?? shard, unit: member.unit.value(KNOWN) ?? unit },
+    }));
   }
 
   // The open step
@@ -189,25 +200,21 @@ class Turn {
       member.idle = lo === hi ? member.idle + 1 : 0;
       if (member.idle < FORGOTTEN) continue;
       member.idle = 0;
-      member.measured.length = 0;
-      member.speed = undefined;
+      for (const measured of [member.speed, member.shard, member.unit]) measured.forget();
     }
   }
 
-  /** Shares by measured speed. Those of the step before stay while they are nearly as good. */
-  #share(takers: readonly { session: number; speed: number }[]): ReadonlyMap<number, ShardRange> {
+  /** Shares by what was measured. Those of the step before stay while they are nearly as good. */
+  #share(takers: readonly { session: number; cost: Cost }[]): ReadonlyMap<number, ShardRange> {
     const { open, shares, step } = this.#state;
-    const speeds = takers.map(({ speed }) => speed);
+    const costs = takers.map(({ cost }) => cost);
     const kept = takers.flatMap(({ session }) => shares.ranges.get(session) ?? []);
     const comparable =
       shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
-    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, speeds, SLACK);
-    if (
-      comparable &&
-      (isBalanced(kept, speeds) || makespan(best, speeds) >= WORTH * makespan(kept, speeds))
-    ) {
-      return shares.ranges;
-    }
+    if (comparable && isBalanced(kept, shares.shards, costs)) return shares.ranges;
+    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, costs, SLACK);
+    const time = (ranges: readonly ShardRange[]): number => makespan(ranges, open.shards, costs);
+    if (comparable && time(best) >= WORTH * time(kept)) return shares.ranges;
     if (comparable) this.#report({ type: 'rebalance', step });
     const ranges = new Map(takers.map(({ session }, i) => [session, best[i]!]));
     this.#state.shares = { shards: open.shards, ranges };
@@ -230,7 +237,8 @@ class Turn {
   #send(orders: Orders): void {
     for (const [session, units] of orders) {
       const member = this.#state.members.get(session)!;
-      member.busy ??= { since: this.#now, shards: 0 };
+      member.busy ??= { since: this.#now, shards: 0, units: 0, computed: undefined };
+      member.busy.units += units.length;
       for (const { lo, hi } of units) member.busy.shards += hi - lo;
       this.effects.push({ do: 'assign', session, step: this.#state.open.step, units });
     }
@@ -242,7 +250,8 @@ class Turn {
     const member = members.get(session)!;
     const { factor, least, unknown } = config.straggler;
     const load = shards + this.#state.open.pending(session).reduce((n, { lo, hi }) => n + hi - lo, 0);
-    const time = member.speed === undefined ? unknown : Math.max(least, (factor * load) / member.speed);
+    const speed = member.speed.value();
+    const time = speed === undefined ? unknown : Math.max(least, (factor * load) / speed);
     return this.#now + time;
   };
 
@@ -251,8 +260,7 @@ class Turn {
     const unit = phase === 'open' && open.step === step ? open.find(lo, hi) : undefined;
     if (unit === undefined || unit.done) return;
     unit.done = true;
-    // Also those who were late with it: they are at most as fast as this.
-    for (const { session } of unit.holders) this.#measure(session);
+    for (const { session } of unit.holders) this.#measure(session, session !== member.session);
     if (open.isDone) {
       this.#apply(open.units);
     } else {
@@ -261,13 +269,19 @@ class Turn {
     }
   }
 
-  #measure(session: number): void {
+  /** Who was late with what another did first is at most as fast as this, and does not say how fast. */
+  #measure(session: number, isLate: boolean): void {
     const member = this.#state.members.get(session);
     if (member?.busy === undefined || this.#state.open.pending(session).length > 0) return;
-    const speed = member.busy.shards / Math.max(this.#now - member.busy.since, 1e-3);
-    member.measured.push(speed);
-    if (member.measured.length > MEASUREMENTS) member.measured.shift();
-    member.speed = median(member.measured);
+    const { shards, units, since, computed } = member.busy;
+    const time = Math.max(this.#now - since, 1e-3);
+    member.speed.add(shards / time);
+    if (isLate) {
+      member.shard.add(time / shards);
+    } else if (computed !== undefined) {
+      member.shard.add(Math.max(computed, 1e-3) / shards);
+      member.unit.add(Math.max(0, time - computed) / units);
+    }
     member.busy = undefined;
   }
 
@@ -399,12 +413,12 @@ class Turn {
   }
 }
 
-const median = (values: readonly number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)]!;
+const meanOf = (values: readonly (number | undefined)[]): number | undefined => {
+  const known = values.filter((value) => value !== undefined);
+  return known.length === 0 ? undefined : known.reduce((a, b) => a + b) / known.length;
 };
 
-const isBalanced = (ranges: readonly ShardRange[], speeds: readonly number[]): boolean => {
-  const times = ranges.map(({ lo, hi }, i) => (hi - lo) / speeds[i]!);
+const isBalanced = (ranges: readonly ShardRange[], shards: number, costs: readonly Cost[]): boolean => {
+  const times = ranges.map((range, i) => timeOf(range, shards, costs[i]!));
   return Math.max(...times) <= BALANCED * Math.min(...times);
 };

@@ -4,6 +4,36 @@ import type { CoordinatorConfig } from './coordinatorTypes.ts';
 import { OpenStep } from './openStep.ts';
 import type { ShardRange } from './tree.ts';
 
+/** The median of the last measurements: on a machine that does other things, too, single ones say little. */
+export class Typical {
+  readonly #last: number[] = [];
+
+  /** Undefined until it was measured so often. */
+  value(least = 1): number | undefined {
+    if (this.#last.length < least) return undefined;
+    return this.#last.toSorted((a, b) => a - b)[Math.floor((this.#last.length - 1) / 2)];
+  }
+
+  add(measured: number): void {
+    if (this.#last.push(measured) > MEASUREMENTS) this.#last.shift();
+  }
+
+  forget(): void {
+    this.#last.length = 0;
+  }
+}
+
+const MEASUREMENTS = 5;
+
+/** What a member does in the open step. */
+export interface Busy {
+  readonly since: number;
+  shards: number;
+  units: number;
+  /** Milliseconds that it computed, as it says; undefined: it has not said so. */
+  computed: number | undefined;
+}
+
 export interface Member {
   readonly session: number;
   readonly id: string;
@@ -12,17 +42,19 @@ export interface Member {
   heard: number;
   /** When it was last pinged. */
   pinged: number;
-  /** The last measurements of `speed`, the oldest first. */
-  readonly measured: number[];
-  /** Shards per millisecond, as measured here: computing and network. */
-  speed: number | undefined;
-  /** Steps in a row in which it had no share: then its speed is forgotten, and tried anew. */
+  /** Shards per millisecond, from an assignment to the last piece of a gradient: when it is late follows from that. */
+  readonly speed: Typical;
+  /** Milliseconds that it computes for a shard, */
+  readonly shard: Typical;
+  /** and from then until the gradient is here, for each unit: how shares are cut follows from both. */
+  readonly unit: Typical;
+  /** Steps in a row in which it had no share: then what was measured is forgotten, and it is tried anew. */
   idle: number;
   /** It has the program and the data, and gets the weights. */
   ready: boolean;
   leaving: boolean;
-  /** What it does in the open step since when; undefined while it has nothing to do. */
-  busy: { readonly since: number; shards: number } | undefined;
+  /** Undefined while it has nothing to do. */
+  busy: Busy | undefined;
 }
 
 export interface Coordinator {

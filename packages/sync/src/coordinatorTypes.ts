@@ -41,6 +41,13 @@ export type CoordinatorEvent =
   | { readonly type: 'lost'; readonly session: number }
   /** The gradient of a unit is here, whole. */
   | ({ readonly type: 'unit'; readonly session: number; readonly step: number } & ShardRange)
+  /** What it was given took it so long, the network's time apart; said before the last piece. */
+  | {
+      readonly type: 'computed';
+      readonly session: number;
+      readonly step: number;
+      readonly milliseconds: number;
+    }
   /** A duplicate had other bits than the first. */
   | ({
       readonly type: 'conflict';

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   addFloats,
+  type Cost,
   checkpointFile,
   checkpointRecipe,
   checkpointStep,
@@ -14,22 +15,27 @@ import {
 } from './index.ts';
 
 describe('shares', () => {
+  const plainly = (speeds: readonly number[]): Cost[] =>
+    speeds.map((speed) => ({ shard: 60 / speed, unit: 0 }));
+  const sizes = (ranges: readonly { lo: number; hi: number }[]): number[] =>
+    ranges.map(({ lo, hi }) => hi - lo).sort();
+
   test.each<[number, number[], number[]]>([
     [8, [1], [8]],
     [8, [1, 1], [4, 4]],
-    [8, [3, 1], [6, 2]],
+    [8, [3, 1], [2, 6]],
     [8, [1, 3], [2, 6]],
     [8, [1, 1000], [0, 8]],
     [2, [1, 1, 1], [0, 1, 1]],
-  ])('%i shards at speeds %j: %j', (shards, speeds, sizes) => {
-    const ranges = shareOut({ lo: 0, hi: shards }, shards, speeds);
-    expect(ranges.map(({ lo, hi }) => hi - lo).sort()).toEqual([...sizes].sort());
+  ])('%i shards at speeds %j: %j', (shards, speeds, expected) => {
+    expect(sizes(shareOut({ lo: 0, hi: shards }, shards, plainly(speeds)))).toEqual(expected);
   });
 
   test('no other cut is faster, and none that is as fast has fewer units', () => {
-    const speeds = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 3 });
+    const cost = fc.record({ shard: fc.integer({ min: 1, max: 9 }), unit: fc.integer({ min: 0, max: 9 }) });
+    const costs = fc.array(cost, { minLength: 1, maxLength: 3 });
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 9 }), speeds, (shards, given) => {
+      fc.property(fc.integer({ min: 1, max: 9 }), costs, (shards, given) => {
         const count = (ranges: readonly { lo: number; hi: number }[]): number =>
           ranges.reduce((n, { lo, hi }) => n + units(lo, hi, shards).length, 0);
         const best = shareOut({ lo: 0, hi: shards }, shards, given);
@@ -39,28 +45,45 @@ describe('shares', () => {
           else for (let hi = lo; hi <= shards; hi++) cut([...ranges, { lo, hi }], hi);
         };
         cut([], 0);
-        const time = makespan(best, given);
-        expect(Math.min(...all.map((ranges) => makespan(ranges, given)))).toBe(time);
-        const asFast = all.filter((ranges) => makespan(ranges, given) === time);
+        const time = makespan(best, shards, given);
+        expect(Math.min(...all.map((ranges) => makespan(ranges, shards, given)))).toBe(time);
+        const asFast = all.filter((ranges) => makespan(ranges, shards, given) === time);
         expect(count(best)).toBe(Math.min(...asFast.map(count)));
       }),
     );
   });
 
-  test.each<[number[], number, number[]]>([
-    [[1, 1.3], 0, [3, 5]],
-    [[1, 1.3], 0.15, [4, 4]],
-    [[1, 1.7], 0.15, [3, 5]],
-    [[1, 1.7], 0.25, [2, 6]],
-    [[1, 3], 0.25, [2, 6]],
-    [[1, 1, 1], 0.25, [2, 3, 3]],
-  ])('8 shards at speeds %j, which may take %d longer: %j', (speeds, slack, sizes) => {
-    const ranges = shareOut({ lo: 0, hi: 8 }, 8, speeds, slack);
-    expect(ranges.map(({ lo, hi }) => hi - lo).sort()).toEqual(sizes);
+  test.each<[number[], number, number, number[]]>([
+    [[1, 1.3], 0, 0, [3, 5]],
+    [[1, 1.3], 0, 0.15, [4, 4]],
+    [[1, 1.7], 0, 0.15, [3, 5]],
+    [[1, 1.7], 0, 0.25, [2, 6]],
+    [[1, 3], 0, 0.25, [2, 6]],
+    [[1, 1, 1], 0, 0.25, [2, 3, 3]],
+    // Where a unit takes as long as two shards, one more has to be worth it.
+    [[1, 1.7], 120, 0, [4, 4]],
+    [[1, 3], 20, 0, [2, 6]],
+    [[1, 3], 120, 0, [0, 8]],
+    [[1, 1, 1], 30, 0, [2, 3, 3]],
+    [[1, 1, 1], 120, 0, [0, 4, 4]],
+    [[1, 5], 900, 0, [0, 8]],
+  ])('8 shards at speeds %j, units of %d, which may take %d longer: %j', (speeds, unit, slack, expected) => {
+    const costs = plainly(speeds).map((cost) => ({ ...cost, unit }));
+    expect(sizes(shareOut({ lo: 0, hi: 8 }, 8, costs, slack))).toEqual(expected);
   });
 
-  test.each([[[]], [[0]], [[1, Number.NaN]]])('speeds %j are refused', (speeds) =>
-    expect(() => shareOut({ lo: 0, hi: 4 }, 4, speeds)).toThrow('expected positive numbers'),
+  test.each<[Cost[]]>([
+    [[]],
+    [[{ shard: 0, unit: 0 }]],
+    [[{ shard: 1, unit: -1 }]],
+    [
+      [
+        { shard: 1, unit: 0 },
+        { shard: Number.NaN, unit: 0 },
+      ],
+    ],
+  ])('costs %j are refused', (costs) =>
+    expect(() => shareOut({ lo: 0, hi: 4 }, 4, costs)).toThrow('expected positive numbers'),
   );
 });
 

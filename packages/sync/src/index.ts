@@ -22,7 +22,7 @@ export {
 } from './node.ts';
 export * from './recipe.ts';
 export * from './reducer.ts';
-export { makespan, shareOut } from './shares.ts';
+export { type Cost, makespan, shareOut } from './shares.ts';
 export { everyPart, type StepTime, StepTimer } from './stepTime.ts';
 export * from './transport.ts';
 export * from './tree.ts';

@@ -1,5 +1,5 @@
 /** Who computes what in the open step: units, their holders, and when a holder is late. Changes nothing else. */
-import { shareOut } from './shares.ts';
+import { type Cost, shareOut } from './shares.ts';
 import { type ShardRange, units } from './tree.ts';
 
 export interface Holder {
@@ -65,17 +65,17 @@ export class OpenStep {
     return orders;
   }
 
-  /** Hands what nobody holds to these, by their speeds. */
+  /** Hands what nobody holds to these, by what it costs them. */
   dealOrphans(
-    takers: readonly { readonly session: number; readonly speed: number }[],
+    takers: readonly { readonly session: number; readonly cost: Cost }[],
     due: (session: number, shards: number) => number,
   ): Orders {
     const orders = new Map<number, ShardRange[]>();
-    const speeds = takers.map(({ speed }) => speed);
+    const costs = takers.map(({ cost }) => cost);
     const orphans = mergeNeighbours(this.#units.filter(isOrphan));
     this.#units = this.#units.filter((unit) => !isOrphan(unit));
     for (const orphan of orphans) {
-      for (const [i, { lo, hi }] of shareOut(orphan, this.shards, speeds).entries()) {
+      for (const [i, { lo, hi }] of shareOut(orphan, this.shards, costs).entries()) {
         this.#give(takers[i]!.session, units(lo, hi, this.shards), due, orders);
       }
     }

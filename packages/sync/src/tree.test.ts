@@ -4,6 +4,7 @@ import {
   assign,
   batchShards,
   combine,
+  countUnits,
   reductionPlan,
   type ShardRange,
   split,
@@ -51,6 +52,16 @@ describe('the tree', () => {
     [2, 2, 4, ''],
   ])('the units of [%i, %i) of %i are %s', (lo, hi, shards, expected) => {
     expect(text(units(lo, hi, shards))).toBe(expected);
+  });
+
+  test('units are counted as they are listed', () => {
+    for (let shards = 1; shards <= 33; shards++) {
+      for (let lo = 0; lo <= shards; lo++) {
+        for (let hi = lo; hi <= shards; hi++) {
+          expect(countUnits(lo, hi, shards)).toBe(units(lo, hi, shards).length);
+        }
+      }
+    }
   });
 
   test.each([

@@ -66,6 +66,24 @@ export const units = (lo: number, hi: number, shards: number): ShardRange[] => {
   return found;
 };
 
+/** How many `units` there are: without a list of them, since cuts are compared by it. */
+export const countUnits = (lo: number, hi: number, shards: number): number => {
+  let count = 0;
+  for (let at = lo; at < hi; count++) {
+    // Nodes at `at`: as many shards as divide it, by powers of two; at the tree's right edge, also all that are left.
+    if (hi === shards && isRightEdge(at, shards)) return count + 1;
+    const most = 2 ** (31 - Math.clz32(hi - at));
+    at += at === 0 ? most : Math.min(at & -at, most);
+  }
+  return count;
+};
+
+const isRightEdge = (lo: number, shards: number): boolean => {
+  let at = 0;
+  while (at < lo && shards - at >= 2) at = split(at, shards);
+  return at === lo;
+};
+
 /** The node of the tree over [0, shards) that this node is a child of; undefined: it is the root, or none of them. */
 export const parentOf = ({ lo, hi }: ShardRange, shards: number): ShardRange | undefined => {
   for (let [a, b] = [0, shards]; b - a > 1; ) {

@@ -230,6 +230,7 @@ export class CoordinatorDriver {
 
   #computed(session: number, { step, milliseconds }: NodeMessage & { type: 'computed' }): void {
     if (step === this.#core.open.step) this.#timer.computed(session, milliseconds);
+    this.#tell({ type: 'computed', session, step, milliseconds });
   }
 
   #gradient(session: number, header: Header, payload: Uint8Array): void {
