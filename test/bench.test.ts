@@ -40,7 +40,7 @@ describe('bench scaling', () => {
 
   test('measures each number of workers in every round', () => {
     const { type, mode, rounds, results } = read<Report>('strong/report.json');
-    expect([type, mode, rounds]).toEqual(['scaling', 'strong', 3]);
+    expect([type, mode, rounds]).toEqual(['scaling', 'strong', 5]);
     expect(results.map(({ workers }) => workers)).toEqual([1, 2]);
     for (const { samplesPerSecond, gflops, timeline, workers, splitOfWorkers } of results) {
       expect(samplesPerSecond.rounds).toHaveLength(rounds);
@@ -75,7 +75,7 @@ describe('bench scaling', () => {
     const { nodes }: Report = JSON.parse(stdout);
     expect(nodes.map((each) => each.nodes)).toEqual([1, 2]);
     for (const { samplesPerSecond } of nodes) {
-      expect(samplesPerSecond.rounds).toHaveLength(3);
+      expect(samplesPerSecond.rounds).toHaveLength(5);
       expect(Math.min(...samplesPerSecond.rounds)).toBeGreaterThan(0);
     }
   });

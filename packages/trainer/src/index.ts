@@ -23,6 +23,7 @@ export { weightsDigest } from './digest.ts';
 export { TrainingError } from './errors.ts';
 export { type EvaluateOptions, type EvaluateResult, evaluate, readWeights } from './evaluate.ts';
 export type * from './events.ts';
+export type { Pause } from './loop.ts';
 export { OUTPUT_FILES, type RunRecord } from './output.ts';
 export { PoolExecutor } from './pool.ts';
 export {

@@ -56,8 +56,17 @@ export interface CheckpointSink {
   save(progress: Progress): void;
 }
 
+/** Holds a run up between two optimizer steps: its threads stay, and compute nothing. */
+export interface Pause {
+  /** Asked before each step. */
+  readonly isWanted: boolean;
+  /** Nothing is under way. The run goes on when this settles; to end it meanwhile, abort its signal and settle. */
+  wait(): Promise<void>;
+}
+
 export interface LoopOptions {
   readonly checkpoints?: CheckpointSink | undefined;
+  readonly pause?: Pause | undefined;
   readonly emit: (event: TrainingEvent) => void;
   readonly signal?: AbortSignal | undefined;
   /** Called on the batch whose update was refused because a number is not finite: finds out where, and throws. */
@@ -195,8 +204,8 @@ export class Loop<M, F extends string> {
 
   /** The rest of an epoch; `cut`: it was left before its end. */
   async *#epoch(epoch: number, firstStep: number, begun: Mean, oneByOne: boolean) {
-    const { signal, checkpoints } = this.#options;
-    const began = performance.now();
+    const { signal, checkpoints, pause } = this.#options;
+    let began = performance.now();
     const before = this.#trainingMs;
     let mean = begun;
     const rowsBefore = mean.rows;
@@ -210,6 +219,13 @@ export class Loop<M, F extends string> {
     for (const job of this.#batches(epoch, firstStep)) {
       // What has been accumulated lies in no checkpoint: a run is left, and saved, between two optimizer steps.
       if (job.accumulate === 'first') {
+        if (pause?.isWanted) {
+          const events = await pickUp(0);
+          if (oneByOne) yield* events;
+          const paused = performance.now();
+          await pause.wait();
+          began += performance.now() - paused;
+        }
         cut = signal?.aborted ?? false;
         if (cut) break;
         if (checkpoints?.due(step)) {

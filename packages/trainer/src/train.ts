@@ -12,7 +12,7 @@ import { EagerExecutor } from './eager.ts';
 import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './events.ts';
 import type { Executor } from './executor.ts';
 import { scatter, scatterBuffers } from './flat.ts';
-import { Loop, type LoopOutcome } from './loop.ts';
+import { Loop, type LoopOutcome, type Pause } from './loop.ts';
 import { RunOutput, runRecord } from './output.ts';
 import { PoolExecutor } from './pool.ts';
 import { type Prepared, prepare } from './prepare.ts';
@@ -51,6 +51,8 @@ export interface TrainOptions {
   readonly fastDevRun?: boolean;
   /** Measure where the time goes; the weights do not depend on it. Not with `eager`. */
   readonly profile?: ProfileOptions | undefined;
+  /** Holds the run up between two steps, when it is wanted: to measure something else meanwhile. */
+  readonly pause?: Pause | undefined;
   /** Ends the run after the batches under way; its result says `interrupted`. */
   readonly signal?: AbortSignal;
   readonly on?: Callbacks;
@@ -201,6 +203,7 @@ async function* runSteps<M, F extends string>(
     const loop: Loop<M, F> = new Loop(prepared, executor, {
       emit,
       signal: options.signal,
+      pause: options.pause,
       checkpoints,
       explain: (job) => explainNonFinite(prepared, executor.state().get('weights')!, loop.sampler, job),
     });

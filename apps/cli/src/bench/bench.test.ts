@@ -6,9 +6,10 @@ import { compareReports } from './compare.ts';
 import { reportHtml } from './html.ts';
 import type { ScalingReport } from './report.ts';
 import type { Scaling } from './rounds.ts';
-import { measured, ratio, timesNoise } from './statistics.ts';
+import { measured, quickest, ratio, timesNoise } from './statistics.ts';
 import { ticks } from './svg.ts';
 import { reportLines } from './tables.ts';
+import { roundsIn, takeTurns } from './turns.ts';
 
 const byActivity = <T>(make: (i: number) => T) =>
   Object.fromEntries(activities.map((activity, i) => [activity, make(i)])) as Scaling['split'] &
@@ -26,6 +27,10 @@ function report(throughputs: Readonly<Record<number, readonly number[]>>): Scali
       stepMilliseconds: measured(samplesPerSecond.rounds.map((figure) => 128e3 / figure)),
       efficiency: measured(speedup.rounds.map((times) => times / workers)),
       ...{ gflops: measured([10]), peakGflops: measured([100]), shareOfPeak: measured([0.1]) },
+      ...{
+        cores: measured([workers]),
+        quick: { stepMilliseconds: measured([1]), efficiency: measured([1]) },
+      },
       split,
       splitOfWorkers: Array.from({ length: workers }, () => byActivity((i) => i + 1) as never),
       bytes: byActivity((i) => i * 1e6) as never,
@@ -33,10 +38,16 @@ function report(throughputs: Readonly<Record<number, readonly number[]>>): Scali
     };
   });
   return {
-    ...{ type: 'scaling', format: 1, date: '2026-11-23T10:00:00.000Z', lockstep: '1.2.3' },
+    ...{ type: 'scaling', format: 2, date: '2026-11-23T10:00:00.000Z', lockstep: '1.2.3' },
     machine: { cpu: 'A <fast> CPU', system: 'linux', node: '20', cores: 4, usable: 4, copyGBps: 30 },
     training: { name: 'x & y', config: null, parameters: 1234, batch: 128, shards: 8, kernels: 'wasm' },
-    ...{ mode: 'strong', rounds: 3, secondsPerRound: 1, results, nodes: [] },
+    ...{
+      mode: 'strong',
+      rounds: 3,
+      secondsPerRound: 1,
+      results,
+      nodes: [],
+    },
   };
 }
 
@@ -45,9 +56,18 @@ describe('figures', () => {
     [[3], 3, 0],
     [[5, 1, 3], 3, 2],
     [[4, 1, 2, 3], 2.5, 1.5],
+    // Six blocks of two: their medians lie from 2 to 5.
+    [[1, 3, 2, 2, 5, 5, 1, 3, 2, 4, 3, 3], 3, 1.5],
   ])('%j: median %d, spread %d', (rounds, median, spread) =>
     expect(measured(rounds)).toMatchObject({ median, spread, rounds }),
   );
+
+  test('the quickest tenth, of each sixth of the rounds', () => {
+    const steps = Array.from({ length: 6 }, (_, round) =>
+      Array.from({ length: 20 }, (_, i) => 100 * round + i),
+    );
+    expect(quickest(steps).rounds).toEqual([2, 102, 202, 302, 402, 502]);
+  });
 
   test('ratios pair the rounds: a slow round of both changes nothing', () =>
     expect(ratio(measured([20, 10]), measured([10, 5]))).toMatchObject({ median: 2, spread: 0 }));
@@ -66,6 +86,25 @@ describe('figures', () => {
     for (const [i, tick] of ticks(most).entries()) expect(tick).toBeCloseTo(expected[i]!, 9);
     expect(ticks(most)).toHaveLength(expected.length);
   });
+});
+
+describe('taking turns', () => {
+  const play = async (rounds: number, budget: number): Promise<string> => {
+    const played: string[] = [];
+    const note = (name: string) => async () => void played.push(name);
+    await takeTurns([note('a'), note('b')], { rounds, budget });
+    return played.join('');
+  };
+
+  test('there and back', async () => expect(await play(3, 10)).toBe('abbaab'));
+  test('five rounds when the time is over', async () => expect(await play(9, 0)).toBe('abbaabbaab'));
+  test.each([
+    [30, 2, 0.2, 75],
+    [30, 4, 0.2, 37],
+    [1, 2, 0.2, 5],
+  ])('%d s for %d cases of %d s: %d rounds, an odd number', (budget, cases, seconds, rounds) =>
+    expect(roundsIn(budget, cases, seconds)).toBe(rounds),
+  );
 });
 
 describe('the report', () => {

@@ -72,8 +72,11 @@ const figuresOf = (each: Scaling): Record<string, Measured> => ({
   'samples/s': each.samplesPerSecond,
   'step ms': each.stepMilliseconds,
   efficiency: each.efficiency,
+  'quick step ms': each.quick.stepMilliseconds,
+  'quick efficiency': each.quick.efficiency,
   'share of peak': each.shareOfPeak,
   'peak GFLOP/s': each.peakGflops,
+  cores: each.cores,
   ...Object.fromEntries(activities.map((activity) => [`${activity} ms`, each.split[activity]])),
 });
 
@@ -114,14 +117,14 @@ function describe(changes: readonly Change[], differences: readonly string[]): s
     head,
     ...lines.map((line, i) => (rows[i]!.at(-1) === 'noise' ? pc.dim(line) : line)),
     '',
-    pc.dim('of noise: the change over half the range of the rounds of both reports together.'),
+    pc.dim('of noise: the change over the ± of both reports together.'),
   ];
 }
 
 function readReport(file: string): ScalingReport {
   try {
     const report = JSON.parse(readFileSync(file, 'utf8')) as ScalingReport;
-    if (report?.type !== 'scaling' || report.format !== 1 || !Array.isArray(report.results)) {
+    if (report?.type !== 'scaling' || report.format !== 2 || !Array.isArray(report.results)) {
       throw new Error('it is none');
     }
     return report;

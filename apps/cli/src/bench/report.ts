@@ -18,7 +18,7 @@ export interface MachineReport {
 
 export interface ScalingReport {
   readonly type: 'scaling';
-  readonly format: 1;
+  readonly format: 2;
   /** ISO 8601. */
   readonly date: string;
   readonly lockstep: string;

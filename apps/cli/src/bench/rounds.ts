@@ -1,20 +1,14 @@
-/** Measures training with different numbers of workers, round by round, so that a drifting machine hurts all alike. */
+/** Measures training with different numbers of workers and nodes, in turns. */
 import type { KernelVariant } from '@lockstep/kernels';
-import {
-  type Activity,
-  activities,
-  type Prepared,
-  type ProfiledBatch,
-  type SplitTotals,
-} from '@lockstep/trainer';
-import type { TrainingDefinition } from 'lockstep';
+import { type Activity, activities, type Prepared, type ProfiledBatch } from '@lockstep/trainer';
 import { plural } from '../report/text.ts';
-import { type NodesPiece, type NodesScaling, trainOnNodes } from './nodes.ts';
+import { type NodesPiece, type NodesScaling, NodesSubject } from './nodes.ts';
 import { PeakMeter } from './peaks.ts';
-import { endless, trainFor } from './piece.ts';
-import { type Measured, measured, ratio } from './statistics.ts';
+import { endless, type Piece, Subject } from './piece.ts';
+import { type Measured, measured, quickest, ratio } from './statistics.ts';
+import { Opened, type Turns, takeTurns } from './turns.ts';
 
-export interface Plan {
+export interface Plan extends Turns {
   /** Rising; all figures are compared with the first. */
   readonly workers: readonly number[];
   /** Of nodes on this machine, each with the fewest workers. */
@@ -22,8 +16,6 @@ export interface Plan {
   /** Strong: the same batch on more workers. Weak: batch and shards grow with the workers. */
   readonly mode: 'strong' | 'weak';
   readonly kernels: KernelVariant;
-  /** An odd number. */
-  readonly rounds: number;
   /** Of training with one number of workers in one round (s), its warm-up included. */
   readonly seconds: number;
 }
@@ -47,10 +39,14 @@ export interface Scaling {
   readonly speedup: Measured;
   /** Speed-up per worker that was added: 1 is ideal. */
   readonly efficiency: Measured;
+  /** A tenth of the steps are quicker: what it comes to when nothing else runs. Of each sixth of the rounds. */
+  readonly quick: { readonly stepMilliseconds: Measured; readonly efficiency: Measured };
   /** Arithmetic in matrix products and their like, and the most that so many threads of this machine do. */
   readonly gflops: Measured;
   readonly peakGflops: Measured;
   readonly shareOfPeak: Measured;
+  /** What the machine gave: the peak of so many threads over that of one, for each of the fewest workers. */
+  readonly cores: Measured;
   /** Where a step's time goes (ms): the mean of the workers. */
   readonly split: Readonly<Record<Activity, Measured>>;
   /** Each of them, in the round whose step time is the median: its parts add up to that. */
@@ -62,20 +58,17 @@ export interface Scaling {
 }
 
 /** Of each measurement of the peak (ms). */
-const PEAK_TIME = 120;
-const TIMELINE_STEPS = 3;
+const PEAK_TIME = 12;
 
-interface Piece {
-  readonly totals: SplitTotals;
-  readonly quickest: readonly ProfiledBatch[];
-}
-
-/** Throws what training throws; an aborted `signal` ends it with the signal's reason. */
+/**
+ * `onPiece` hears what is measured next; no round: what comes up. Throws what training throws; an aborted `signal` ends it
+ * with the signal's reason.
+ */
 export async function measureScaling<M, F extends string>(
   prepared: Prepared<M, F>,
   plan: Plan,
   signal: AbortSignal,
-  onPiece: (round: number, what: string) => void,
+  onPiece: (round: number | undefined, what: string) => void,
 ): Promise<{ results: Scaling[]; nodes: NodesScaling[] }> {
   const [first = 1] = plan.workers;
   const cases = plan.workers.map((workers) => ({
@@ -89,29 +82,41 @@ export async function measureScaling<M, F extends string>(
     definition: endless(prepared, plan.mode === 'weak' ? nodes : 1),
     pieces: [] as NodesPiece[],
   }));
-  const meters: PeakMeter[] = [];
+  const opened = new Opened();
+  const { kernels, seconds } = plan;
+  const turns: ((round: number) => Promise<void>)[] = [];
   try {
-    for (const { workers } of cases) meters.push(await PeakMeter.start(workers, plan.kernels));
-    for (let round = 0; round < plan.rounds; round++) {
-      // There and back: no number of workers is always the first after a pause.
-      const order = [...cases.entries()];
-      for (const [i, each] of round % 2 ? order.reverse() : order) {
-        onPiece(round, plural(each.workers, 'worker'));
-        each.pieces.push(await measurePiece(each.definition, each.workers, plan, signal));
-        each.peaks.push(await meters[i]!.measure(PEAK_TIME));
-      }
-      for (const { nodes, definition, pieces } of clusters) {
-        onPiece(round, plural(nodes, 'node'));
-        const options = { nodes, workers: first, kernels: plan.kernels, seconds: plan.seconds };
-        pieces.push(await trainOnNodes(definition, options, signal));
-      }
+    for (const { workers, definition, pieces, peaks } of cases) {
+      const what = plural(workers, 'worker');
+      onPiece(undefined, what);
+      const subject = await opened.add(Subject.start(definition, { workers, kernels }, signal));
+      const meter = await opened.add(PeakMeter.start(workers, kernels));
+      turns.push(async (round) => {
+        onPiece(round, what);
+        pieces.push(await subject.measure(seconds));
+        peaks.push(await meter.measure(PEAK_TIME));
+      });
     }
+    for (const { nodes, definition, pieces } of clusters) {
+      const what = plural(nodes, 'node');
+      onPiece(undefined, what);
+      const subject = await opened.add(
+        NodesSubject.start(definition, { nodes, workers: first, kernels }, signal),
+      );
+      turns.push(async (round) => {
+        onPiece(round, what);
+        pieces.push(await subject.measure(seconds));
+      });
+    }
+    await takeTurns(turns, plan);
   } finally {
-    await Promise.all(meters.map((meter) => meter.close()));
+    await opened.close();
   }
   const throughputs = cases.map(({ pieces }) =>
     measured(pieces.map(({ totals }) => totals.rows / totals.seconds)),
   );
+  const quick = cases.map(({ pieces }) => quickest(pieces.map(({ steps }) => steps)));
+  const larger = cases.map(({ definition }) => definition.batch / cases[0]!.definition.batch);
   const results = cases.map(({ workers, definition, pieces, peaks }, i) => {
     const gflops = measured(pieces.map(({ totals }) => totals.flops / totals.seconds / 1e9));
     const peakGflops = measured(peaks);
@@ -121,12 +126,17 @@ export async function measureScaling<M, F extends string>(
       batch: definition.batch,
       shards: definition.shards ?? 1,
       samplesPerSecond: throughputs[i]!,
-      stepMilliseconds: measured(pieces.map(stepMilliseconds)),
+      stepMilliseconds: measured(pieces.map(({ milliseconds }) => milliseconds)),
       speedup,
       efficiency: measured(speedup.rounds.map((times) => (times * first) / workers)),
+      quick: {
+        stepMilliseconds: quick[i]!,
+        efficiency: ratio(quick[0]!, quick[i]!, (larger[i]! * first) / workers),
+      },
       gflops,
       peakGflops,
       shareOfPeak: ratio(gflops, peakGflops),
+      cores: ratio(peakGflops, measured(cases[0]!.peaks), first),
       ...splitsOf(pieces),
       timeline: timelineOf(pieces.at(-1)!.quickest),
     };
@@ -143,26 +153,6 @@ export async function measureScaling<M, F extends string>(
   });
   return { results, nodes };
 }
-
-async function measurePiece<M, F extends string>(
-  definition: TrainingDefinition<M, F>,
-  workers: number,
-  { kernels, seconds }: Plan,
-  signal: AbortSignal,
-): Promise<Piece> {
-  const last: ProfiledBatch[] = [];
-  let quickest: readonly ProfiledBatch[] = [];
-  const totals = await trainFor(definition, { workers, kernels, seconds }, signal, (batch) => {
-    last.push(batch);
-    if (last.length > TIMELINE_STEPS) last.shift();
-    if (quickest.length < last.length || duration(last) < duration(quickest)) quickest = [...last];
-  });
-  return { totals, quickest };
-}
-
-/** From the first worker's beginning to its end (ms). */
-const duration = (batches: readonly ProfiledBatch[]): number =>
-  batches.at(-1)!.moments[0]!.at(-1)! - batches[0]!.moments[0]![0]!;
 
 function splitsOf(pieces: readonly Piece[]): Pick<Scaling, 'split' | 'splitOfWorkers' | 'bytes'> {
   const splits = pieces.map(({ totals }) => totals.split);
@@ -184,9 +174,7 @@ function splitsOf(pieces: readonly Piece[]): Pick<Scaling, 'split' | 'splitOfWor
 
 /** Of an odd number of rounds. */
 const medianPiece = (pieces: readonly Piece[]): Piece =>
-  pieces.toSorted((a, b) => stepMilliseconds(a) - stepMilliseconds(b))[pieces.length >> 1]!;
-
-const stepMilliseconds = ({ totals }: Piece): number => (totals.seconds * 1000) / totals.batches;
+  pieces.toSorted((a, b) => a.milliseconds - b.milliseconds)[pieces.length >> 1]!;
 
 /** Neighbours of one activity are one span. */
 function timelineOf(batches: readonly ProfiledBatch[]): TimelineSpan[] {

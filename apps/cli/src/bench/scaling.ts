@@ -13,6 +13,7 @@ import { reportHtml } from './html.ts';
 import { aboutMachine, lockstepVersion, type ScalingReport } from './report.ts';
 import { measureScaling, type Plan } from './rounds.ts';
 import { reportLines } from './tables.ts';
+import { roundsIn } from './turns.ts';
 
 export interface ScalingFlags extends DefinitionFlags {
   readonly workers?: readonly number[];
@@ -24,8 +25,8 @@ export interface ScalingFlags extends DefinitionFlags {
   readonly json?: boolean;
 }
 
-/** The least and the most rounds, and the seconds that each should have. */
-const ROUNDS = { least: 3, most: 9, seconds: 2 };
+/** Seconds that a piece should have: short, since a busy host changes its mind every few seconds. */
+const PIECE = 0.2;
 
 /** Gives the exit code. Throws what is wrong with config, data, folder or run. */
 export async function scalingCommand(config: string | undefined, flags: ScalingFlags): Promise<number> {
@@ -34,13 +35,14 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
   const workers = flags.workers ?? powersOfTwo(cores());
   const nodes = flags.nodes ?? [];
   const pieces = workers.length + nodes.length;
-  const rounds = roundsIn(seconds / pieces);
+  const rounds = roundsIn(seconds, pieces, PIECE);
   const plan: Plan = {
     ...{ workers, nodes },
     mode: flags.weak ? 'weak' : 'strong',
     kernels: resolveKernels(flags.kernels),
     rounds,
     seconds: seconds / pieces / rounds,
+    budget: seconds,
   };
   const signal = interruptionSignal();
   const line = new ProgressLine(process.stderr);
@@ -58,7 +60,9 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
       kernels: plan.kernels,
     };
     found = await measureScaling(prepared, plan, signal, (round, what) =>
-      line.draw(() => `round ${round + 1}/${rounds}: ${what}`),
+      line.draw(() =>
+        round === undefined ? `getting warm: ${what}` : `round ${round + 1}/${rounds}: ${what}`,
+      ),
     );
   } catch (error) {
     if (signal.aborted) return ExitCode.interrupted;
@@ -68,13 +72,13 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
   }
   const report: ScalingReport = {
     type: 'scaling',
-    format: 1,
+    format: 2,
     date: new Date().toISOString(),
     lockstep: lockstepVersion(),
     machine: aboutMachine(copyBandwidth()),
     training,
     mode: plan.mode,
-    rounds,
+    rounds: found.results[0]!.samplesPerSecond.rounds.length,
     secondsPerRound: plan.seconds,
     ...found,
   };
@@ -82,12 +86,6 @@ export async function scalingCommand(config: string | undefined, flags: ScalingF
   const lines = [...reportLines(report), ...(files.length > 0 ? ['', `written: ${files.join(', ')}`] : [])];
   process.stdout.write(json ? `${JSON.stringify(report)}\n` : `${lines.join('\n')}\n`);
   return ExitCode.done;
-}
-
-/** An odd number, so that one round is the median. */
-function roundsIn(seconds: number): number {
-  const many = Math.min(ROUNDS.most, Math.max(ROUNDS.least, Math.floor(seconds / ROUNDS.seconds)));
-  return many % 2 ? many : many - 1;
 }
 
 /** 1, 2, 4, … and the number itself. */

@@ -45,10 +45,10 @@ export interface Curve {
   readonly points: readonly { readonly x: number; readonly y: Measured | number }[];
 }
 
-/** Curves over the number of workers, with the range of the rounds. */
+/** Curves over the number of workers, with the interval of the median. */
 export function lineChart(label: string, curves: readonly Curve[], unit: string): string {
   const xs = [...new Set(curves.flatMap(({ points }) => points.map(({ x }) => x)))];
-  const tops = curves.flatMap(({ points }) => points.map(({ y }) => (typeof y === 'number' ? y : y.max)));
+  const tops = curves.flatMap(({ points }) => points.map(({ y }) => (typeof y === 'number' ? y : y.high)));
   const marks = ticks(Math.max(...tops) * 1.05);
   const top = marks.at(-1)!;
   const [least, most] = [Math.min(...xs), Math.max(...xs)];
@@ -64,8 +64,8 @@ export function lineChart(label: string, curves: readonly Curve[], unit: string)
       typeof y === 'number'
         ? []
         : [
-            rule(px(x), py(y.min), px(x), py(y.max), 'range'),
-            `<circle cx="${at(px(x))}" cy="${at(py(y.median))}" r="4" class="dot"><title>${x} workers: ${compact(y.median)} (${compact(y.min)} to ${compact(y.max)})</title></circle>`,
+            rule(px(x), py(y.low), px(x), py(y.high), 'range'),
+            `<circle cx="${at(px(x))}" cy="${at(py(y.median))}" r="4" class="dot"><title>${x} workers: ${compact(y.median)} (${compact(y.low)} to ${compact(y.high)})</title></circle>`,
           ],
     );
     return `<polyline points="${path}" class="${kind}"/>${dots.join('')}`;

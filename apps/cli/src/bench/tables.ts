@@ -50,10 +50,10 @@ export function reportLines(report: ScalingReport): string[] {
   return [
     `${pc.bold(`lockstep bench: ${training.name}`)}, ${mode} scaling (${training.config ?? 'no config: the embedded digits'})`,
     `${thousands(training.parameters)} parameters, batch ${training.batch} in ${plural(training.shards, 'shard')}${perWorker}, kernels ${training.kernels}`,
-    `${machine.cpu}, ${plural(machine.usable, 'core')}; ${plural(rounds, 'round')} of ${secondsPerRound.toFixed(1)} s each`,
+    `${machine.cpu}, ${plural(machine.usable, 'core')}; ${plural(rounds, 'round')} of ${secondsPerRound.toFixed(2)} s`,
     '',
     ...withHead([
-      ['workers', 'samples/s', '± %', 'step ms', 'speed-up', 'efficiency', '± %', 'GFLOP/s', 'of peak'],
+      ['workers', 'samples/s', '± %', 'step ms', 'times', 'efficiency', '± %', 'cores', 'GFLOP/s', 'peak'],
       ...results.map((each) => [
         String(each.workers),
         thousands(each.samplesPerSecond.median),
@@ -62,8 +62,21 @@ export function reportLines(report: ScalingReport): string[] {
         each.speedup.median.toFixed(2),
         each.efficiency.median.toFixed(2),
         noise(each.efficiency),
+        each.cores.median.toFixed(2),
         short(each.gflops.median),
         percent(each.shareOfPeak.median),
+      ]),
+    ]),
+    '',
+    'When little else runs: a tenth of the steps are quicker than this:',
+    ...withHead([
+      ['workers', 'step ms', '± %', 'efficiency', '± %'],
+      ...results.map(({ workers, quick }) => [
+        String(workers),
+        short(quick.stepMilliseconds.median),
+        noise(quick.stepMilliseconds),
+        quick.efficiency.median.toFixed(2),
+        noise(quick.efficiency),
       ]),
     ]),
     '',
@@ -83,8 +96,10 @@ export function reportLines(report: ScalingReport): string[] {
     ]),
     ...nodesLines(report),
     '',
-    pc.dim('wait: for other workers. record: for the main thread. update: gradients are'),
-    pc.dim('summed and applied. ±: half of the range of the rounds. peak: the fastest matrix'),
-    pc.dim('product of as many threads. MB moved: operands of all kernels, many in caches.'),
+    pc.dim('times: speed-up. cores: what the machine gave: plain matrix products on as'),
+    pc.dim('many threads over those on one. peak: share of these products. ±: the median is'),
+    pc.dim('within, with 97 % confidence. wait: for other workers. record: for the main'),
+    pc.dim('thread. update: gradients are summed and applied. MB moved: operands of all'),
+    pc.dim('kernels, many in caches.'),
   ];
 }

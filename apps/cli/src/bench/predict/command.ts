@@ -10,6 +10,7 @@ import { copyBandwidth } from '../../measure.ts';
 import { ProgressLine } from '../../report/progress.ts';
 import { aboutMachine, lockstepVersion, type MachineReport } from '../report.ts';
 import { type Measured, measured } from '../statistics.ts';
+import { roundsIn } from '../turns.ts';
 import { type MeasuredStep, measureCosts } from './costs.ts';
 import { type Cluster, type Costs, type Prediction, predict } from './model.ts';
 import { predictionLines } from './table.ts';
@@ -61,7 +62,8 @@ type Source = Pick<PredictionReport, 'machine' | 'training' | 'costs'> & {
   readonly checks: readonly Check[];
 };
 
-const ROUNDS = { least: 3, most: 9, seconds: 0.6 };
+/** Seconds of a piece. */
+const PIECE = 0.1;
 /** Pieces of a round: four sizes of units, and separate shards. */
 const PIECES = 5;
 
@@ -113,15 +115,14 @@ async function measure(
   const kernels = resolveKernels(flags.kernels);
   const check = flags.check ? [...new Set([1, Math.min(2, cores()), cores()])] : [];
   const pieces = PIECES + check.length;
-  const many = Math.floor(flags.seconds / pieces / ROUNDS.seconds);
-  const rounds = Math.min(ROUNDS.most, Math.max(ROUNDS.least, many - 1 + (many % 2)));
+  const rounds = roundsIn(flags.seconds, pieces, PIECE);
   const line = new ProgressLine(process.stderr);
   try {
     const prepared = await prepare(definition, { dataDir: flags.data });
     const seconds = flags.seconds / pieces / rounds;
     const { costs, byRound, checks } = await measureCosts(
       prepared,
-      { kernels, rounds, seconds, check },
+      { kernels, rounds, seconds, check, budget: flags.seconds },
       signal,
       (round) => line.draw(() => `measuring costs: round ${round + 1}/${rounds}`),
     );

@@ -1,19 +1,19 @@
 /** Measures what a step costs here: training on one worker, whole and in parts, in rounds that take turns. */
 import type { KernelVariant } from '@lockstep/kernels';
 import { encodeHeader, FrameDecoder, MAX_CHUNK_BYTES } from '@lockstep/protocol';
-import type { Prepared, ProfiledBatch, Split, SplitTotals } from '@lockstep/trainer';
+import type { Prepared, ProfiledBatch, Split } from '@lockstep/trainer';
 import { cores } from '@lockstep/workers';
 import type { TrainingDefinition } from 'lockstep';
 import { PeakMeter } from '../peaks.ts';
-import { endless, trainFor } from '../piece.ts';
+import { endless, type Piece, Subject } from '../piece.ts';
 import { type Measured, measured } from '../statistics.ts';
+import { Opened, type Turns, takeTurns } from '../turns.ts';
 import type { Costs } from './model.ts';
 import { threadCosts } from './threads.ts';
 
-export interface CostsPlan {
+export interface CostsPlan extends Turns {
   readonly kernels: KernelVariant;
-  /** An odd number, and seconds for each piece of a round. */
-  readonly rounds: number;
+  /** Of each piece of a round. */
   readonly seconds: number;
   /** Numbers of workers to measure whole steps with, beside the costs: what predictions are checked against. */
   readonly check: readonly number[];
@@ -34,14 +34,15 @@ export interface MeasuredCosts {
 /** Means of equally many values. */
 const JITTER_POINTS = 256;
 /** For the peak and for the codec (ms). */
-const PATIENCE = 120;
+const PATIENCE = 12;
 
 interface Case<M, F extends string> {
   readonly definition: TrainingDefinition<M, F>;
   readonly workers: number;
   readonly execution: 'coalesced' | 'separate';
-  readonly onBatch: (batch: ProfiledBatch) => void;
-  readonly pieces: SplitTotals[];
+  readonly pieces: Piece[];
+  /** Of the batches of each piece (ms). */
+  readonly computeTimes: number[][];
 }
 
 /** Throws what training throws, ConfigFileError for what cannot be measured, and the reason of an aborted signal. */
@@ -53,18 +54,14 @@ export async function measureCosts<M, F extends string>(
 ): Promise<MeasuredCosts> {
   const whole = endless(prepared, 1);
   const { batch, shards = 1 } = whole;
-  const computeTimes: number[] = [];
   const make = (part: Partial<Case<M, F>>): Case<M, F> => ({
-    ...{ definition: whole, workers: 1, execution: 'coalesced', onBatch: () => {}, ...part },
-    pieces: [],
+    ...{ definition: whole, workers: 1, execution: 'coalesced', ...part },
+    ...{ pieces: [], computeTimes: [] },
   });
   const [first, ...smaller] = unitSizes(shards).map((count) =>
     make({
       definition: { ...whole, batch: Math.ceil(batch / shards) * count, shards: count },
-      ...(count === shards && {
-        definition: whole,
-        onBatch: (each) => computeTimes.push(computeTime(each)),
-      }),
+      ...(count === shards && { definition: whole }),
     }),
   );
   const separate = make({ execution: 'separate' });
@@ -72,22 +69,27 @@ export async function measureCosts<M, F extends string>(
   const cases = [first!, ...smaller, ...(shards > 1 ? [separate] : []), ...checked];
   const most = cores();
   const parameters = prepared.layout.entries.reduce((total, { size }) => total + size, 0);
-  const meters = [await PeakMeter.start(1, plan.kernels), await PeakMeter.start(most, plan.kernels)];
+  const opened = new Opened();
   const peaks: number[][] = [[], []];
+  const turns: ((round: number) => Promise<void>)[] = [];
   try {
-    for (let round = 0; round < plan.rounds; round++) {
-      onPiece(round);
-      // There and back: none is always the first after a pause.
-      for (const { definition, workers, execution, onBatch, pieces } of round % 2
-        ? cases.toReversed()
-        : cases) {
-        const options = { workers, execution, kernels: plan.kernels, seconds: plan.seconds };
-        pieces.push(await trainFor(definition, options, signal, onBatch));
-      }
-      for (const [i, meter] of meters.entries()) peaks[i]!.push(await meter.measure(PATIENCE));
+    for (const { definition, workers, execution, pieces, computeTimes } of cases) {
+      const options = { workers, execution, kernels: plan.kernels };
+      const subject = await opened.add(Subject.start(definition, options, signal));
+      turns.push(async (round) => {
+        onPiece(round);
+        const times: number[] = [];
+        pieces.push(await subject.measure(plan.seconds, (batch) => times.push(computeTime(batch))));
+        computeTimes.push(times);
+      });
     }
+    for (const [i, workers] of [1, most].entries()) {
+      const meter = await opened.add(PeakMeter.start(workers, plan.kernels));
+      turns.push(async () => void peaks[i]!.push(await meter.measure(PATIENCE)));
+    }
+    await takeTurns(turns, plan);
   } finally {
-    await Promise.all(meters.map((meter) => meter.close()));
+    await opened.close();
   }
   const threads = { workers: most, ...(await threadCosts(most, plan.kernels, parameters)) };
   // What else runs can only slow a peak down.
@@ -99,12 +101,12 @@ export async function measureCosts<M, F extends string>(
     shards,
     threads,
     busy,
-    jitter: jitterOf(computeTimes),
+    jitter: jitterOf(first!.computeTimes.flat()),
     ...codecSpeed(),
   };
   const costsFrom = (pick: (rounds: readonly number[]) => number): Costs => {
     const part = ({ pieces }: Case<M, F>, of: (split: Split) => number): number =>
-      pick(pieces.map(({ split }) => of(split[0]!)));
+      pick(pieces.map(({ totals }) => of(totals.split[0]!)));
     const update = part(first!, (split) => split.update);
     const separated = shards > 1 ? part(separate, (split) => split.update) : update;
     const sum = Math.min(update, Math.max(0, separated - update) / Math.max(1, shards - 1));
@@ -118,13 +120,15 @@ export async function measureCosts<M, F extends string>(
       rest: part(first!, ({ wait, record }) => wait + record),
     };
   };
-  const byRound = Array.from({ length: plan.rounds }, (_, round) => costsFrom((values) => values[round]!));
+  const byRound = Array.from({ length: peaks[0]!.length }, (_, round) =>
+    costsFrom((values) => values[round]!),
+  );
   return {
     costs: costsFrom((rounds) => measured(rounds).median),
     byRound,
     checks: checked.map(({ workers, pieces }) => ({
       workers,
-      stepMilliseconds: measured(pieces.map(({ seconds, batches }) => (1000 * seconds) / batches)),
+      stepMilliseconds: measured(pieces.map(({ milliseconds }) => milliseconds)),
     })),
   };
 }
