@@ -1,4 +1,5 @@
 /** A whole cluster in one process: coordinator and nodes over in-process connections, on threads of their own. */
+import type { Header } from '@lockstep/protocol';
 import {
   type Accept,
   type Connection,
@@ -18,6 +19,8 @@ export interface NodeWay {
   readonly kernels: 'wasm' | 'auto';
   /** Changes what the node sends. */
   readonly tamper?: (connection: Connection) => Connection;
+  /** Hears of every frame that comes to the node. */
+  readonly heard?: (header: Header) => void;
 }
 
 export interface ClusterWay {
@@ -50,8 +53,8 @@ export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
         ...options,
       },
     );
-    for (const [i, { tamper, ...node }] of nodes.entries()) {
-      const dial = dialTampered(executor.accept, tamper);
+    for (const [i, { tamper, heard, ...node }] of nodes.entries()) {
+      const dial = dialTampered(executor.accept, tamper, heard);
       const { ended: end } = startNode({ dial, name: `node ${i}`, ...node });
       ended.push(end.catch(({ code, message }) => String(code ?? message)));
     }
@@ -62,12 +65,23 @@ export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
 }
 
 const dialTampered =
-  (coordinator: Accept, tamper: NodeWay['tamper'] = (connection) => connection): Dial =>
+  (
+    coordinator: Accept,
+    tamper: NodeWay['tamper'] = (connection) => connection,
+    heard?: NodeWay['heard'],
+  ): Dial =>
   async (accept) => {
     let made: Connection | undefined;
     connectInProcess(coordinator, (connection) => {
       made = tamper(connection);
-      return accept(made);
+      const events = accept(made);
+      return {
+        ...events,
+        frame: (header, payload) => {
+          heard?.(header);
+          events.frame(header, payload);
+        },
+      };
     });
     return made!;
   };

@@ -83,6 +83,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ping') }),
   /** Compute these units of a step, in this order, once the weights before it are complete. */
   z.strictObject({ type: z.literal('assign'), step: u32, units: z.array(unit).min(1).max(512) }),
+  /** Buckets [from, to) of the weights before `step` are those of the weights before, which are not sent again. */
+  z.strictObject({ type: z.literal('kept'), step: u32, from: u32, to: u32 }),
   /** The run is over, or this node's part in it. */
   z.strictObject({ type: z.literal('finished'), step: u32, digest: sha256.nullable() }),
   /** The connection is going to be closed, and why. */

@@ -88,6 +88,13 @@ interface Peer {
   readonly streams: Set<'program' | 'data'>;
   /** The newest model of which it was sent something, and what. */
   sent: { readonly step: number; readonly buckets: Set<number> };
+  /** By bucket of the model: which one it was last sent. */
+  readonly has: Piece[];
+}
+
+/** A bucket of models. One that does not change is the same piece in one model after the other. */
+interface Piece {
+  readonly values: Float32Array;
 }
 
 /** Bytes of content that may wait in a connection. */
@@ -166,6 +173,7 @@ export class CoordinatorDriver {
       hello: undefined,
       streams: new Set(),
       sent: { step: -1, buckets: new Set() },
+      has: [],
     };
     this.#peers.set(connection.id, peer);
     if (this.#isStopping) connection.close('STOPPING', 'the coordinator ends');
@@ -264,7 +272,9 @@ export class CoordinatorDriver {
   /** Throws a ProtocolError unless the run itself is at fault: then no word of this node is wrong. */
   #notFinite(session: number, { step, lo, hi }: Header): void {
     const model =
-      step === this.#core.step ? this.#modelOf(step).flatMap((values) => values ?? []) : undefined;
+      step === this.#core.step
+        ? this.#modelOf(step).flatMap((piece) => (piece ? [piece.values] : []))
+        : undefined;
     if (model && this.#options.host.hasDiverged(step, model)) return;
     const name = this.#core.names.get(session);
     throw new ProtocolError(
@@ -363,38 +373,60 @@ export class CoordinatorDriver {
   // The model
 
   /** The model before the step under way, and what there is of the next one. Who joins in between needs the former. */
-  readonly #models: { readonly step: number; readonly buckets: (Float32Array | undefined)[] }[] = [];
+  readonly #models: { readonly step: number; readonly buckets: (Piece | undefined)[] }[] = [];
 
-  #modelOf(step: number): (Float32Array | undefined)[] {
+  #modelOf(step: number): (Piece | undefined)[] {
     const known = this.#models.find((each) => each.step === step);
     if (known !== undefined) return known.buckets;
-    const buckets: (Float32Array | undefined)[] =
-      this.#models.length === 0 ? [...this.#options.host.model()] : [];
+    const first = this.#models.length === 0 ? this.#options.host.model() : [];
+    const buckets: (Piece | undefined)[] = first.map((values) => ({ values }));
     this.#models.push({ step, buckets });
     return buckets;
   }
 
   /** A bucket of the model before `step` is as it will be: it is on its way to all who compute. It must not change. */
   publish(step: number, bucket: number, values: Float32Array): void {
-    this.#modelOf(step)[bucket] = values;
-    for (const { session, ready, leaving } of this.#core.members.values()) {
-      if (ready && !leaving) this.#sendBucket(session, step, bucket, values);
+    const piece = { values };
+    this.#modelOf(step)[bucket] = piece;
+    for (const peer of this.#computing()) this.#sendBucket(peer, step, bucket, piece);
+  }
+
+  /** Buckets [from, to) of the model before `step` are those of the model before it: who has them is not sent them again. */
+  keep(step: number, from: number, to: number): void {
+    if (from === to) return;
+    const kept = this.#modelOf(step - 1).slice(from, to) as Piece[];
+    const model = this.#modelOf(step);
+    for (const [i, piece] of kept.entries()) model[from + i] = piece;
+    for (const peer of this.#computing()) {
+      if (kept.every((piece, i) => peer.has[from + i] === piece)) {
+        for (let bucket = from; bucket < to; bucket++) isFirst(peer, step, bucket);
+        this.#control(peer.session, { type: 'kept', step, from, to });
+      } else {
+        for (const [i, piece] of kept.entries()) this.#sendBucket(peer, step, from + i, piece);
+      }
     }
+  }
+
+  /** Those who get every model. */
+  #computing(): Peer[] {
+    const members = [...this.#core.members.values()].filter(({ ready, leaving }) => ready && !leaving);
+    return members.flatMap(({ session }) => this.#sessions.get(session) ?? []);
   }
 
   /** What a session lacks of a model. */
   #publish(session: number, step: number): void {
-    for (const [bucket, values] of this.#modelOf(step).entries()) {
-      if (values !== undefined) this.#sendBucket(session, step, bucket, values);
+    const peer = this.#sessions.get(session);
+    if (peer === undefined) return;
+    for (const [bucket, piece] of this.#modelOf(step).entries()) {
+      if (piece !== undefined) this.#sendBucket(peer, step, bucket, piece);
     }
   }
 
-  #sendBucket(session: number, step: number, bucket: number, values: Float32Array): void {
-    const peer = this.#sessions.get(session);
-    if (peer === undefined) return;
-    if (peer.sent.step !== step) peer.sent = { step, buckets: new Set() };
-    if (peer.sent.buckets.has(bucket)) return;
-    peer.sent.buckets.add(bucket);
+  #sendBucket(peer: Peer, step: number, bucket: number, piece: Piece): void {
+    if (!isFirst(peer, step, bucket)) return;
+    peer.has[bucket] = piece;
+    const { values } = piece;
+    const { session } = peer;
     const offset = this.#options.modelBuckets[bucket]!.from;
     const key = { ...this.#fence(session), type: 'weights' as const, step, lo: 0, hi: 0, offset };
     peer.connection.send(key, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
@@ -421,7 +453,8 @@ export class CoordinatorDriver {
     const [old] = place < 0 ? [] : this.#models.splice(place, 1);
     if (old === undefined) return;
     const left = [...this.#peers.values()].map(({ connection }) => connection.flushed());
-    const buckets = old.buckets.flatMap((values) => values ?? []);
+    const used = new Set(this.#models.flatMap(({ buckets }) => buckets));
+    const buckets = old.buckets.flatMap((piece) => (piece && !used.has(piece) ? [piece.values] : []));
     void Promise.all(left).then(() => this.#options.host.release(buckets));
   }
 
@@ -450,4 +483,12 @@ export class CoordinatorDriver {
     const key = { ...this.#fence(session), type: 'control' as const, step: 0, lo: 0, hi: 0, offset: 0 };
     connection.send(key, encodeControl(message));
   }
+}
+
+/** Notes that a peer gets a bucket of the model before `step`; false: it has got it. */
+function isFirst(peer: Peer, step: number, bucket: number): boolean {
+  if (peer.sent.step !== step) peer.sent = { step, buckets: new Set() };
+  if (peer.sent.buckets.has(bucket)) return false;
+  peer.sent.buckets.add(bucket);
+  return true;
 }

@@ -33,6 +33,8 @@ export type Hello = Omit<NodeMessage & { type: 'hello' }, 'type' | 'attempt'>;
 export interface NodeWork {
   readonly unitBuckets: readonly Bucket[];
   readonly modelBuckets: readonly Bucket[];
+  /** What is computed with. */
+  readonly model: Float32Array;
   /** Where the next model goes; nobody computes with it yet. */
   readonly nextModel: Float32Array;
   /** The next model is whole: compute with it from now on. */
@@ -106,6 +108,8 @@ export class NodeDriver {
   #modelIndex: BucketIndex | undefined;
   /** The step of the model that is computed with. */
   #model = -1;
+  /** Of it and of the next one, by bucket: the step with which it came. */
+  #since: [current: number[], next: number[]] = [[], []];
   /** Grows when what is computed is abandoned. */
   #task = 0;
   #taskStep = -1;
@@ -166,7 +170,9 @@ export class NodeDriver {
       return;
     }
     if (!nodeAdmits(this.#state, header)) return;
-    if (message.type === 'assign') {
+    if (message.type === 'kept') {
+      this.#kept(message);
+    } else if (message.type === 'assign') {
       const units = message.units.map(([lo, hi]) => ({ lo, hi }));
       this.#tell({ type: 'assign', step: message.step, units });
     } else if (message.type === 'finished') {
@@ -197,14 +203,40 @@ export class NodeDriver {
         `no bucket of weights at ${header.offset} of ${header.length} bytes`,
       );
     }
-    if (!this.#inbox.wants(header.step, bucket)) return;
+    const { step } = header;
+    if (!this.#inbox.wants(step, bucket)) return;
     // What is still computed with the model before the current one loses it now.
     if (this.#taskStep < this.#model) this.#task++;
     this.#work.nextModel.set(floatsOf(payload), header.offset);
-    if (this.#inbox.put(header.step, bucket, true) === undefined) return;
-    this.#work.swapModels();
-    this.#model = header.step;
-    this.#tell({ type: 'weights', step: header.step });
+    this.#since[1][bucket] = step;
+    this.#have(step, bucket);
+  }
+
+  /** Buckets of the next model are those of this one. */
+  #kept({ step, from, to }: CoordinatorMessage & { type: 'kept' }): void {
+    const [work, inbox] = [this.#work, this.#inbox];
+    if (!work || !inbox || this.#model !== step - 1 || from >= to || to > work.modelBuckets.length) {
+      throw new ProtocolError('BAD_RANGE', `there are no weights ${from} to ${to} to keep for step ${step}`);
+    }
+    const [current, next] = this.#since;
+    for (let bucket = from; bucket < to; bucket++) {
+      if (!inbox.wants(step, bucket)) continue;
+      if (next[bucket] !== current[bucket]) {
+        if (this.#taskStep < this.#model) this.#task++;
+        const place = work.modelBuckets[bucket]!;
+        work.nextModel.set(work.model.subarray(place.from, place.to), place.from);
+        next[bucket] = current[bucket]!;
+      }
+      this.#have(step, bucket);
+    }
+  }
+
+  #have(step: number, bucket: number): void {
+    if (this.#inbox!.put(step, bucket, true) === undefined) return;
+    this.#work!.swapModels();
+    this.#since.reverse();
+    this.#model = step;
+    this.#tell({ type: 'weights', step });
   }
 
   // The core and its effects
@@ -281,6 +313,7 @@ export class NodeDriver {
     const welcome = this.#welcome!;
     this.#work = undefined;
     this.#model = -1;
+    this.#since = [[], []];
     try {
       const work = await this.#options.prepare(welcome, (what) => this.#fetch(what, welcome[what]));
       if (attempt !== this.#state.attempt) return;

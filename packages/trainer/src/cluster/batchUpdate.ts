@@ -13,6 +13,8 @@ export interface BatchUpdateOptions {
   readonly vector: UnitVector;
   /** These weights are new (bucket of the gradient), or all that is not trained is (undefined). */
   readonly updated: (bucket: number | undefined) => void;
+  /** No weights are new: the gradient was added to what is accumulated. */
+  readonly kept: () => void;
 }
 
 export class BatchUpdate {
@@ -62,14 +64,15 @@ export class BatchUpdate {
 
   /** After `start`, when all buckets are here. Settles when the update is done. */
   async finish(): Promise<Sums> {
-    const { updater, updated } = this.#options;
+    const { updater, updated, kept } = this.#options;
     if (this.#sums !== undefined) return this.#sums;
     this.#isApplied = true;
     this.#placeHead();
     updater.submit(this.#job!);
     const [sums] = await updater.drain(0);
     updated(undefined);
-    for (const bucket of this.#waiting) updated(bucket);
+    if (this.#job!.update === undefined) kept();
+    else for (const bucket of this.#waiting) updated(bucket);
     return sums!;
   }
 

@@ -105,6 +105,10 @@ export class NodeEngine implements NodeWork {
     });
   }
 
+  get model(): Float32Array {
+    return this.#models[this.#current]!.values;
+  }
+
   /** Where the next model is to be put, in floats: never what is computed with. */
   get nextModel(): Float32Array {
     return this.#models[1 - this.#current]!.values;

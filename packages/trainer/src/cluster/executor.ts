@@ -74,6 +74,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
   readonly #sizes: Sizes;
   readonly #modelBuckets: readonly Bucket[];
+  /** The first of the model's buckets: those of the weights that are trained, those of all weights. */
+  readonly #bucketCounts: { readonly trained: number; readonly weights: number };
   /** Buckets that nobody needs, by length. */
   readonly #free = new Map<number, Float32Array[]>();
   readonly #signal: AbortSignal | undefined;
@@ -114,6 +116,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     this.#sizes = bundle.sizes;
     this.#vector = unitVector(bundle.sizes);
     this.#modelBuckets = modelBuckets(bundle.sizes);
+    const below = (limit: number): number => this.#modelBuckets.filter(({ from }) => from < limit).length;
+    this.#bucketCounts = { trained: below(bundle.sizes.trained), weights: below(bundle.sizes.weights) };
     const sampler = new Sampler(bundle.sampler);
     const content = (bytes: Uint8Array): Content => ({
       hash: createHash('sha256').update(bytes).digest('hex'),
@@ -283,6 +287,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       updater: this.#inner,
       vector: this.#vector,
       updated: (bucket) => this.#updated(step + 1, bucket),
+      kept: () => this.#driver.keep(step + 1, 0, this.#bucketCounts.trained),
     });
     this.#open = { step, update };
     this.#start();
@@ -349,13 +354,16 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     return { nodes: this.#driver.nodes.length, workers: this.workers, time };
   }
 
-  /** Weights of a bucket are new; undefined: what is not trained. */
+  /** Weights of a bucket are new; undefined: the buffers are. Weights that are not trained never change. */
   #updated(step: number, bucket: number | undefined): void {
-    const { trained } = this.#sizes;
-    for (const [i, { from }] of this.#modelBuckets.entries()) {
-      if (bucket === undefined ? from >= trained : i === bucket) {
-        this.#driver.publish(step, i, this.#copyOf(i));
-      }
+    if (bucket !== undefined) {
+      this.#driver.publish(step, bucket, this.#copyOf(bucket));
+      return;
+    }
+    const { trained, weights } = this.#bucketCounts;
+    this.#driver.keep(step, trained, weights);
+    for (let i = weights; i < this.#modelBuckets.length; i++) {
+      this.#driver.publish(step, i, this.#copyOf(i));
     }
   }
 
