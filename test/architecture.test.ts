@@ -21,6 +21,7 @@ const ALLOWED = {
   [compiler]: [autograd, kernels],
   [nn]: [autograd, kernels],
   [data]: [kernels],
+  [protocol]: [kernels],
   [sync]: [protocol],
   [workers]: [kernels],
   [trainer]: [autograd, compiler, nn, data, sync, workers, kernels],

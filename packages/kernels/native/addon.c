@@ -1,7 +1,8 @@
 /**
  * Node's side of the native kernels: `variants()` lists those that this CPU can run, best first, and
  * `run(variant, memory, code, from, to, bases)` calls an executor on a Uint8Array over the whole shared memory.
- * Without state, so that any number of worker threads can load it.
+ * `crc32(bytes, crc)` is there where this CPU multiplies without carries. Without state, so that any number of worker threads
+ * can load it.
  */
 #include <node_api.h>
 #include <stdint.h>
@@ -70,11 +71,37 @@ static napi_value run(napi_env env, napi_callback_info info) {
   return napi_create_int32(env, status, &result) == napi_ok ? result : NULL;
 }
 
+#if defined(__x86_64__)
+uint32_t ls_crc32(uint32_t crc, const uint8_t *bytes, size_t count);
+int ls_crc32_supported(void);
+
+static napi_value crc32(napi_env env, napi_callback_info info) {
+  napi_value args[2], result;
+  size_t count = 2, length = 0;
+  uint32_t crc = 0;
+  napi_typedarray_type type = napi_int8_array;
+  void *bytes = NULL;
+  if (napi_get_cb_info(env, info, &count, args, NULL, NULL) != napi_ok || count != 2 ||
+      napi_get_typedarray_info(env, args[0], &type, &length, &bytes, NULL, NULL) != napi_ok || type != napi_uint8_array ||
+      napi_get_value_uint32(env, args[1], &crc) != napi_ok) {
+    napi_throw_type_error(env, NULL, "crc32(bytes: Uint8Array, crc): bad arguments");
+    return NULL;
+  }
+  return napi_create_uint32(env, ls_crc32(crc, bytes, length), &result) == napi_ok ? result : NULL;
+}
+#endif
+
 NAPI_MODULE_INIT() {
   napi_value function;
   napi_create_function(env, "variants", NAPI_AUTO_LENGTH, listVariants, NULL, &function);
   napi_set_named_property(env, exports, "variants", function);
   napi_create_function(env, "run", NAPI_AUTO_LENGTH, run, NULL, &function);
   napi_set_named_property(env, exports, "run", function);
+#if defined(__x86_64__)
+  if (ls_crc32_supported()) {
+    napi_create_function(env, "crc32", NAPI_AUTO_LENGTH, crc32, NULL, &function);
+    napi_set_named_property(env, exports, "crc32", function);
+  }
+#endif
   return exports;
 }

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { include_dir as nodeHeaders } from 'node-api-headers';
-import { dist, flags, kernelFiles, native, unlessCurrent } from './sources.mjs';
+import { addonFiles, dist, flags, kernelFiles, native, unlessCurrent } from './sources.mjs';
 
 const run = promisify(execFile);
 
@@ -34,7 +34,7 @@ const findCompiler = () => {
 const compile = async (compiler, path) => {
   const common = [...flags, '-fPIC', '-fvisibility=hidden', '-c'];
   const objects = `${mkdtempSync(`${dist}native-`)}/`;
-  const jobs = [['addon.c', 'addon.o', `-I${nodeHeaders}`]];
+  const jobs = addonFiles.map((file) => [file, `${file}.o`, `-I${nodeHeaders}`]);
   for (const [name, [width, ...options]] of Object.entries(variants)) {
     for (const file of kernelFiles) {
       jobs.push([file, `${name}-${file}.o`, ...options, `-DLS_W=${width}`, `-DLS_VARIANT=${name}`]);

@@ -15,8 +15,13 @@ export const sources = Object.fromEntries(
     .map((name) => [name, readFileSync(`${native}${name}`, 'utf8')]),
 );
 
-/** The kernels; `addon.c` is Node's side of the native build. */
-export const kernelFiles = Object.keys(sources).filter((name) => name.endsWith('.c') && name !== 'addon.c');
+/** What the native build has besides: Node's side of it, and what is of no vector width. */
+export const addonFiles = ['addon.c', 'checksum.c'];
+
+/** The kernels. */
+export const kernelFiles = Object.keys(sources).filter(
+  (name) => name.endsWith('.c') && !addonFiles.includes(name),
+);
 
 /**
  * Exactness first: no contraction to FMA, no fast-math of any kind. Only errno and trapping (exception flags), which nobody

@@ -1,5 +1,6 @@
 export * from './builder.ts';
 export type { Chain, ChainInput, ChainOutput, ChainStep } from './chain.ts';
+export { crc32 } from './checksum.ts';
 export {
   type ConvolutionShape,
   convInputGradScratchBytes,

@@ -34,6 +34,8 @@ export interface LoadOptions {
 }
 
 interface Addon {
+  /** Not on every CPU. */
+  readonly crc32?: (bytes: Uint8Array, crc: number) => number;
   variants(): { name: NativeVariant; id: number }[];
   run(id: number, memory: Uint8Array, code: number, from: number, to: number, bases: number): number;
 }
@@ -67,6 +69,9 @@ const native = once((): Built => {
     };
   }
 });
+
+/** The checksum of the addon, where there is one. */
+export const nativeCrc32 = (): Addon['crc32'] => native().addon?.crc32;
 
 const wasmModule = once(() => new Module(readFileSync(builtFile('lockstep.wasm'))));
 

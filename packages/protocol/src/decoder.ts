@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib';
+import { crc32 } from '@lockstep/kernels';
 import { ProtocolError } from './errors.ts';
 import { checkPrefix, decodeHeader, FRAME_TYPES, HEADER_BYTES, type Header, PREFIX_BYTES } from './header.ts';
 

@@ -19,7 +19,7 @@
  *
  * The header has a checksum of its own, so that a damaged length is noticed before anyone waits for that many bytes.
  */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '@lockstep/kernels';
 import { ProtocolError } from './errors.ts';
 
 export const PROTOCOL_VERSION = 1;

@@ -1,3 +1,5 @@
+/** What frames carry of their payloads. */
+export { crc32 as checksumOf } from '@lockstep/kernels';
 export * from './control.ts';
 export * from './decoder.ts';
 export * from './errors.ts';

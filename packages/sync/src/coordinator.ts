@@ -27,6 +27,12 @@ const BALANCED = 1.25;
 /** Members are taken for equals until each was measured so often: in the first steps much is done for the first time. */
 const KNOWN = 3;
 
+/**
+ * Gradients of two members that take times on the wire within this factor of each other are taken for equally far: on a link
+ * that they share, chance decides whose is there first.
+ */
+const FAR = 2;
+
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
   const turn = new Turn(state, now);
@@ -164,11 +170,13 @@ class Turn {
     const members = [...this.#state.members.values()].filter(({ ready, leaving }) => ready && !leaving);
     const speed = meanOf(members.map((member) => member.speed.value())) ?? 1;
     const shard = meanOf(members.map((member) => member.shard.value(KNOWN))) ?? 1;
-    const unit = meanOf(members.map((member) => member.unit.value(KNOWN))) ?? 0;
-    return members.map((member) => ({
+    const wires = members.map((member) => member.unit.value(KNOWN));
+    const far = FAR * Math.min(...wires.filter((time) => time !== undefined));
+    const unit = meanOf(wires.filter((time) => time !== undefined && time <= far)) ?? 0;
+    return members.map((member, i) => ({
       session: member.session,
       speed: member.speed.value() ?? speed,
-      cost: { shard: member.shard.value(KNOWN) ?? shard, unit: member.unit.value(KNOWN) ?? unit },
+      cost: { shard: member.shard.value(KNOWN) ?? shard, unit: (wires[i] ?? 0) > far ? wires[i]! : unit },
     }));
   }
 

@@ -1,6 +1,5 @@
 /** What carries frames between a coordinator and a node: WebSocket, or a pair of ends in one process. */
-import { crc32 } from 'node:zlib';
-import type { FrameKey, Header } from '@lockstep/protocol';
+import { checksumOf, type FrameKey, type Header } from '@lockstep/protocol';
 
 /** One end of a connection. Frames arrive in the order in which they were sent, whole, or the connection ends. */
 export interface Connection {
@@ -83,7 +82,7 @@ class LocalEnd implements Connection {
   send(key: FrameKey, payload: Uint8Array): void {
     if (this.#reason !== undefined) return;
     // Nothing is damaged on this way; gradients' checksums are compared.
-    const checksum = key.type === 'gradient' ? crc32(payload) : 0;
+    const checksum = key.type === 'gradient' ? checksumOf(payload) : 0;
     const header = { ...key, length: payload.byteLength, checksum };
     this.#queue.push({ header, payload });
     this.buffered += payload.byteLength;
