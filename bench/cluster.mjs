@@ -1,12 +1,14 @@
 /**
- * What a cluster of processes does on this machine, over loopback: `node bench/cluster.mjs [speed] [recovery] [--rounds n]`.
+ * What a cluster of processes does on this machine, over loopback:
+ * `node bench/cluster.mjs [speed] [recovery] [--rounds n] [--how killed,stopped] [--keep FILE]`.
  *
  * speed     784-1024-1024-10 at batch 512: samples/s of one and two nodes of one worker each, and of one process
  * recovery  from a node's end (killed: its socket closes; stopped: it is silent) to the next batch, and from the start of
- *           a node that has the data to its first work; small model, default heartbeats
+ *           a node that has the data to its first work; small model, default heartbeats. `--keep`: the times are added to
+ *           those in the file, so that many rounds can be measured in portions
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -131,19 +133,29 @@ const speed = async () => {
 const show = (what, times) => {
   const sorted = times.toSorted((a, b) => a - b);
   const part = (/** @type {number} */ p) => (sorted[Math.ceil(p * sorted.length) - 1] ?? 0).toFixed(0);
-  console.log(`${what.padEnd(46)} p50 ${part(0.5)} ms, p99 ${part(0.99)} ms, of ${times.length}`);
+  const parts = `p50 ${part(0.5)} ms, p99 ${part(0.99)} ms, slowest ${part(1)} ms`;
+  console.log(`${what.padEnd(46)} ${times.length} times: ${parts}`);
 };
 
-/** @param {number} rounds */
-const recovery = async (rounds) => {
+/** @typedef {'killed' | 'stopped'} How */
+
+/**
+ * @param {number} rounds
+ * @param {readonly How[]} ways
+ * @param {string | undefined} file
+ */
+const recovery = async (rounds, ways, file) => {
   const { coordinator, url } = await serve('small.mjs');
   const stays = node(url);
   /** @type {Record<'killed' | 'stopped' | 'started' | 'connected', number[]>} */
-  const times = { killed: [], stopped: [], started: [], connected: [] };
+  const times =
+    file !== undefined && existsSync(file)
+      ? JSON.parse(readFileSync(file, 'utf8'))
+      : { killed: [], stopped: [], started: [], connected: [] };
   const lost = { killed: 'SIGKILL', stopped: 'SIGSTOP' };
   await stays.at('computing');
   for (let i = 0; i < rounds; i++) {
-    for (const how of /** @type {const} */ (['killed', 'stopped'])) {
+    for (const how of ways) {
       const goes = node(url);
       const first = await goes.at('computing');
       times.started.push(first.at - goes.started);
@@ -158,6 +170,7 @@ const recovery = async (rounds) => {
     }
   }
   await Promise.all([coordinator.end(), stays.end()]);
+  if (file !== undefined) writeFileSync(file, JSON.stringify(times));
   show('a node is killed → next batch', times.killed);
   show('a node falls silent → next batch', times.stopped);
   show('start of a process that has the data → works', times.started);
@@ -166,12 +179,17 @@ const recovery = async (rounds) => {
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '10' } },
+  options: {
+    rounds: { type: 'string', default: '10' },
+    how: { type: 'string', default: 'killed,stopped' },
+    keep: { type: 'string' },
+  },
 });
+const ways = /** @type {How[]} */ (values.how.split(','));
 const wanted = positionals.length === 0 ? ['speed', 'recovery'] : positionals;
 try {
   if (wanted.includes('speed')) await speed();
-  if (wanted.includes('recovery')) await recovery(Number(values.rounds));
+  if (wanted.includes('recovery')) await recovery(Number(values.rounds), ways, values.keep);
 } finally {
   rmSync(folder, { recursive: true });
 }
