@@ -44,6 +44,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
   readonly #definition: ResolvedDefinition<M, F>;
   readonly #book: PlanBook<M, F>;
   readonly #profiler: Profiler | undefined;
+  readonly #isMeasured: () => boolean;
   readonly #validationRows: number;
   readonly #seed: readonly [number, number];
   /** Runs batches that come in buckets; and the last of them. */
@@ -71,6 +72,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
     const { profile } = options;
     const programs = profile ? markPrograms(this.#book.programs, profile.depth) : this.#book.programs;
     this.#profiler = profile && new Profiler(this.#book.plans, programs, profile);
+    this.#isMeasured = profile?.isOn ?? (() => true);
     const resultWords = this.#book.memory.values;
     if (this.#book.direct.length > 0) {
       const { direct: plans } = this.#book;
@@ -135,6 +137,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
   }
 
   submit(job: BatchJob): void {
+    this.pool.isMeasuring = this.#isMeasured();
     const tick = this.pool.submit(this.#planOf(job), this.#recordOf(job));
     this.#underWay.push(tick);
     this.#jobs[tick % RING] = job;
@@ -162,7 +165,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
     const ticks = this.#underWay.splice(0, done === -1 ? this.#underWay.length : done);
     return ticks.map((tick) => {
       const job = this.#jobs[tick % RING]!;
-      this.#profiler?.batch(this.pool, tick, this.#planOf(job), job.rows);
+      if (this.pool.isMeasured(tick)) this.#profiler?.batch(this.pool, tick, this.#planOf(job), job.rows);
       return this.pool.result(tick).slice();
     });
   }

@@ -97,6 +97,19 @@ test('a trace has every kernel of every worker, inside of its activity and its b
   expect(spent).toBeLessThan(profile.milliseconds);
 });
 
+test('batches that are not to be measured are not told of', async () => {
+  const ticks: number[] = [];
+  let asked = 0;
+  const isOn = (): boolean => asked++ % 4 === 0;
+  const profile = {
+    depth: 'parts',
+    isOn,
+    onBatch: ({ tick }: ProfiledBatch) => void ticks.push(tick),
+  } as const;
+  await train(definition, { workers: 2, profile });
+  expect(ticks).toEqual(Array.from({ length: BATCHES / 4 }, (_, i) => 1 + 4 * i));
+});
+
 test('there is nothing to measure in eager mode', async () => {
   const options = { execution: 'eager', profile: { depth: 'parts', onBatch: () => {} } } as const;
   await expect(train(definition, options)).rejects.toThrow('no threads to measure');

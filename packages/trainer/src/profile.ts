@@ -40,6 +40,8 @@ export interface ProfiledBatch {
 export interface ProfileOptions {
   /** `parts`: one span for each activity in turn; `instructions`: one for each kernel call, which costs a little more. */
   readonly depth: 'parts' | 'instructions';
+  /** Whether the next batch is to be measured; default: all are. */
+  readonly isOn?: () => boolean;
   /** Called for each training batch, in order, when it is done. */
   readonly onBatch: (batch: ProfiledBatch) => void;
 }
@@ -56,25 +58,25 @@ function activitiesOf({ labels, code, starts }: Program): Activity[] {
   return found.map((activity, i) => activity ?? found.slice(i).find((next) => next) ?? 'forward');
 }
 
-/** Programs with the marks that a depth asks for. */
+/** Programs that stop where a depth asks for it. */
 export function markPrograms(
   programs: readonly PoolProgram[],
   depth: ProfileOptions['depth'],
 ): readonly PoolProgram[] {
   return programs.map((each) => {
     const own = activitiesOf(each.program);
-    const marks = own.flatMap((activity, i) =>
+    const bounds = own.flatMap((activity, i) =>
       i > 0 && (depth === 'instructions' || activity !== own[i - 1]) ? [i] : [],
     );
-    return { ...each, marks };
+    return { ...each, noted: [...new Set([...(each.marks ?? []), ...bounds])].sort((a, b) => a - b) };
   });
 }
 
 /** The spans of a task; in phases after the first, all is `update`. */
-function taskSpans({ name, program, marks = [] }: PoolProgram, phase: number): Span[] {
+function taskSpans({ name, program, noted = [] }: PoolProgram, phase: number): Span[] {
   const own = activitiesOf(program);
-  return [0, ...marks].map((from, part) => {
-    const to = marks[part] ?? program.starts.length;
+  return [0, ...noted].map((from, part) => {
+    const to = noted[part] ?? program.starts.length;
     const works = program.starts.slice(from, to).map((start) => instructionWork(program.code, start));
     return {
       activity: phase === 0 ? own[from]! : 'update',
@@ -110,7 +112,10 @@ function planSpans({ phases }: Plan, programs: readonly PoolProgram[]): Span[][]
 
 /** Reads what the workers of a measured pool noted. */
 export class Profiler {
-  readonly #spans: readonly (readonly Span[])[][];
+  readonly #plans: readonly Plan[];
+  readonly #programs: readonly PoolProgram[];
+  /** By plan. */
+  readonly #spans: (readonly (readonly Span[])[])[] = [];
   readonly #onBatch: ProfileOptions['onBatch'];
   #lastTick = -1;
   /** Per worker: when it was done with the last batch. */
@@ -121,13 +126,15 @@ export class Profiler {
     marked: readonly PoolProgram[],
     { onBatch }: Pick<ProfileOptions, 'onBatch'>,
   ) {
-    this.#spans = plans.map((plan) => planSpans(plan, marked));
+    this.#plans = plans;
+    this.#programs = marked;
     this.#onBatch = onBatch;
   }
 
-  /** A tick of training is complete. In order; ticks that are left out (validation) are nobody's time. */
+  /** A measured tick of training is complete. In order; ticks that are left out (validation) are nobody's time. */
   batch(pool: WorkerPool, tick: number, plan: number, rows: number): void {
-    const spans = this.#spans[plan]!;
+    this.#spans[plan] ??= planSpans(this.#plans[plan]!, this.#programs);
+    const spans = this.#spans[plan];
     const noted = spans.map((_, worker) => pool.moments(tick, worker));
     // After a gap, all begin when the first one sees the record.
     const begin = tick === this.#lastTick + 1 ? undefined : Math.min(...noted.map((own) => own[0]!));

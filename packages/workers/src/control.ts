@@ -117,7 +117,12 @@ export class Control {
 
   /** Index of the plan of the tick at a sequence. */
   plan(sequence: number): number {
-    return this.#words[this.#planWord(sequence)]!;
+    return this.#words[this.#planWord(sequence)]! >> 1;
+  }
+
+  /** Whether the time is to be noted in the tick at a sequence. Once its record is there. */
+  isMeasured(sequence: number): boolean {
+    return (this.#words[this.#planWord(sequence)]! & 1) === 1;
   }
 
   /** Waits until all stand before phase `sequence` or later. False when the pool stops. */
@@ -219,9 +224,9 @@ export class Control {
   }
 
   /** The record of this tick is written. */
-  publish(tick: number, plan: number): void {
+  publish(tick: number, plan: number, isMeasured: boolean): void {
     const sequence = sequenceOf(tick, 7);
-    this.#words[this.#planWord(sequence)] = plan;
+    this.#words[this.#planWord(sequence)] = 2 * plan + (isMeasured ? 1 : 0);
     Atomics.store(this.#words, AUTHOR, sequence);
     this.#wakeSleepers();
   }

@@ -21,8 +21,10 @@ export interface PoolProgram {
   /** Named in messages. */
   readonly name: string;
   readonly program: Program;
-  /** Rising indexes of instructions before which a run stops: to note the time (`measure`), or to tell how far it is (`watch`). */
+  /** Rising indexes of instructions before which a run stops to tell how far it is (`watch`). */
   readonly marks?: readonly number[];
+  /** Rising indexes of instructions before which it stops to note the time (`measure`); the marks if not given. */
+  readonly noted?: readonly number[];
 }
 
 /** One run of a program by one worker. */
@@ -52,8 +54,10 @@ export interface Call {
   readonly code: number;
   /** Length of the code in words. */
   readonly words: number;
-  /** Words before which the parts of the code end; the last is its length. */
+  /** Words before which the parts of the code between marks end; the last is its length. */
   readonly stops: readonly number[];
+  /** Ends of the parts after which the time is noted, and how many marks are passed there (0: it is no mark). */
+  readonly parts: readonly { readonly to: number; readonly mark: number }[];
   readonly bases: number;
   /** Words of the heap (indexes of an Int32Array over all of it) that take the address of the tick's record. */
   readonly records: readonly number[];
@@ -110,9 +114,11 @@ const placeCall = (
   heap: SharedHeap,
   name: string,
   code: number,
-  { program, marks = [] }: PoolProgram,
+  { program, marks = [], noted = marks }: PoolProgram,
   task: PoolTask,
 ): Call => {
+  const ends = [...new Set([...marks, ...noted])].sort((a, b) => a - b);
+  const parts = ends.map((at) => ({ to: program.starts[at]!, mark: marks.indexOf(at) + 1 }));
   const bases = heap.allocate(task.bases.length * 4);
   // Addresses from 2 GiB on wrap to negative words: the kernels read them as unsigned.
   heap.i32(bases, task.bases.length).set(task.bases.map((base) => (typeof base === 'number' ? base : 0)));
@@ -123,6 +129,7 @@ const placeCall = (
     code,
     words: program.code.length,
     stops: [...marks.map((mark) => program.starts[mark]!), program.code.length],
+    parts: [...parts, { to: program.code.length, mark: 0 }],
     bases,
     records: wordsWith(RECORD),
     results: wordsWith(RESULT),

@@ -42,9 +42,9 @@ export interface PoolOptions {
   readonly bootSeconds?: number;
   /** Spin at barriers; default: if there is a core for every worker. */
   readonly spin?: boolean;
-  /** Have workers note when they were done with what (see `moments`). Default false, which costs nothing. */
+  /** Have workers note when they were done with what (see `moments`, `isMeasuring`). Default false, which costs nothing. */
   readonly measure?: boolean;
-  /** Have workers tell at the programs' marks how far they are (see `waitMark`). Default false; not with `measure`. */
+  /** Have workers tell at the programs' marks how far they are (see `waitMark`). Default false. */
   readonly watch?: boolean;
   /** URL of a module to take `loadKernels` from, for tests of faults. */
   readonly kernelsModule?: string;
@@ -91,6 +91,8 @@ const POLL = 100;
 export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly workers: number;
   readonly ring: number;
+  /** Whether what is submitted next is measured, in a pool with `measure`. */
+  isMeasuring = true;
   readonly #options: PoolOptions;
   readonly #control: Control;
   readonly #records: readonly RecordView[];
@@ -236,7 +238,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#checkPointers(plan, record);
     record.u32[this.#options.recordWords] = tick;
     this.#submitted = tick;
-    this.#control.publish(tick, plan);
+    this.#control.publish(tick, plan, this.isMeasuring && this.#timings.length > 0);
     return tick;
   }
 
@@ -285,10 +287,16 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
    * and at its end. Good as long as the result is. Of a pool with `measure` only.
    */
   moments(tick: number, worker: number): Float64Array {
-    this.#checkRecent(tick);
     const timing = this.#timings[worker];
-    if (timing === undefined) throw new RangeError(`WorkerPool: worker ${worker} is not measured`);
+    if (!this.isMeasured(tick) || timing === undefined)
+      throw new RangeError(`WorkerPool: worker ${worker} is not measured`);
     return timing.slots[tick & (this.ring - 1)]!;
+  }
+
+  /** Whether a complete tick was measured. */
+  isMeasured(tick: number): boolean {
+    this.#checkRecent(tick);
+    return this.#control.isMeasured(sequenceOf(tick, 0));
   }
 
   #checkRecent(tick: number): void {

@@ -57,6 +57,22 @@ test('a thread that dies leaves a whole tick of moments all the same', async () 
   }
 });
 
+test('what is submitted while the pool is not measuring has no moments; the bits are the same', async () => {
+  const { options, write, state } = prepare(2, N);
+  const programs = options.programs.map((each) => ({ ...each, marks: [], noted: [1] }));
+  await using pool = new WorkerPool({ ...options, programs, kernels: 'wasm', measure: true, watch: true });
+  await pool.start();
+  for (let step = 1; step <= STEPS; step++) {
+    pool.isMeasuring = step % 3 === 0;
+    const tick = pool.submit(0, write(step));
+    await pool.wait(tick);
+    expect(pool.isMeasured(tick)).toBe(step % 3 === 0);
+    if (step % 3 === 0) expect(pool.moments(tick, 0)[0]).toBeGreaterThan(0);
+    else expect(() => pool.moments(tick, 0)).toThrow('is not measured');
+  }
+  expect(state().equals(serial(N, STEPS, 'wasm').state)).toBe(true);
+});
+
 test('a pool that is not measured has no moments', async () => {
   const { options, write } = prepare(1, N);
   await using pool = new WorkerPool({ ...options, kernels: 'wasm' });

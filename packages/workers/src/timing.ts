@@ -18,7 +18,7 @@ export interface TimingLayout {
 export const momentsBefore = (phases: readonly (readonly Call[])[]): number[] => {
   const starts = [0];
   for (const [phase, calls] of phases.entries()) {
-    const parts = calls.reduce((sum, { stops }) => sum + stops.length, 0);
+    const parts = calls.reduce((sum, { parts }) => sum + parts.length, 0);
     starts.push(starts[phase]! + (phase === 0 ? 2 : 1) + parts);
   }
   return starts;
@@ -47,6 +47,7 @@ export class Stopwatch {
   readonly #stride: number;
   readonly #starts: readonly (readonly number[])[];
   readonly #offset = clockOffset();
+  #isOn = false;
   #record = 0;
   #turn = 0;
   #next = 0;
@@ -57,14 +58,19 @@ export class Stopwatch {
     this.#starts = calls.map(momentsBefore);
   }
 
+  /** Whether the time is noted in the tick whose turn was awaited last. */
+  get isOn(): boolean {
+    return this.#isOn;
+  }
+
   /** As `control.awaitTurn`. */
   awaitTurn(control: Control, worker: number, sequence: number, spin: boolean): boolean {
-    if (phaseOf(sequence) === 0) {
-      if (!control.awaitRecord(worker, sequence, spin)) return false;
-      this.#record = this.#now();
-    }
+    const isFirst = phaseOf(sequence) === 0;
+    if (isFirst && !control.awaitRecord(worker, sequence, spin)) return false;
+    this.#isOn = control.isMeasured(sequence);
+    if (isFirst && this.#isOn) this.#record = this.#now();
     const go = control.awaitTurn(worker, sequence, spin);
-    this.#turn = this.#now();
+    if (this.#isOn) this.#turn = this.#now();
     return go;
   }
 
@@ -75,14 +81,15 @@ export class Stopwatch {
     this.#moments[this.#next++] = this.#turn;
   }
 
-  /** Runs a call part by part; a guard that ends it ends it here, too. */
-  run(kernels: Kernels, { code, bases, stops }: Call): void {
+  /** Runs a call part by part, `passed` hears of its marks; a guard that ends it ends it here, too. */
+  run(kernels: Kernels, { code, bases, parts }: Call, passed: ((mark: number) => void) | undefined): void {
     let from = 0;
     let going = true;
-    for (let i = 0; i < stops.length; i++) {
-      const to = stops[i]!;
+    for (let i = 0; i < parts.length; i++) {
+      const { to, mark } = parts[i]!;
       if (going) going = kernels.run(code, from, to, bases);
       this.#moments[this.#next++] = this.#now();
+      if (going && mark > 0) passed?.(mark);
       from = to;
     }
   }

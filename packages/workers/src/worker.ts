@@ -68,6 +68,7 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
   const heap = new Int32Array(memory.buffer);
   let sequence = control.position(worker);
   let running: string | undefined;
+  const passed = watched ? (mark: number): void => control.mark(worker, sequence, mark) : undefined;
   try {
     const awaitTurn = (): boolean =>
       stopwatch === undefined
@@ -78,7 +79,7 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
       const phases = calls[plan]!;
       const slot = control.slot(sequence);
       const phase = phaseOf(sequence);
-      stopwatch?.begin(plan, phase, slot);
+      if (stopwatch?.isOn) stopwatch.begin(plan, phase, slot);
       for (const call of phases[phase]!) {
         running = call.name;
         for (const word of call.records) heap[word] = records.address + slot * records.stride;
@@ -87,7 +88,7 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
           const record = (records.address + slot * records.stride) >>> 2;
           for (const [word, recordWord] of call.pointers) heap[word] = heap[record + recordWord]!;
         }
-        if (stopwatch !== undefined) stopwatch.run(kernels, call);
+        if (stopwatch?.isOn) stopwatch.run(kernels, call, passed);
         else if (watched && call.stops.length > 1) runMarked(kernels, call, control, worker, sequence);
         else kernels.run(call.code, 0, call.words, call.bases);
       }
