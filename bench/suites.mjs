@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { optim } from '@lockstep/nn';
-import { SplitTotals, train } from '@lockstep/trainer';
+import { train } from '@lockstep/trainer';
 import { modelNames, models, titles } from './models.mjs';
 import { checkpoint } from './suites/checkpoint.mjs';
 import { codec } from './suites/codec.mjs';
 import { arithmetic, memory } from './suites/kernels.mjs';
+import { measuring } from './suites/measuring.mjs';
 import { fastestStep, millisecondsPerStep, split, workerCounts } from './suites/steps.mjs';
 
 /**
@@ -24,6 +25,9 @@ import { fastestStep, millisecondsPerStep, split, workerCounts } from './suites/
 const perceptrons = /** @type {const} */ (['small', 'large']);
 const main = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
 const command = (/** @type {string[]} */ ...words) => promisify(execFile)(process.execPath, [main, ...words]);
+
+/** What two runs of `bench scaling` must agree on. */
+const AGREEING = ['samples/s', 'quick step ms', 'efficiency', 'quick efficiency'];
 
 /** Milliseconds. @param {() => unknown} work */
 const timed = async (work) => {
@@ -59,24 +63,7 @@ export const suites = {
         }));
       }),
   },
-  // What the measurement itself costs: at most 1 %.
-  measuring: {
-    unit: 'ms a step',
-    cases: (seconds) =>
-      perceptrons.flatMap((name) => {
-        const definition = models[name]();
-        return /** @type {const} */ ([undefined, 'parts', 'instructions']).map((depth) => ({
-          name: `${titles[name]}, ${depth === undefined ? 'not measured' : `measured by ${depth}`}`,
-          measure: () => {
-            const totals = new SplitTotals();
-            return millisecondsPerStep(definition, seconds, {
-              workers: 1,
-              ...(depth && { profile: { depth, onBatch: (batch) => totals.add(batch) } }),
-            });
-          },
-        }));
-      }),
-  },
+  measuring,
   coalescing: {
     unit: 'ms a step',
     cases: (seconds) =>
@@ -129,35 +116,35 @@ export const suites = {
         },
       })),
   },
-  // Two runs of `bench scaling`, beside the spread that they state: at most 1.
+  // Two runs of `bench scaling`, beside the ± that they state: at most 1.
   agreement: {
-    unit: 'times the spread',
-    cases: (seconds) => [
-      {
-        name: 'two runs of bench scaling, samples/s',
+    unit: 'times the ±',
+    cases: (seconds) =>
+      modelNames.map((name) => ({
+        name: titles[name],
         rounds: 1,
         measure: async () => {
           const folder = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
+          const config = fileURLToPath(new URL(`configs/${name}.mjs`, import.meta.url));
           try {
-            const [first, second] = ['first', 'second'].map((name) => join(folder, name));
+            const [first, second] = [join(folder, 'first'), join(folder, 'second')];
             for (const out of [first, second]) {
-              await command('bench', 'scaling', '--seconds', String(20 * seconds), '--out', out ?? '');
+              await command('bench', 'scaling', config, '--seconds', String(20 * seconds), '--out', out);
             }
-            const files = [first, second].map((out) => join(out ?? '', 'report.json'));
+            const files = [first, second].map((out) => join(out, 'report.json'));
             const { stdout } = await command('bench', 'compare', ...files, '--json');
-            /** @type {{ changes: { workers: number, figure: string, noise: number }[] }} */
+            /** @type {{ changes: { workers: number, figure: string, noise: number | null }[] }} */
             const { changes } = JSON.parse(stdout);
             return Object.fromEntries(
               changes
-                .filter(({ figure }) => figure === 'samples/s')
-                .map(({ workers, noise }) => [`${workers} workers`, noise]),
+                .filter(({ figure, noise }) => AGREEING.includes(figure) && noise !== null)
+                .map(({ workers, figure, noise }) => [`${figure}, ${workers} workers`, noise ?? 0]),
             );
           } finally {
             rmSync(folder, { recursive: true, force: true });
           }
         },
-      },
-    ],
+      })),
   },
   'start-up': {
     unit: 'ms',
