@@ -78,6 +78,9 @@ describe('figures', () => {
     ['both noises', [7, 13], [16, 24], 2],
   ])('noise: %s', (_, a, b, times) => expect(timesNoise(measured(a), measured(b))).toBe(times));
 
+  test('noise: what the machine changed by counts', () =>
+    expect(timesNoise(measured([10, 10]), measured([8, 8]), 0.4)).toBe(0.5));
+
   test.each([
     [7, [0, 2, 4, 6, 8]],
     [1, [0, 0.2, 0.4, 0.6, 0.8, 1]],

@@ -24,6 +24,9 @@ const SIGNIFICANT = 1;
 /** Activities that take less than this share of a step, before and after, are left out. */
 const SHARE = 0.01;
 
+/** These do not change with the speed of the machine, or are it; all others are judged with how much that differed. */
+const RELATIVE = new Set(['efficiency', 'quick efficiency', 'share of peak', 'peak GFLOP/s', 'cores']);
+
 /** Gives the exit code. Throws ConfigFileError on files that are no reports. */
 export function compareCommand(before: string, after: string, { json = false }: { json?: boolean }): number {
   const [a, b] = [readReport(before), readReport(after)];
@@ -48,12 +51,13 @@ export function compareReports(a: ScalingReport, b: ScalingReport): Change[] {
     const after = b.results.find(({ workers }) => workers === before.workers);
     if (!after) return [];
     const [first, second] = [figuresOf(before), figuresOf(after)];
+    const machine = Math.abs(after.peakGflops.median / before.peakGflops.median - 1);
     const steps = [before, after].map(({ stepMilliseconds }) => stepMilliseconds.median);
     return Object.entries(first).flatMap(([figure, x]) => {
       const y = second[figure]!;
       const isPart = (activities as readonly string[]).includes(figure.split(' ')[0]!);
       if (isPart && x.median < SHARE * steps[0]! && y.median < SHARE * steps[1]!) return [];
-      const noise = timesNoise(x, y);
+      const noise = timesNoise(x, y, RELATIVE.has(figure) ? 0 : machine);
       return [
         {
           workers: before.workers,
@@ -117,7 +121,8 @@ function describe(changes: readonly Change[], differences: readonly string[]): s
     head,
     ...lines.map((line, i) => (rows[i]!.at(-1) === 'noise' ? pc.dim(line) : line)),
     '',
-    pc.dim('of noise: the change over the ± of both reports together.'),
+    pc.dim('of noise: the change over the ± of both reports, and over what the machine itself'),
+    pc.dim('(peak GFLOP/s) changed by, together.'),
   ];
 }
 

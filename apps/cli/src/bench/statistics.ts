@@ -55,8 +55,8 @@ export function medianOf(values: readonly number[]): number {
 export const ratio = (above: Measured, below: Measured, factor = 1): Measured =>
   measured(above.rounds.map((figure, round) => (figure / below.rounds[round]!) * factor));
 
-/** How many times the noise of both a change is. */
-export function timesNoise(a: Measured, b: Measured): number {
+/** How many times the noise of both a change is; `machine`: by which share the machine itself was faster or slower. */
+export function timesNoise(a: Measured, b: Measured, machine = 0): number {
   const change = Math.abs(b.median - a.median);
-  return change === 0 ? 0 : change / Math.hypot(a.spread, b.spread);
+  return change === 0 ? 0 : change / Math.hypot(a.spread, b.spread, machine * a.median);
 }
