@@ -1,17 +1,13 @@
 /**
  * Elementwise chains: a machine whose registers are tiles of LS_TILE lanes in L1. All steps of the chain run over a
  * tile before the next one, so memory is read and written once for the whole chain. Encoding and semantics (journal
- * included): ELEMENTWISE in `src/instructions.ts`; steps: `src/microops.ts`.
+ * included): ELEMENTWISE in `src/instructions.ts`; what a step does: `steps.h`.
  */
-#include "math.h"
+#include "steps.h"
 
 #define MAX_RANK 8
 #define MAX_SLOTS 64
 enum { CONTIGUOUS, SCALAR, STRIDED };
-
-typedef struct {
-  uint32_t op, dst, a, b, c, imm;
-} Step;
 
 /** What the host reads and a second run goes on from; see `commit` and `resume`. */
 typedef struct {
@@ -38,119 +34,6 @@ static void fill(float *d, float x, size_t n) {
 
 static void copy(float *restrict d, const float *restrict s, size_t n) {
   __builtin_memcpy(d, s, n * sizeof(float));
-}
-
-/** x / y truncated; x / 0 = 0 and INT_MIN / −1 wraps. */
-static vi divide_i(vi x, vi y) {
-  for (int i = 0; i < LS_W; i++) {
-    x[i] = y[i] == 0 ? 0 : y[i] == -1 ? (int32_t)(0u - (uint32_t)x[i]) : x[i] / y[i];
-  }
-  return x;
-}
-
-static int any_huge(const float *a, size_t n) {
-  vi huge = {0};
-  for (size_t i = 0; i < n; i += LS_W) huge |= ls_is_huge(ls_load(a + i));
-  return ls_any(huge);
-}
-
-/* One step over n lanes (a multiple of LS_W). x, y, z are the operands, X, Y, Z the same as i32, U, V as u32. */
-#if defined(__wasm__)
-#define UNROLL _Pragma("clang loop unroll_count(4)") /* engines check for interrupts in every round of a loop */
-#else
-#define UNROLL
-#endif
-#define LOOP(body) \
-  { \
-    for (size_t i = 0; i < n; i += LS_W) { body; } \
-    return; \
-  }
-#define EACH(body) \
-  { \
-    UNROLL for (size_t i = 0; i < n; i += LS_W) { body; } \
-    return; \
-  }
-#define LOAD(x, p) const vf x = ls_load(p + i)
-#define F1(code, value) \
-  case code: EACH(LOAD(x, a); ls_store(d + i, value))
-#define F2(code, value) \
-  case code: EACH(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
-#define F3(code, value) \
-  case code: EACH(LOAD(x, a); LOAD(y, b); LOAD(z, c); ls_store(d + i, value))
-#define M1(code, value) \
-  case code: LOOP(LOAD(x, a); ls_store(d + i, value))
-#define M2(code, value) \
-  case code: LOOP(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
-#define I1(code, value) \
-  case code: EACH(const vi X = (vi)ls_load(a + i); ls_store(d + i, (vf)(value)))
-#define I2(code, value) \
-  case code: EACH(const vi X = (vi)ls_load(a + i); const vi Y = (vi)ls_load(b + i); ls_store(d + i, (vf)(value)))
-#define U2(code, value) \
-  case code: EACH(const vu U = (vu)ls_load(a + i); const vu V = (vu)ls_load(b + i); ls_store(d + i, (vf)(value)))
-
-static __attribute__((noinline)) void run_step(uint32_t op, float *d, const float *a, const float *b, const float *c,
-                                               size_t n) {
-  switch (op) {
-    F1(1, x)
-    F1(2, -x)
-    F1(3, ls_abs(x))
-    F1(4, ls_sign(x))
-    F1(5, ls_floor(x))
-    F1(6, ls_ceil(x))
-    F1(7, ls_round(x))
-    F1(8, ls_sqrt(x))
-    M1(9, ls_exp(x))
-    M1(10, ls_expm1(x))
-    M1(11, ls_log(x))
-    M1(12, ls_log1p(x))
-    case 13:
-      if (any_huge(a, n)) LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 1)))
-      LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 0)))
-    case 14:
-      if (any_huge(a, n)) LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 1)))
-      LOOP(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 0)))
-    M1(15, ls_tanh(x))
-    M1(16, ls_erf(x))
-    M1(17, ls_sigmoid(x))
-    F2(32, x + y)
-    F2(33, x - y)
-    F2(34, x * y)
-    F2(35, x / y)
-    F2(36, ls_min_v(x, y))
-    F2(37, ls_max_v(x, y))
-    M2(38, ls_pow(x, y))
-    F2(48, (vf)((x < y) & 1))
-    F2(49, (vf)((x <= y) & 1))
-    F2(50, (vf)((x == y) & 1))
-    F2(51, (vf)((x != y) & 1))
-    U2(64, U + V)
-    U2(65, U - V)
-    U2(66, U * V)
-    I2(67, (X < Y) & 1)
-    I2(68, (X <= Y) & 1)
-    I2(69, (X == Y) & 1)
-    I2(70, (X != Y) & 1)
-    I2(71, X & Y)
-    I2(72, X | Y)
-    I1(73, (X == 0) & 1)
-    I1(74, -(vu)X)
-    I1(75, ((vu)X ^ (vu)(X >> 31)) - (vu)(X >> 31))
-    I2(76, ls_select_i(X < Y, X, Y))
-    I2(77, ls_select_i(X > Y, X, Y))
-    I2(78, divide_i(X, Y))
-    I1(80, ls_to_float(X))
-    F1(81, (vf)ls_to_int(x))
-    case 82: EACH(const vi C = (vi)ls_load(a + i); LOAD(x, b); LOAD(y, c); ls_store(d + i, ls_select(C != 0, x, y)))
-    F1(83, (vf)(ls_is_finite(x) & 1))
-    /* pairs: both results are rounded (no contraction) */
-    F3(96, x * y + z)
-    F3(97, x * y - z)
-    F3(98, x * y / z)
-    F3(99, x * y * z)
-    F3(100, (x + y) * z)
-    F3(101, (x - y) * z)
-    F2(102, ls_sqrt(x) + y)
-  }
 }
 
 /** Lanes before a strided input repeats itself: the extent of all dims from the first that moves on. */
@@ -275,7 +158,12 @@ static void run_steps(const Chain *chain, float *const *slots, size_t n, const S
   for (uint32_t s = 0; s < chain->steps; s++) {
     const Step *step = chain->step + s;
     for (; piece * chain->steps < pieces * (s + 1); piece++) prefetch(streams, piece);
-    if (step->op != 0) run_step(step->op, slots[step->dst], slots[step->a], slots[step->b], slots[step->c], lanes);
+    if (s + 1 < chain->steps && is_sloped(step, step + 1)) {
+      run_sloped(step->op, slots[step->dst], slots[step[1].dst], slots[step->a], lanes);
+      s++;
+    } else if (step->op != 0) {
+      run_step(step->op, slots[step->dst], slots[step->a], slots[step->b], slots[step->c], lanes);
+    }
   }
 }
 

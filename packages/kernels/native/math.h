@@ -51,11 +51,22 @@ typedef uint64_t vul __attribute__((vector_size(4 * LS_W)));
 #define LS_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
 
-LS_INLINE vd ls_low(vf x) { return __builtin_convertvector(__builtin_shufflevector(x, x, LS_LOW), vd); }
-LS_INLINE vd ls_high(vf x) { return __builtin_convertvector(__builtin_shufflevector(x, x, LS_HIGH), vd); }
+/* GCC splits the conversions of 512 bits into those of 128. */
+#if defined(__AVX512F__)
+LS_INLINE vd ls_widen(vh x) { return (vd)_mm512_cvtps_pd((__m256)x); }
+LS_INLINE vh ls_narrow(vd x) { return (vh)_mm512_cvtpd_ps((__m512d)x); }
+#elif defined(__AVX2__)
+LS_INLINE vd ls_widen(vh x) { return (vd)_mm256_cvtps_pd((__m128)x); }
+LS_INLINE vh ls_narrow(vd x) { return (vh)_mm256_cvtpd_ps((__m256d)x); }
+#else
+LS_INLINE vd ls_widen(vh x) { return __builtin_convertvector(x, vd); }
+LS_INLINE vh ls_narrow(vd x) { return __builtin_convertvector(x, vh); }
+#endif
+LS_INLINE vd ls_low(vf x) { return ls_widen(__builtin_shufflevector(x, x, LS_LOW)); }
+LS_INLINE vd ls_high(vf x) { return ls_widen(__builtin_shufflevector(x, x, LS_HIGH)); }
 /** Rounds both halves to f32 (nearest even; overflow and subnormals as IEEE). */
 LS_INLINE vf ls_join(vd low, vd high) {
-  return __builtin_shufflevector(__builtin_convertvector(low, vh), __builtin_convertvector(high, vh), LS_ALL);
+  return __builtin_shufflevector(ls_narrow(low), ls_narrow(high), LS_ALL);
 }
 
 /** mask ? a : b; every lane of mask is 0 or −1. */
@@ -78,6 +89,24 @@ LS_INLINE int ls_any(vi mask) {
   for (int i = 0; i < LS_W; i++) any |= mask[i];
   return any != 0;
 }
+
+/** a < b ? a : b and a > b ? a : b (so b where either is NaN): on x86 that is one instruction, without a mask. */
+#if defined(__AVX512F__)
+LS_INLINE vf ls_lesser(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+LS_INLINE vf ls_greater(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+LS_INLINE vf ls_lesser(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+LS_INLINE vf ls_greater(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE2__)
+LS_INLINE vf ls_lesser(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
+LS_INLINE vf ls_greater(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+#else
+LS_INLINE vf ls_lesser(vf a, vf b) { return ls_select(a < b, a, b); }
+LS_INLINE vf ls_greater(vf a, vf b) { return ls_select(a > b, a, b); }
+#endif
+/** x cut to at most, or at least, a bound; NaN stays. */
+LS_INLINE vf ls_at_most(vf x, float bound) { return ls_lesser(ls_splat(bound), x); }
+LS_INLINE vf ls_at_least(vf x, float bound) { return ls_greater(ls_splat(bound), x); }
 
 /** NaN where either is NaN; of equals, b. */
 LS_INLINE vf ls_max_v(vf a, vf b) { return ls_select((a > b) | ls_is_nan(a), a, b); }
@@ -151,7 +180,7 @@ LS_INLINE vi ls_exp_parts(vf x, vf *r, vf *tail) {
 /** e^x. The result is scaled by 2ⁿ in two steps, so that a subnormal is rounded once. */
 LS_INLINE vf ls_exp(vf x) {
   vf r, tail;
-  x = ls_select(x > 89.0f, ls_splat(89.0f), ls_select(x < -104.0f, ls_splat(-104.0f), x));
+  x = ls_at_most(ls_at_least(x, -104), 89);
   const vi n = ls_exp_parts(x, &r, &tail);
   const vi half = n >> 1;
   return (1 + (r + tail)) * ls_pow2(half) * ls_pow2(n - half);
@@ -160,7 +189,7 @@ LS_INLINE vf ls_exp(vf x) {
 /** e^x − 1 = 2ⁿ (e^r − 1) + (2ⁿ − 1), computed at half scale for the sake of n = 128. */
 LS_INLINE vf ls_expm1(vf x) {
   vf r, tail;
-  const vf bounded = ls_select(x > 89.0f, ls_splat(89.0f), ls_select(x < -18.0f, ls_splat(-18.0f), x));
+  const vf bounded = ls_at_most(ls_at_least(x, -18), 89);
   const vi n = ls_exp_parts(bounded, &r, &tail);
   const vf q = r + tail;
   const vf scale = ls_pow2(n - 1);
@@ -241,7 +270,7 @@ LS_INLINE vf ls_erf(vf x) {
   p = p * s - 3.76125336e-1f;
   p = p * s + 1.28379166e-1f;
   const vf near = p * x + x;
-  const vf t = ls_select(a > 4, ls_splat(4), a); /* erf 4 rounds to 1; NaN stays */
+  const vf t = ls_at_most(a, 4); /* erf 4 rounds to 1; NaN stays */
   const vf t2 = t * t;
   vf q = (-1.72853470e-5f * t + 3.83197126e-4f) * t2 + (-3.88396438e-3f * t + 2.42546219e-2f);
   q = q * t - 1.06777877e-1f;

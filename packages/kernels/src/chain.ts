@@ -6,7 +6,7 @@
  */
 import { ELEMENTWISE, ELEMENTWISE_HEADER, inputKinds, MAX_RANK, MAX_SLOTS } from './instructions.ts';
 import { type MicroOpName, microOps } from './microops.ts';
-import { pairSteps } from './pairs.ts';
+import { pairSteps, slopesBeside } from './pairs.ts';
 import { type Address, ELEMENT_BYTES, NOWHERE } from './program.ts';
 import { addressWords, floatBits, unsigned } from './words.ts';
 
@@ -275,7 +275,7 @@ const allocate = (chain: Chain, layouts: readonly Layout[]): { emitted: Emitted[
 /** The words of the instruction and the number of slots it uses. Throws an Error where the chain makes no sense. */
 export const encodeChain = (given: Chain): { words: number[]; slots: number } => {
   check(given);
-  const chain = pairSteps(given);
+  const chain = pairSteps(slopesBeside(given));
   const { inputs, outputs } = chain;
   const [dims, layouts] = collapse(chain.dims, inputs);
   const total = dims.reduce((product, size) => product * size, 1);

@@ -1,6 +1,6 @@
 /**
  * The instruction set of the tile machine: what one step of an elementwise chain can do to 32-bit lanes.
- * The numbers are the wire format and the `switch` in `native/elementwise.c`; they are never renumbered.
+ * The numbers are the wire format and the cases in `native/steps.h`; they are never renumbered.
  * Comparisons and logic give and take i32 0 or 1; `select(c, a, b)` is a where c is not 0, else b.
  */
 export const microOps = {
@@ -23,6 +23,15 @@ export const microOps = {
   tanh: { code: 15, arity: 1 },
   erf: { code: 16, arity: 1 },
   sigmoid: { code: 17, arity: 1 },
+  gelu: { code: 18, arity: 1 }, // a · Φ(a)
+  geluTanh: { code: 19, arity: 1 }, // a · sigmoid(√(8/π) (a + 0.044715 a³))
+  silu: { code: 20, arity: 1 }, // a · sigmoid(a)
+  mish: { code: 21, arity: 1 }, // a · tanh(ln(1 + eᵃ))
+  // their derivatives: free if they come right after the function of the same value (`pairs.ts` sees to that)
+  geluSlope: { code: 22, arity: 1 },
+  geluTanhSlope: { code: 23, arity: 1 },
+  siluSlope: { code: 24, arity: 1 },
+  mishSlope: { code: 25, arity: 1 },
   // f32, f32 → f32
   add: { code: 32, arity: 2 },
   sub: { code: 33, arity: 2 },
@@ -31,6 +40,7 @@ export const microOps = {
   min: { code: 36, arity: 2 }, // a NaN in either is a NaN
   max: { code: 37, arity: 2 },
   pow: { code: 38, arity: 2 },
+  softplus: { code: 39, arity: 2 }, // ln(1 + eᵃᵇ) / b
   // f32, f32 → bool
   lt: { code: 48, arity: 2 },
   le: { code: 49, arity: 2 },

@@ -12,6 +12,37 @@ interface Pair {
   readonly at: readonly number[];
 }
 
+/** Where a step of the first kind and one of the second read the same value, the second costs next to nothing right behind. */
+const besides = {
+  gelu: 'geluSlope',
+  geluTanh: 'geluTanhSlope',
+  silu: 'siluSlope',
+  mish: 'mishSlope',
+} as const satisfies Partial<Record<MicroOpName, MicroOpName>>;
+
+/** The chain with every slope right behind its function (see `run_sloped` in `native/steps.h`). */
+export const slopesBeside = (chain: Chain): Chain => {
+  const { inputs, steps, outputs } = chain;
+  const follower = (at: number): number => {
+    const { op, args } = steps[at]!;
+    const slope = (besides as Partial<Record<MicroOpName, MicroOpName>>)[op];
+    return slope ? steps.findIndex((step, s) => s > at && step.op === slope && step.args[0] === args[0]) : -1;
+  };
+  const order = new Set<number>();
+  steps.forEach((_, s) => {
+    order.add(s);
+    const next = follower(s);
+    if (next > 0) order.add(next);
+  });
+  const moved = new Map([...order].map((from, to) => [inputs.length + from, inputs.length + to]));
+  const renamed = (id: number): number => moved.get(id) ?? id;
+  return {
+    ...chain,
+    steps: [...order].map((s) => ({ ...steps[s]!, args: steps[s]!.args.map(renamed) })),
+    outputs: outputs.map((output) => ({ ...output, value: renamed(output.value) })),
+  };
+};
+
 /** `second/first` → what both are. */
 const pairs: Readonly<Record<string, Pair>> = {
   'add/mul': { name: 'mulAdd', at: [1, 0] },

@@ -3,6 +3,20 @@ import { ELEMENTWISE_HEADER, inputKinds } from '../instructions.ts';
 import { type MicroOpName, microOps } from '../microops.ts';
 import { type Address, TILE } from '../program.ts';
 import { bitsFloat } from '../words.ts';
+import {
+  erf,
+  gelu,
+  geluSlope,
+  geluTanh,
+  geluTanhSlope,
+  mish,
+  mishSlope,
+  pow,
+  sigmoid,
+  silu,
+  siluSlope,
+  softplus,
+} from './functions.ts';
 import type { Machine } from './machine.ts';
 
 /** `round` is for what a pair of steps gives in between; the result is rounded by the caller. */
@@ -30,14 +44,23 @@ const micros: { readonly [K in MicroOpName]: readonly [Reads, Micro] } = {
   cos: float(Math.cos),
   tanh: float(Math.tanh),
   erf: float(erf),
-  sigmoid: float((a) => 1 / (1 + Math.exp(-a))),
+  sigmoid: float(sigmoid),
+  gelu: float(gelu),
+  geluTanh: float(geluTanh),
+  silu: float(silu),
+  mish: float(mish),
+  geluSlope: float(geluSlope),
+  geluTanhSlope: float(geluTanhSlope),
+  siluSlope: float(siluSlope),
+  mishSlope: float(mishSlope),
   add: float((a, b) => a + b),
   sub: float((a, b) => a - b),
   mul: float((a, b) => a * b),
   div: float((a, b) => a / b),
   min: float((a, b) => (a < b || Number.isNaN(a) ? a : b)),
   max: float((a, b) => (a > b || Number.isNaN(a) ? a : b)),
-  pow: float(power),
+  pow: float(pow),
+  softplus: float(softplus),
   lt: float((a, b) => Number(a < b)),
   le: float((a, b) => Number(a <= b)),
   eq: float((a, b) => Number(a === b)),
@@ -180,21 +203,4 @@ function indexing(kind: number, dims: readonly number[], strides: readonly numbe
 function roundHalfToEven(x: number): number {
   const up = Math.round(x);
   return Math.abs(x % 1) === 0.5 && up % 2 !== 0 ? up - 1 : up;
-}
-
-/** Math.pow, but 1^y = 1 and (−1)^±∞ = 1 as in C. */
-function power(x: number, y: number): number {
-  return x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y;
-}
-
-/** erf x = 2/√π · e^(−x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)‼ (Abramowitz and Stegun 7.1.6): no term cancels another. */
-function erf(x: number): number {
-  if (!(Math.abs(x) < 6)) return Math.sign(x);
-  let term = x;
-  let sum = x;
-  for (let n = 1; Math.abs(term) > Math.abs(sum) * 1e-17; n++) {
-    term *= (2 * x * x) / (2 * n + 1);
-    sum += term;
-  }
-  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
