@@ -1,6 +1,7 @@
 /** `lockstep bench` and `train --profile` as their users call them. No test here judges a time. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { configText, folderWith, lockstep } from './command.ts';
@@ -23,10 +24,19 @@ interface Report {
   readonly nodes: readonly {
     readonly nodes: number;
     readonly samplesPerSecond: { readonly rounds: readonly number[] };
+    readonly stepMilliseconds: { readonly median: number };
+    readonly split: Readonly<Record<string, { readonly rounds: readonly number[] }>>;
+    readonly bytes: { readonly sent: number; readonly received: number };
   }[];
 }
 
-const cwd = folderWith({ 'c.mjs': configText() });
+/** Of the config that tests use. */
+const [BATCH, PARAMETERS] = [60, 784 * 24 + 24 + 24 * 10 + 10];
+const cwd = folderWith({
+  'c.mjs': configText(),
+  // Where the command looks for what runs nodes.
+  'nowhere.mjs': `process.execPath = '/nowhere/node';`,
+});
 const read = <T>(file: string): T => JSON.parse(readFileSync(join(cwd, file), 'utf8'));
 
 describe('bench scaling', () => {
@@ -69,12 +79,25 @@ describe('bench scaling', () => {
   });
 
   test('with --nodes processes join over loopback, in every round', async () => {
-    const args = 'bench scaling c.mjs --workers 1 --nodes 1,2 --seconds 0.9 --json';
-    const { code, stdout, stderr } = await lockstep(args.split(' '), { cwd });
+    const args = 'bench scaling c.mjs --workers 1 --nodes 1,2 --seconds 0.9 --out nodes';
+    // A token is for other runs.
+    const env = { LOCKSTEP_TOKEN: 'of_another_run-0123456789' };
+    const { code, stdout, stderr } = await lockstep(args.split(' '), { cwd, env });
     expect([code, stderr]).toEqual([0, '']);
-    const { nodes }: Report = JSON.parse(stdout);
+    for (const line of stdout.split('\n').slice(4)) expect(line.length, line).toBeLessThanOrEqual(80);
+    const { nodes } = read<Report>('nodes/report.json');
     expect(nodes.map((each) => each.nodes)).toEqual([1, 2]);
-    for (const { samplesPerSecond } of nodes) {
+    for (const { nodes: count, samplesPerSecond, split, bytes } of nodes) {
+      // Weights to every node that computes; a gradient and the loss from it.
+      // So small a batch may be computed by one of them.
+      for (const moved of Object.values(bytes)) {
+        expect(moved / (4 * PARAMETERS)).toBeGreaterThan(0.9);
+        expect(moved / (4 * PARAMETERS)).toBeLessThan(1.1 * count);
+      }
+      for (const [i, throughput] of samplesPerSecond.rounds.entries()) {
+        const sum = Object.values(split).reduce((total, { rounds }) => total + rounds[i]!, 0);
+        expect(Math.abs(sum / ((1000 * BATCH) / throughput) - 1)).toBeLessThan(0.02);
+      }
       expect(samplesPerSecond.rounds).toHaveLength(5);
       expect(Math.min(...samplesPerSecond.rounds)).toBeGreaterThan(0);
     }
@@ -112,27 +135,32 @@ describe('bench scaling', () => {
     async () => {
       const running = await chromium.launch({ executablePath: browser!, args: ['--no-sandbox'] });
       try {
-        for (const [width, colorScheme] of [
-          [1200, 'light'],
-          [360, 'dark'],
+        const strong = { charts: 5, curves: 2, dots: 4, kinds: ACTIVITIES };
+        // Of one worker, so one time line; throughput and time of nodes.
+        const nodes = { charts: 6, curves: 3, dots: 4, kinds: ['compute', 'network', 'forward'] };
+        for (const [folder, width, colorScheme, { charts, curves, dots, kinds }] of [
+          ['strong', 1200, 'light', strong],
+          ['strong', 360, 'dark', strong],
+          ['nodes', 360, 'dark', nodes],
         ] as const) {
           const page = await running.newPage({ viewport: { width, height: 800 }, colorScheme });
           const complaints: string[] = [];
           page.on('console', (message) => complaints.push(message.text()));
           page.on('pageerror', (error) => complaints.push(String(error)));
-          await page.goto(`file://${join(cwd, 'strong/report.html')}`);
+          await page.goto(`file://${join(cwd, `${folder}/report.html`)}`);
           const seen = await page.evaluate(`({
             charts: [...document.querySelectorAll('svg')].map((svg) => svg.getBoundingClientRect().height > 40),
             curves: document.querySelectorAll('polyline.curve').length,
             ideal: document.querySelectorAll('polyline.ideal').length,
             dots: document.querySelectorAll('circle').length,
-            blocks: ${JSON.stringify(ACTIVITIES)}.filter((name) => document.querySelector('rect.' + name)),
+            blocks: ${JSON.stringify(kinds)}.filter((name) => document.querySelector('rect.' + name)),
             wider: document.documentElement.scrollWidth > window.innerWidth,
             background: getComputedStyle(document.body).backgroundColor,
           })`);
           expect(seen).toMatchObject({
-            ...{ charts: [true, true, true, true, true], curves: 2, ideal: 2, dots: 4, wider: false },
-            blocks: ACTIVITIES,
+            charts: Array.from({ length: charts }, () => true),
+            ...{ curves, ideal: curves, dots, wider: false },
+            blocks: kinds,
             background: colorScheme === 'dark' ? 'rgb(16, 19, 23)' : 'rgb(255, 255, 255)',
           });
           expect(complaints).toEqual([]);
@@ -163,6 +191,21 @@ test('train --profile: the same digest, a trace for Perfetto, a table of kernels
   const kernels = traceEvents.filter(({ cat }) => cat === 'matmul');
   expect(new Set(kernels.map(({ tid }) => tid))).toEqual(new Set([0, 1]));
   expect(otherData.costs.map(({ kernel }) => kernel)).toContain('gatherRows');
+});
+
+test.each<[string, Record<string, string>, RegExp]>([
+  [
+    'nodes that do not come up',
+    { NODE_OPTIONS: `--import=${pathToFileURL(join(cwd, 'nowhere.mjs'))}` },
+    /^lockstep: bench: node 1 of 1 does not start: .*nowhere\/node ENOENT\n$/,
+  ],
+  ['no folder for what nodes keep', { TMPDIR: '/dev/null/x' }, /cannot write to \/dev\/null\/x.*TMPDIR/],
+])('--nodes, %s: one message, exit code 2', async (_, env, says) => {
+  const args = 'bench scaling c.mjs --workers 1 --nodes 1 --seconds 0.3';
+  const { code, stdout, stderr } = await lockstep(args.split(' '), { cwd, env });
+  expect(stderr).toMatch(says);
+  expect(stderr).not.toMatch(/\n {4}at /);
+  expect([code, stdout]).toEqual([2, '']);
 });
 
 test.each([

@@ -46,6 +46,8 @@ export interface ClusterStep {
    * are all of the step.
    */
   readonly time: StepTime;
+  /** Of weights that left the coordinator, to all nodes together, and of gradients that came, since the step before. */
+  readonly bytes: { readonly sent: number; readonly received: number };
 }
 
 /** After each optimizer step. Loss and metrics are means over the rows that went into it. */

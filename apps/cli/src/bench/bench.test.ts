@@ -131,12 +131,22 @@ describe('the report', () => {
 
   test('with nodes: a table and a chart more', () => {
     const { workers: _, ...figures } = both.results[1]!;
-    const withNodes = { ...both, nodes: [{ nodes: 2, workers: 1, ...figures }] };
+    const split = {
+      compute: measured([5]),
+      network: measured([3]),
+      update: measured([1]),
+      wait: measured([1]),
+    };
+    const bytes = { sent: 2e6, received: 1e6 };
+    const withNodes = { ...both, nodes: [{ nodes: 2, workers: 1, ...figures, split, bytes }] };
     const lines = reportLines(withNodes).map(stripVTControlCharacters);
     for (const line of lines.slice(4)) expect(line.length, line).toBeLessThanOrEqual(80);
     expect(lines.join('\n')).toMatch(/nodes +samples\/s.*\n +2 +180 +7\.5 +711 +1\.80 +0\.90/);
+    expect(lines.join('\n')).toMatch(
+      /nodes +compute +network .*\n +2 +5\.00 +3\.00 +1\.00 +1\.00 +10\.0 +2\.00 +1\.00/,
+    );
     const page = reportHtml(withNodes);
-    expect(page.match(/<svg/g)).toHaveLength(6);
+    expect(page.match(/<svg/g)).toHaveLength(7);
     expect(page).not.toMatch(/NaN|undefined|Infinity/);
   });
 

@@ -51,7 +51,8 @@ export function compareReports(a: ScalingReport, b: ScalingReport): Change[] {
     const after = b.results.find(({ workers }) => workers === before.workers);
     if (!after) return [];
     const [first, second] = [figuresOf(before), figuresOf(after)];
-    const machine = Math.abs(after.peakGflops.median / before.peakGflops.median - 1);
+    const faster = after.peakGflops.median / before.peakGflops.median;
+    const machine = Math.max(faster, 1 / faster) - 1;
     const steps = [before, after].map(({ stepMilliseconds }) => stepMilliseconds.median);
     return Object.entries(first).flatMap(([figure, x]) => {
       const y = second[figure]!;
@@ -121,8 +122,8 @@ function describe(changes: readonly Change[], differences: readonly string[]): s
     head,
     ...lines.map((line, i) => (rows[i]!.at(-1) === 'noise' ? pc.dim(line) : line)),
     '',
-    pc.dim('of noise: the change over the ± of both reports, and over what the machine itself'),
-    pc.dim('(peak GFLOP/s) changed by, together.'),
+    pc.dim('of noise: the change over the ± of both reports and the difference between the'),
+    pc.dim('machines (peak GFLOP/s), together.'),
   ];
 }
 

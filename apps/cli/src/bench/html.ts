@@ -1,18 +1,23 @@
 /** The report as a page: one file, nothing loaded from anywhere. */
 import { activities } from '@lockstep/trainer';
 import { plural, thousands } from '../report/text.ts';
+import { nodesActivities } from './nodes.ts';
 import type { ScalingReport } from './report.ts';
-import { escapeText, lineChart, splitChart, timelineChart } from './svg.ts';
-import { short } from './tables.ts';
+import type { Scaling } from './rounds.ts';
+import { type Bar, escapeText, lineChart, splitChart, timelineChart } from './svg.ts';
+import { FIGURES, figureCells, short } from './tables.ts';
+
+const KINDS = [...new Set([...activities, ...nodesActivities])];
 
 /** Colours of the activities, apart for people who see few of them, too: by lightness. */
 const STYLE = `
 :root { color-scheme: light dark; --page: #fff; --text: #1c2024; --soft: #60666d; --line: #e3e6ea; --card: #f7f8fa;
   --accent: #1f6feb; --data: #8a63d2; --forward: #1f77d0; --backward: #e07b39; --update: #2a9d6f; --wait: #c9ced6;
-  --record: #969da8; }
+  --record: #969da8; --compute: #1f77d0; --network: #c2427a; }
 @media (prefers-color-scheme: dark) { :root { --page: #101317; --text: #e7eaee; --soft: #9aa3ad; --line: #2b3138;
   --card: #181c22; --accent: #6ea8fe; --data: #a98be6; --forward: #58a6f0; --backward: #f0965a; --update: #45bd8c;
-  --wait: #3c444e; --record: #5d6773; } }
+  --wait: #3c444e; --record: #5d6773; --compute: #58a6f0;
+  --network: #e06a9c; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.25rem; max-width: 66rem; background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; }
@@ -34,7 +39,7 @@ svg { display: block; width: 100%; height: auto; max-width: 34rem; margin: 0 aut
 .key { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0; margin: .5rem 0 0; list-style: none; color: var(--soft);
   font-size: .9rem; }
 .key i { display: inline-block; width: .8rem; height: .8rem; border-radius: .2rem; margin-right: .35rem; }
-${activities.map((activity) => `rect.${activity} { fill: var(--${activity}); } i.${activity} { background: var(--${activity}); }`).join('\n')}
+${KINDS.map((activity) => `rect.${activity} { fill: var(--${activity}); } i.${activity} { background: var(--${activity}); }`).join('\n')}
 `;
 
 const MEANINGS = {
@@ -44,18 +49,21 @@ const MEANINGS = {
   update: 'summing gradients, applying them',
   wait: 'waiting for other workers',
   record: 'waiting for the main thread',
-} as const satisfies Record<(typeof activities)[number], string>;
+  compute: 'forward and backward',
+  network: 'weights and gradients on their way, as far as no computing hides it',
+} as const satisfies Record<(typeof KINDS)[number], string>;
 
 const NOTES = `<p>±: half of the interval in which the median lies with 97 % confidence. Quick: a tenth of the steps are
 quicker, which shows what the machine does when little else runs. Cores: what it gave meanwhile, as plain matrix products on
-so many threads over those on one.</p>`;
+so many threads over those on one. Times: speed-up.</p>`;
 
 const section = (title: string, body: string, wide = false): string =>
   `<section${wide ? ' class="wide"' : ''}><h2>${escapeText(title)}</h2>${body}</section>`;
 
-const key = `<ul class="key">${activities
-  .map((activity) => `<li><i class="${activity}"></i>${activity}: ${MEANINGS[activity]}</li>`)
-  .join('')}</ul>`;
+const keyOf = (kinds: readonly (typeof KINDS)[number][]): string =>
+  `<ul class="key">${kinds
+    .map((kind) => `<li><i class="${kind}"></i>${kind}: ${MEANINGS[kind]}</li>`)
+    .join('')}</ul>`;
 
 /** A page for every browser and size of screen, light or dark as the reader has it. */
 export function reportHtml(report: ScalingReport): string {
@@ -109,9 +117,9 @@ ${escapeText(report.date.slice(0, 16).replace('T', ' '))} UTC; ${plural(rounds, 
 <main>
 ${section('Throughput (samples per second)', `${throughput}<p>Dashed: ideal. Bars: where the median lies, with 97 % confidence.</p>`)}
 ${section('Efficiency (1: every worker as fast as the first)', `${efficiency}<p>Speed-up over the share of added workers, round by round.</p>`)}
-${section('Where the time of a step goes, per worker', splitChart(results) + key, true)}
+${section('Where the time of a step goes, per worker', splitChart('Where the time of a step goes, for each worker', workerBars(results)) + keyOf(activities), true)}
 ${timelines.join('\n')}
-${nodesSection(report)}
+${nodesSections(report)}
 ${section('Numbers', numbersTable(report) + NOTES, true)}
 </main>
 </body>
@@ -119,8 +127,17 @@ ${section('Numbers', numbersTable(report) + NOTES, true)}
 `;
 }
 
-/** Throughput by nodes beside the ideal line; nothing where there were none. */
-function nodesSection({ nodes, results }: ScalingReport): string {
+/** A bar for each worker of each run: what it was at in a step. */
+const workerBars = (results: readonly Scaling[]): Bar[] =>
+  results.flatMap(({ workers, splitOfWorkers }) =>
+    splitOfWorkers.map((split, worker) => ({
+      name: `${worker + 1} of ${workers}`,
+      parts: activities.map((activity) => [activity, split[activity]] as const),
+    })),
+  );
+
+/** Throughput by nodes beside the ideal line, and where their time goes; nothing where there were none. */
+function nodesSections({ nodes, results }: ScalingReport): string {
   if (nodes.length === 0) return '';
   const first = results[0]!;
   const one = first.samplesPerSecond.median;
@@ -132,55 +149,56 @@ function nodesSection({ nodes, results }: ScalingReport): string {
     ],
     'nodes',
   );
+  const split = splitChart(
+    'Where the time of a step goes, by nodes',
+    nodes.map(({ nodes, split }) => ({
+      name: plural(nodes, 'node'),
+      parts: nodesActivities.map((activity) => [activity, split[activity].median] as const),
+    })),
+  );
   const text = `${plural(first.workers, 'worker')} each, processes of this machine over loopback. Dashed: as many times one without a network.`;
-  return section('Throughput of nodes (samples per second)', `${chart}<p>${text}</p>`);
+  return [
+    section('Throughput of nodes (samples per second)', `${chart}<p>${text}</p>`),
+    section('Where the time of a step of nodes goes', split + keyOf(nodesActivities)),
+  ].join('\n');
 }
 
+/** The most of all cells; what a case does not have stays empty. */
 function numbersTable({ results, nodes }: ScalingReport): string {
-  const head = ['workers', 'batch', 'samples/s', '±', 'step ms', 'speed-up', 'efficiency', '±'];
-  const rest = [
-    'quick step ms',
-    'efficiency',
-    'cores',
-    'GFLOP/s',
-    'of peak',
-    'MB moved',
-    ...activities.map((activity) => `${activity} ms`),
-  ];
+  const head = ['', 'batch', ...FIGURES];
+  const ofWorkers = ['quick step ms', 'efficiency', 'cores', 'GFLOP/s', 'of peak', 'MB moved'];
   const rows = results.map((each) => [
-    String(each.workers),
+    plural(each.workers, 'worker'),
     thousands(each.batch),
-    thousands(each.samplesPerSecond.median),
-    thousands(each.samplesPerSecond.spread),
-    short(each.stepMilliseconds.median),
-    each.speedup.median.toFixed(2),
-    each.efficiency.median.toFixed(3),
-    each.efficiency.spread.toFixed(3),
+    ...figureCells(each),
     short(each.quick.stepMilliseconds.median),
-    each.quick.efficiency.median.toFixed(3),
+    each.quick.efficiency.median.toFixed(2),
     each.cores.median.toFixed(2),
     short(each.gflops.median),
     `${(100 * each.shareOfPeak.median).toFixed(0)} % of ${short(each.peakGflops.median)}`,
-    short(activities.reduce((sum, activity) => sum + each.bytes[activity], 0) / 1e6),
+    short(Object.values(each.bytes).reduce((sum, bytes) => sum + bytes, 0) / 1e6),
     ...activities.map((activity) => short(each.split[activity].median)),
   ]);
   const nodeRows = nodes.map((each) => [
     plural(each.nodes, 'node'),
     thousands(each.batch),
-    thousands(each.samplesPerSecond.median),
-    thousands(each.samplesPerSecond.spread),
-    short(each.stepMilliseconds.median),
-    each.speedup.median.toFixed(2),
-    each.efficiency.median.toFixed(3),
-    each.efficiency.spread.toFixed(3),
-    ...rest.map(() => ''),
+    ...figureCells(each),
+    short(each.bytes.sent / 1e6),
+    short(each.bytes.received / 1e6),
+    ...nodesActivities.map((activity) => short(each.split[activity].median)),
   ]);
+  const times = (kinds: readonly string[]): string[] => kinds.map((kind) => `${kind} ms`);
+  return [
+    table([...head, ...ofWorkers, ...times(activities)], rows),
+    ...(nodes.length === 0
+      ? []
+      : [table([...head, 'MB of weights out', 'MB of gradients in', ...times(nodesActivities)], nodeRows)]),
+  ].join('');
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[], tag: 'th' | 'td'): string =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeText(cell)}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table><thead>${line([...head, ...rest], 'th')}</thead><tbody>${[
-    ...rows,
-    ...nodeRows,
-  ]
-    .map((row) => line(row, 'td'))
-    .join('')}</tbody></table></div>`;
+  const body = rows.map((row) => line(row, 'td')).join('');
+  return `<div class="scroll"><table><thead>${line(head, 'th')}</thead><tbody>${body}</tbody></table></div>`;
 }

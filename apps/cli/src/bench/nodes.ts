@@ -5,25 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { KernelVariant } from '@lockstep/kernels';
-import { type ServeOptions, serve, type TrainingDefinition } from 'lockstep';
+import { type ServeOptions, type StepEvent, serve, type TrainingDefinition } from 'lockstep';
 import { ConfigFileError } from '../failure.ts';
 import { Gate } from './gate.ts';
-import type { Measured } from './statistics.ts';
 
-/** Figures of one number of nodes. */
-export interface NodesScaling {
-  readonly nodes: number;
-  /** Of each node. */
-  readonly workers: number;
-  readonly batch: number;
-  readonly shards: number;
-  readonly samplesPerSecond: Measured;
-  readonly stepMilliseconds: Measured;
-  /** Throughput over that of the fewest workers without a network. */
-  readonly speedup: Measured;
-  /** Speed-up per worker that was added. */
-  readonly efficiency: Measured;
-}
+/** What a node is at in a step. */
+export const nodesActivities = ['compute', 'network', 'update', 'wait'] as const;
+export type NodesActivity = (typeof nodesActivities)[number];
+
+export type Traffic = NonNullable<StepEvent['bytes']>;
 
 export interface NodesOptions {
   readonly nodes: number;
@@ -33,8 +23,11 @@ export interface NodesOptions {
 }
 
 export interface NodesPiece {
-  readonly steps: number;
+  readonly batches: number;
   readonly seconds: number;
+  /** Means of these steps. */
+  readonly split: Readonly<Record<NodesActivity, number>>;
+  readonly bytes: Traffic;
 }
 
 /** As in `piece.ts`. */
@@ -44,8 +37,6 @@ const LEAST_STEPS = 3;
 const FIRST = 0.3;
 /** Milliseconds until all nodes are there. */
 const PATIENCE = 60_000;
-/** Steps that are told of within so many milliseconds were done before: the loop picks up several at once. */
-const AT_ONCE = 1;
 /** More steps than can be waited for: the wire counts batches in 32 bits. */
 const STEPS = 1e8;
 
@@ -53,13 +44,14 @@ const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 
 /** Training on several nodes, as long as it is measured. */
 export class NodesSubject {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
+  readonly #folder = makeFolder();
   readonly #children: ChildProcess[] = [];
   readonly #gate: Gate;
   readonly #end = new AbortController();
   readonly #run: Promise<unknown>;
   readonly #ended: Promise<never>;
-  #step: () => void = () => {};
+  readonly #lost = new AbortController();
+  #step: (event: StepEvent) => void = () => {};
 
   /** Throws what training throws, ConfigFileError where nodes do not come, and the reason of an aborted signal. */
   static async start<M, F extends string>(
@@ -75,20 +67,13 @@ export class NodesSubject {
         { workers: 0, kernels, minNodes: nodes, listen: { host: '127.0.0.1', port: 0 }, ...part },
       ),
     );
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () =>
-          reject(
-            new ConfigFileError(
-              `bench: ${nodes} nodes on this machine made no step within ${PATIENCE / 1000} s; try fewer --nodes`,
-            ),
-          ),
-        PATIENCE,
+    const timer = setTimeout(() => {
+      subject.#lose(
+        `${nodes} nodes on this machine made no step within ${PATIENCE / 1000} s; try fewer --nodes`,
       );
-    });
+    }, PATIENCE);
     try {
-      await Promise.race([subject.measure(FIRST), late]);
+      await subject.measure(FIRST);
     } catch (error) {
       await subject.close();
       throw error;
@@ -103,48 +88,60 @@ export class NodesSubject {
     signal: AbortSignal,
     begin: (part: Pick<ServeOptions, 'pause' | 'signal' | 'on'>) => PromiseLike<unknown>,
   ) {
-    const either = AbortSignal.any([signal, this.#end.signal]);
+    const either = AbortSignal.any([signal, this.#end.signal, this.#lost.signal]);
     this.#gate = new Gate(either);
     const listening = ({ urls: [url] }: { readonly urls: readonly string[] }): void => {
       const words = ['join', url!, '--workers', String(workers), '--kernels', kernels, '--quiet'];
       for (let i = 0; i < nodes; i++) {
-        const own = [...words, '--cache', join(this.#folder, String(i))];
-        this.#children.push(spawn(process.execPath, [MAIN, ...own], { stdio: 'ignore' }));
+        this.#start([...words, '--cache', join(this.#folder, String(i))], `node ${i + 1} of ${nodes}`);
       }
     };
     this.#run = Promise.resolve(
-      begin({ pause: this.#gate, signal: either, on: { listening, step: () => this.#step() } }),
+      begin({ pause: this.#gate, signal: either, on: { listening, step: (event) => this.#step(event) } }),
     );
     this.#ended = this.#run.then(() => {
       signal.throwIfAborted();
+      this.#lost.signal.throwIfAborted();
       throw new Error('bench: training on nodes has ended');
     });
     this.#ended.catch(() => {});
   }
 
+  /** A node that ends by itself ends the measurement. */
+  #start(words: readonly string[], name: string): void {
+    // A token is for other runs: nodes of this machine need none.
+    const { LOCKSTEP_TOKEN: _, ...env } = process.env;
+    const child = spawn(process.execPath, [MAIN, ...words], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said = (said + text).slice(-500);
+    });
+    child.once('error', (error) => this.#lose(`${name} does not start: ${error.message}`));
+    child.once('close', (code, signal) => {
+      this.#lose(`${name} ended (${signal ?? `exit code ${code}`})${said && `: ${said.trim()}`}`);
+    });
+    this.#children.push(child);
+  }
+
+  #lose(why: string): void {
+    this.#lost.abort(new ConfigFileError(`bench: ${why}`));
+  }
+
   /** Trains for so long. Throws what training throws, and the reason of an aborted signal. */
   async measure(seconds: number): Promise<NodesPiece> {
-    /** When how many steps had been done. */
-    const seen: { at: number; steps: number }[] = [];
-    let steps = 0;
-    this.#step = () => {
-      const at = performance.now();
-      steps++;
-      const last = seen.at(-1);
-      if (last && at - last.at < AT_ONCE) last.steps = steps;
-      else seen.push({ at, steps });
-      const isLong = at - seen[0]!.at >= 1000 * seconds;
-      if (isLong && steps >= seen[0]!.steps + COLD + LEAST_STEPS) this.#gate.shut();
+    const steps: StepEvent[] = [];
+    let seen = 0;
+    let spent = 0;
+    this.#step = (event) => {
+      if (seen++ < COLD) return;
+      spent += millisecondsOf(event);
+      if (spent > WARM_UP * 1000 * seconds) steps.push(event);
+      if (spent >= 1000 * seconds && steps.length >= LEAST_STEPS) this.#gate.shut();
     };
     const held = this.#gate.holds();
     this.#gate.open();
     await Promise.race([held, this.#ended]);
-    const [begin, end] = [seen[0]!, seen.at(-1)!];
-    const from =
-      seen.find(
-        ({ at, steps }) => steps >= begin.steps + COLD && at - begin.at >= WARM_UP * 1000 * seconds,
-      ) ?? begin;
-    return { steps: end.steps - from.steps, seconds: (end.at - from.at) / 1000 };
+    return pieceOf(steps);
   }
 
   async close(): Promise<void> {
@@ -153,6 +150,36 @@ export class NodesSubject {
     await Promise.all(this.#children.map(ended));
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+function makeFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigFileError(`bench: cannot write to ${tmpdir()} (${reason}); set TMPDIR to another folder`);
+  }
+}
+
+const timeOf = ({ time }: StepEvent, activity: NodesActivity): number => time?.[activity] ?? Number.NaN;
+
+/** Its parts are all of it. */
+const millisecondsOf = (event: StepEvent): number =>
+  nodesActivities.reduce((sum, activity) => sum + timeOf(event, activity), 0);
+
+function pieceOf(steps: readonly StepEvent[]): NodesPiece {
+  const batches = steps.length;
+  const mean = (of: (event: StepEvent) => number): number =>
+    steps.reduce((sum, event) => sum + of(event), 0) / batches;
+  const split = (activity: NodesActivity) => [activity, mean((event) => timeOf(event, activity))] as const;
+  return {
+    ...{ batches, seconds: (batches * mean(millisecondsOf)) / 1000 },
+    split: Object.fromEntries(nodesActivities.map(split)) as NodesPiece['split'],
+    bytes: {
+      sent: mean(({ bytes }) => bytes?.sent ?? Number.NaN),
+      received: mean(({ bytes }) => bytes?.received ?? Number.NaN),
+    },
+  };
 }
 
 /** A node looks for its coordinator again and again; this one is not coming back. */

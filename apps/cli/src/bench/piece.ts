@@ -40,8 +40,16 @@ export class Piece {
     this.#onBatch = onBatch;
   }
 
+  get batches(): number {
+    return this.totals.batches;
+  }
+
+  get seconds(): number {
+    return this.totals.seconds;
+  }
+
   get milliseconds(): number {
-    return (1000 * this.totals.seconds) / this.totals.batches;
+    return (1000 * this.seconds) / this.batches;
   }
 
   get isEnough(): boolean {

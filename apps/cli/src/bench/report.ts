@@ -2,8 +2,7 @@
 import { arch, cpus, platform, release } from 'node:os';
 import { cores } from '@lockstep/workers';
 import { readVersion } from '../version.ts';
-import type { NodesScaling } from './nodes.ts';
-import type { Plan, Scaling } from './rounds.ts';
+import type { NodesScaling, Plan, Scaling } from './rounds.ts';
 
 export interface MachineReport {
   readonly cpu: string;

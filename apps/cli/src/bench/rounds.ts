@@ -2,7 +2,7 @@
 import type { KernelVariant } from '@lockstep/kernels';
 import { type Activity, activities, type Prepared, type ProfiledBatch } from '@lockstep/trainer';
 import { plural } from '../report/text.ts';
-import { type NodesPiece, type NodesScaling, NodesSubject } from './nodes.ts';
+import { type NodesActivity, type NodesPiece, NodesSubject, nodesActivities, type Traffic } from './nodes.ts';
 import { PeakMeter } from './peaks.ts';
 import { endless, type Piece, Subject } from './piece.ts';
 import { type Measured, measured, quickest, ratio } from './statistics.ts';
@@ -28,17 +28,31 @@ export interface TimelineSpan {
   readonly to: number;
 }
 
-/** Figures of one number of workers. */
-export interface Scaling {
+/** Figures of any number of workers or nodes. */
+export interface Figures {
+  /** Of each node. */
   readonly workers: number;
   readonly batch: number;
   readonly shards: number;
   readonly samplesPerSecond: Measured;
   readonly stepMilliseconds: Measured;
-  /** Throughput over that of the fewest workers. */
+  /** Throughput over that of the fewest workers, without a network. */
   readonly speedup: Measured;
   /** Speed-up per worker that was added: 1 is ideal. */
   readonly efficiency: Measured;
+}
+
+/** Figures of one number of nodes. */
+export interface NodesScaling extends Figures {
+  readonly nodes: number;
+  /** Where a step's time goes (ms), as the coordinator sees it: see `ClusterStep`. */
+  readonly split: Readonly<Record<NodesActivity, Measured>>;
+  /** Bytes of a step, all nodes together. */
+  readonly bytes: Traffic;
+}
+
+/** Figures of one number of workers. */
+export interface Scaling extends Figures {
   /** A tenth of the steps are quicker: what it comes to when nothing else runs. Of each sixth of the rounds. */
   readonly quick: { readonly stepMilliseconds: Measured; readonly efficiency: Measured };
   /** Arithmetic in matrix products and their like, and the most that so many threads of this machine do. */
@@ -112,27 +126,16 @@ export async function measureScaling<M, F extends string>(
   } finally {
     await opened.close();
   }
-  const throughputs = cases.map(({ pieces }) =>
-    measured(pieces.map(({ totals }) => totals.rows / totals.seconds)),
-  );
+  const base = throughputOf(cases[0]!);
   const quick = cases.map(({ pieces }) => quickest(pieces.map(({ steps }) => steps)));
-  const larger = cases.map(({ definition }) => definition.batch / cases[0]!.definition.batch);
-  const results = cases.map(({ workers, definition, pieces, peaks }, i) => {
+  const results = cases.map((each, i): Scaling => {
+    const { workers, definition, pieces, peaks } = each;
     const gflops = measured(pieces.map(({ totals }) => totals.flops / totals.seconds / 1e9));
     const peakGflops = measured(peaks);
-    const speedup = ratio(throughputs[i]!, throughputs[0]!);
+    const ideal = (definition.batch * first) / (cases[0]!.definition.batch * workers);
     return {
-      workers,
-      batch: definition.batch,
-      shards: definition.shards ?? 1,
-      samplesPerSecond: throughputs[i]!,
-      stepMilliseconds: measured(pieces.map(({ milliseconds }) => milliseconds)),
-      speedup,
-      efficiency: measured(speedup.rounds.map((times) => (times * first) / workers)),
-      quick: {
-        stepMilliseconds: quick[i]!,
-        efficiency: ratio(quick[0]!, quick[i]!, (larger[i]! * first) / workers),
-      },
+      ...figuresOf(each, base, workers / first),
+      quick: { stepMilliseconds: quick[i]!, efficiency: ratio(quick[0]!, quick[i]!, ideal) },
       gflops,
       peakGflops,
       shareOfPeak: ratio(gflops, peakGflops),
@@ -141,17 +144,38 @@ export async function measureScaling<M, F extends string>(
       timeline: timelineOf(pieces.at(-1)!.quickest),
     };
   });
-  const nodes = clusters.map(({ nodes, definition, pieces }): NodesScaling => {
-    const { batch, shards = 1 } = definition;
-    const samplesPerSecond = measured(pieces.map(({ steps, seconds }) => (steps * batch) / seconds));
-    const speedup = ratio(samplesPerSecond, throughputs[0]!);
+  const nodes = clusters.map((each): NodesScaling => {
+    const split = (activity: NodesActivity) =>
+      [activity, measured(each.pieces.map((piece) => piece.split[activity]))] as const;
     return {
-      ...{ nodes, workers: first, batch, shards, samplesPerSecond, speedup },
-      stepMilliseconds: measured(pieces.map(({ steps, seconds }) => (1000 * seconds) / steps)),
-      efficiency: measured(speedup.rounds.map((times) => times / nodes)),
+      nodes: each.nodes,
+      ...figuresOf({ ...each, workers: first }, base, each.nodes),
+      split: Object.fromEntries(nodesActivities.map(split)) as NodesScaling['split'],
+      bytes: each.pieces.at(-1)!.bytes,
     };
   });
   return { results, nodes };
+}
+
+interface Measurements {
+  readonly workers: number;
+  readonly definition: { readonly batch: number; readonly shards?: number };
+  readonly pieces: readonly { readonly batches: number; readonly seconds: number }[];
+}
+
+const throughputOf = ({ definition, pieces }: Measurements): Measured =>
+  measured(pieces.map(({ batches, seconds }) => (batches * definition.batch) / seconds));
+
+/** Beside the throughput `base`, of which `times` would be ideal. */
+function figuresOf(each: Measurements, base: Measured, times: number): Figures {
+  const samplesPerSecond = throughputOf(each);
+  const { batch, shards = 1 } = each.definition;
+  return {
+    ...{ workers: each.workers, batch, shards, samplesPerSecond },
+    stepMilliseconds: measured(each.pieces.map(({ batches, seconds }) => (1000 * seconds) / batches)),
+    speedup: ratio(samplesPerSecond, base),
+    efficiency: ratio(samplesPerSecond, base, 1 / times),
+  };
 }
 
 function splitsOf(pieces: readonly Piece[]): Pick<Scaling, 'split' | 'splitOfWorkers' | 'bytes'> {

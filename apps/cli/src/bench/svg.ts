@@ -1,6 +1,5 @@
 /** Charts as SVG text. Colours are classes of the page's style sheet, so that light and dark are its affair. */
-import { type Activity, activities } from '@lockstep/trainer';
-import type { Scaling, TimelineSpan } from './rounds.ts';
+import type { TimelineSpan } from './rounds.ts';
 import type { Measured } from './statistics.ts';
 
 const [WIDTH, HEIGHT] = [360, 240];
@@ -79,32 +78,31 @@ export function lineChart(label: string, curves: readonly Curve[], unit: string)
   ]);
 }
 
-/** A bar for each worker of each run: what it was at in a step. */
-export function splitChart(results: readonly Scaling[]): string {
-  const bars = results.flatMap(({ workers, splitOfWorkers }) =>
-    splitOfWorkers.map((split, worker) => ({ name: `${worker + 1} of ${workers}`, split })),
-  );
-  const total = ({ split }: (typeof bars)[number]): number =>
-    activities.reduce((sum, activity) => sum + split[activity], 0);
+/** What took how long (ms), in the order of drawing. */
+export interface Bar {
+  readonly name: string;
+  readonly parts: readonly (readonly [kind: string, milliseconds: number])[];
+}
+
+/** Parts are drawn one after the other, in the colours of their kinds. */
+export function splitChart(label: string, bars: readonly Bar[]): string {
+  const total = ({ parts }: Bar): number => parts.reduce((sum, [, time]) => sum + time, 0);
   const marks = ticks(Math.max(...bars.map(total)));
   const [row, bar] = [24, 16];
   const height = MARGIN.top + bars.length * row + MARGIN.bottom;
   const px = (ms: number): number =>
     MARGIN.left + (ms / marks.at(-1)!) * (WIDTH - MARGIN.left - MARGIN.right);
-  const drawn = bars.flatMap(({ name, split }, i) => {
+  const drawn = bars.flatMap(({ name, parts }, i) => {
     const y = MARGIN.top + i * row + (row - bar) / 2;
     let from = 0;
-    const parts = activities.map((activity) => {
-      const part = block(px(from), px(from + split[activity]), y, bar, activity, split[activity]);
-      from += split[activity];
+    const blocks = parts.map(([kind, time]) => {
+      const part = block(px(from), px(from + time), y, bar, kind, time);
+      from += time;
       return part;
     });
-    return [text(MARGIN.left - 6, y + bar - 4, name, 'axis end'), ...parts];
+    return [text(MARGIN.left - 6, y + bar - 4, name, 'axis end'), ...blocks];
   });
-  return figure('Where the time of a step goes, for each worker', height, [
-    ...timeAxis(marks, px, height),
-    ...drawn,
-  ]);
+  return figure(label, height, [...timeAxis(marks, px, height), ...drawn]);
 }
 
 /** What each worker was at, moment by moment. */
@@ -138,7 +136,7 @@ const block = (
   to: number,
   y: number,
   height: number,
-  activity: Activity,
+  kind: string,
   milliseconds: number,
 ): string =>
-  `<rect x="${from.toFixed(2)}" y="${at(y)}" width="${(to - from).toFixed(2)}" height="${at(height)}" class="${activity}"><title>${activity}: ${milliseconds.toPrecision(3)} ms</title></rect>`;
+  `<rect x="${from.toFixed(2)}" y="${at(y)}" width="${(to - from).toFixed(2)}" height="${at(height)}" class="${kind}"><title>${kind}: ${milliseconds.toPrecision(3)} ms</title></rect>`;

@@ -2,8 +2,9 @@
 import { type Activity, activities } from '@lockstep/trainer';
 import pc from 'picocolors';
 import { plural, table, thousands } from '../report/text.ts';
+import { nodesActivities } from './nodes.ts';
 import type { ScalingReport } from './report.ts';
-import type { Scaling } from './rounds.ts';
+import type { Figures, Scaling } from './rounds.ts';
 import type { Measured } from './statistics.ts';
 
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
@@ -13,7 +14,7 @@ export const short = (value: number): string =>
   value >= 100 ? thousands(value) : value === 0 ? '0' : value.toPrecision(3);
 
 const meanOf = (workers: Scaling['splitOfWorkers'], activity: Activity): number =>
-  workers.reduce((sum, split) => sum + split[activity], 0) / workers.length;
+  sumOf(workers.map((split) => split[activity])) / workers.length;
 
 /** The first row is dimmed. */
 export function withHead(rows: readonly (readonly string[])[]): string[] {
@@ -22,23 +23,38 @@ export function withHead(rows: readonly (readonly string[])[]): string[] {
   return [pc.dim(head), ...lines];
 }
 
+/** What cases have in common, beside their number of workers or nodes. */
+export const FIGURES = ['samples/s', '± %', 'step ms', 'times', 'efficiency', '± %'];
+
+export const figureCells = (each: Figures): string[] => [
+  thousands(each.samplesPerSecond.median),
+  noise(each.samplesPerSecond),
+  short(each.stepMilliseconds.median),
+  each.speedup.median.toFixed(2),
+  each.efficiency.median.toFixed(2),
+  noise(each.efficiency),
+];
+
+const sumOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+
 function nodesLines({ nodes }: ScalingReport): string[] {
   if (nodes.length === 0) return [];
   return [
     '',
     `On nodes of ${plural(nodes[0]!.workers, 'worker')}, processes of this machine over loopback:`,
+    ...withHead([['nodes', ...FIGURES], ...nodes.map((each) => [String(each.nodes), ...figureCells(each)])]),
+    '',
+    'Where the time of their steps goes (ms), and what travels in a step (MB):',
     ...withHead([
-      ['nodes', 'samples/s', '± %', 'step ms', 'speed-up', 'efficiency', '± %'],
-      ...nodes.map((each) => [
-        String(each.nodes),
-        thousands(each.samplesPerSecond.median),
-        noise(each.samplesPerSecond),
-        short(each.stepMilliseconds.median),
-        each.speedup.median.toFixed(2),
-        each.efficiency.median.toFixed(2),
-        noise(each.efficiency),
-      ]),
+      ['nodes', ...nodesActivities, 'sum', 'weights out', 'gradients in'],
+      ...nodes.map(({ nodes, split, bytes }) => {
+        const times = nodesActivities.map((activity) => split[activity].median);
+        const cells = [...times, sumOf(times), bytes.sent / 1e6, bytes.received / 1e6];
+        return [String(nodes), ...cells.map(short)];
+      }),
     ]),
+    pc.dim('network: as far as no computing hides it. update: summing and applying.'),
+    pc.dim('wait: for other nodes, and for the coordinator.'),
   ];
 }
 
@@ -53,15 +69,10 @@ export function reportLines(report: ScalingReport): string[] {
     `${machine.cpu}, ${plural(machine.usable, 'core')}; ${plural(rounds, 'round')} of ${secondsPerRound.toFixed(2)} s`,
     '',
     ...withHead([
-      ['workers', 'samples/s', '± %', 'step ms', 'times', 'efficiency', '± %', 'cores', 'GFLOP/s', 'peak'],
+      ['workers', ...FIGURES, 'cores', 'GFLOP/s', 'peak'],
       ...results.map((each) => [
         String(each.workers),
-        thousands(each.samplesPerSecond.median),
-        noise(each.samplesPerSecond),
-        short(each.stepMilliseconds.median),
-        each.speedup.median.toFixed(2),
-        each.efficiency.median.toFixed(2),
-        noise(each.efficiency),
+        ...figureCells(each),
         each.cores.median.toFixed(2),
         short(each.gflops.median),
         percent(each.shareOfPeak.median),
@@ -85,10 +96,10 @@ export function reportLines(report: ScalingReport): string[] {
       ['workers', ...activities, 'sum', 'MB moved', 'GB/s'],
       ...results.map((each) => {
         const times = activities.map((activity) => meanOf(each.splitOfWorkers, activity));
-        const bytes = activities.reduce((sum, activity) => sum + each.bytes[activity], 0);
+        const bytes = sumOf(Object.values(each.bytes));
         return [
           String(each.workers),
-          ...[...times, times.reduce((sum, time) => sum + time, 0)].map((time) => short(time * scale)),
+          ...[...times, sumOf(times)].map((time) => short(time * scale)),
           short(bytes / 1e6),
           short(bytes / 1e6 / each.stepMilliseconds.median),
         ];

@@ -80,6 +80,12 @@ export interface NodeInfo {
   readonly kernels: string;
 }
 
+/** Bytes of weights that left, to all nodes together, and of gradients that came. */
+export interface Traffic {
+  sent: number;
+  received: number;
+}
+
 interface Peer {
   readonly connection: Connection;
   session: number;
@@ -138,6 +144,15 @@ export class CoordinatorDriver {
   /** The step under way: the model is the one before it. */
   get step(): number {
     return this.#core.step;
+  }
+
+  #traffic: Traffic = { sent: 0, received: 0 };
+
+  /** Since it was last asked for. */
+  takeTraffic(): Traffic {
+    const traffic = this.#traffic;
+    this.#traffic = { sent: 0, received: 0 };
+    return traffic;
   }
 
   /** Settles never; rejects when the host failed. */
@@ -250,6 +265,7 @@ export class CoordinatorDriver {
       throw new ProtocolError('BAD_RANGE', `no bucket at ${header.offset} of ${header.length} bytes`);
     }
     const value = floatsOf(payload);
+    this.#traffic.received += payload.byteLength;
     if (!this.#options.host.isFinite(value)) this.#notFinite(session, header);
     const begin = performance.now();
     const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
@@ -430,6 +446,7 @@ export class CoordinatorDriver {
     const offset = this.#options.modelBuckets[bucket]!.from;
     const key = { ...this.#fence(session), type: 'weights' as const, step, lo: 0, hi: 0, offset };
     peer.connection.send(key, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    this.#traffic.sent += values.byteLength;
   }
 
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {

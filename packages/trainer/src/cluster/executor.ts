@@ -68,8 +68,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   readonly #done: Sums[] = [];
   /** Sums of the batch that is applied. */
   #applied: Sums | undefined;
-  /** By optimizer step: where the time of its batches went. */
-  readonly #times = new Map<number, StepTime>();
+  /** By optimizer step: where the time of its batches went, and what travelled. */
+  readonly #steps = new Map<number, Pick<ClusterStep, 'time' | 'bytes'>>();
   #underWay = 0;
   #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
   readonly #sizes: Sizes;
@@ -341,7 +341,12 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 
   #committed(step: number, time: StepTime): void {
     const optimizerStep = this.#stepOf(step);
-    this.#times.set(optimizerStep, addTimes(time, this.#times.get(optimizerStep)));
+    const before = this.#steps.get(optimizerStep);
+    const { sent, received } = this.#driver.takeTraffic();
+    this.#steps.set(optimizerStep, {
+      time: addTimes(time, before?.time),
+      bytes: { sent: sent + (before?.bytes.sent ?? 0), received: received + (before?.bytes.received ?? 0) },
+    });
     this.#done.push(this.#applied!);
     this.#underWay--;
     this.#jobs.delete(step);
@@ -349,9 +354,9 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   howWent(step: number): ClusterStep {
-    const time = this.#times.get(step)!;
-    this.#times.delete(step);
-    return { nodes: this.#driver.nodes.length, workers: this.workers, time };
+    const how = this.#steps.get(step)!;
+    this.#steps.delete(step);
+    return { nodes: this.#driver.nodes.length, workers: this.workers, ...how };
   }
 
   /** Weights of a bucket are new; undefined: the buffers are. Weights that are not trained never change. */
