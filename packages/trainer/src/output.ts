@@ -4,22 +4,21 @@ import {
   closeSync,
   copyFileSync,
   existsSync,
-  mkdirSync,
   openSync,
   readSync,
   renameSync,
-  rmdirSync,
   rmSync,
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { contentHash, DataError, type Dataset, writeSafetensors, writeWhole } from '@lockstep/data';
+import { join, resolve } from 'node:path';
+import { contentHash, type Dataset, writeSafetensors, writeWhole } from '@lockstep/data';
 import type { StateEntry } from '@lockstep/nn';
 import { type ColumnRecords, columnRecords } from './columns.ts';
 import { weightsDigest } from './digest.ts';
 import type { DoneEvent, TrainingEvent } from './events.ts';
 import type { Prepared } from './prepare.ts';
+import { cannotWrite } from './runFolder.ts';
 import { version } from './version.ts';
 
 export const OUTPUT_FILES = {
@@ -45,7 +44,6 @@ const PIECE = 1 << 16;
  */
 export class RunOutput {
   readonly folder: string;
-  readonly #made: string | undefined;
   readonly #events: string;
   #file: number | undefined;
   /** Not yet written, and the size at which it will be. */
@@ -57,14 +55,13 @@ export class RunOutput {
   #hash = createHash('sha256');
 
   /**
-   * Makes the folder. Where `events` are given, those that an earlier process wrote up to then are kept, if they are
+   * In a folder that is there. Where `events` are given, those that an earlier process wrote up to then are kept, if they are
    * still there. Throws DataError (DATA_UNREADABLE) when nothing can be written there.
    */
   constructor(folder: string, events?: EventsMark) {
     this.folder = resolve(folder);
     this.#events = join(this.folder, `${OUTPUT_FILES.metrics}.part`);
     try {
-      this.#made = makeFolder(this.folder);
       const kept = events !== undefined && this.#keep(events);
       this.#file = openSync(this.#events, kept ? 'a' : 'w');
     } catch (error) {
@@ -143,17 +140,9 @@ export class RunOutput {
       }
       closeSync(this.#file);
       rmSync(this.#events, { force: true });
-      this.#removeFolders();
     } catch {
       // What made the run fail is the better message.
     }
-  }
-
-  /** The folders that the constructor made, as far as they are still empty. */
-  #removeFolders(): void {
-    if (this.#made === undefined) return;
-    for (let folder = this.folder; folder.length >= this.#made.length; folder = dirname(folder))
-      rmdirSync(folder);
   }
 
   #flush(): void {
@@ -193,21 +182,6 @@ function* pieces(path: string, bytes: number): Generator<Uint8Array> {
   } finally {
     closeSync(file);
   }
-}
-
-/** Gives the topmost folder that had to be made. (Node's own `recursive` never returns where /proc says no.) */
-function makeFolder(folder: string): string | undefined {
-  if (existsSync(folder)) return undefined;
-  const made = makeFolder(dirname(folder));
-  mkdirSync(folder);
-  return made ?? folder;
-}
-
-function cannotWrite(path: string, error: unknown): DataError {
-  const reason = error instanceof Error ? error.message : String(error);
-  return new DataError('DATA_UNREADABLE', `out: cannot write to ${path} (${reason}); give another folder`, {
-    cause: error,
-  });
 }
 
 /** What the weights are a function of, as far as it is data. */

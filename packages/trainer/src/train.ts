@@ -17,6 +17,7 @@ import { RunOutput, runRecord } from './output.ts';
 import { PoolExecutor } from './pool.ts';
 import { type Prepared, prepare } from './prepare.ts';
 import type { ProfileOptions } from './profile.ts';
+import { RunFolder } from './runFolder.ts';
 
 export interface TrainOptions {
   /** Threads; `auto` (default): one per core. The weights do not depend on it. */
@@ -35,6 +36,7 @@ export interface TrainOptions {
   /**
    * A folder for `weights.safetensors` (names and layouts as PyTorch's), `metrics.jsonl` (all events) and `run.json` (the
    * definition). Made when the definition, the data and the model have proved right; files appear when the run is done.
+   * One run at a time: throws ConfigError while another process writes there.
    */
   readonly out?: string | undefined;
   /**
@@ -168,6 +170,25 @@ async function* runSteps<M, F extends string>(
   start: StartExecutor<M, F>,
 ): AsyncGenerator<StepEvent, TrainResult<M>> {
   const began = performance.now();
+  resolveWorkers(options.workers);
+  resolveKernels(options.kernels);
+  checkCheckpointOptions(options);
+  const prepared = await prepare(definition, options);
+  const folder = options.out === undefined ? undefined : new RunFolder(options.out);
+  try {
+    return yield* runPrepared(prepared, options, oneByOne, start, began);
+  } finally {
+    folder?.close();
+  }
+}
+
+async function* runPrepared<M, F extends string>(
+  prepared: Prepared<M, F>,
+  options: TrainOptions,
+  oneByOne: boolean,
+  start: StartExecutor<M, F>,
+  began: number,
+): AsyncGenerator<StepEvent, TrainResult<M>> {
   let lostWorkers = 0;
   let steps = 0;
   let output: RunOutput | undefined;
@@ -182,10 +203,6 @@ async function* runSteps<M, F extends string>(
     output?.event(event);
     tell(event);
   };
-  resolveWorkers(options.workers);
-  resolveKernels(options.kernels);
-  checkCheckpointOptions(options);
-  const prepared = await prepare(definition, options);
   const { out, checkpointEvery: every, resume = false } = options;
   const checkpoints =
     out === undefined
