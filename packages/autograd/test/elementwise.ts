@@ -53,6 +53,11 @@ const logical = (f: (p: Tensor, q: Tensor) => Tensor): OpCase[] =>
     one(name(p, q), [numbers(p, -1, 1), numbers(q, -1, 1, 2)], (x, y) => f(a.gt(x, 0), a.gt(y, 0))),
   );
 
+const slopeOf =
+  (name: 'gelu' | 'geluTanh' | 'silu' | 'mish') =>
+  (x: Tensor): Tensor =>
+    a.apply(a.ops[`${name}Slope`], [x], {});
+
 export const elementwiseTests = {
   full: {
     ulps: 0,
@@ -98,13 +103,13 @@ export const elementwiseTests = {
   rsqrt: { ulps: 2, cases: unary(a.rsqrt, [0.2, 4], [1e-9, 1e9]) },
   leakyRelu: { ulps: 0, cases: unary((x) => a.leakyRelu(x, 0.25), [-3, 3]) },
   elu: { ulps: 2, cases: unary((x) => a.elu(x, 1.5), [-3, 3], [-90, 90]) },
-  gelu: { ulps: 2, ofLargest: true, cases: unary(a.gelu, [-3, 3], [-9, 9]) },
-  geluTanh: {
-    ulps: 2,
-    ofLargest: true,
-    cases: unary((x) => a.gelu(x, { approximate: 'tanh' }), [-3, 3], [-9, 9]),
-  },
-  silu: { ulps: 2, cases: unary(a.silu, [-3, 3], [-80, 80]) },
+  gelu: { ulps: 2, cases: unary(a.gelu, [-3, 3], [-15, 15]) },
+  // Exact to 2⁻²⁹ near its zero, where some cases have their only element.
+  geluSlope: { ulps: 4, ofLargest: true, cases: unary(slopeOf('gelu'), [-3, 3], [-15, 15]) },
+  geluTanh: { ulps: 2, cases: unary((x) => a.gelu(x, { approximate: 'tanh' }), [-3, 3], [-12, 12]) },
+  geluTanhSlope: { ulps: 2, ofLargest: true, cases: unary(slopeOf('geluTanh'), [-3, 3], [-12, 12]) },
+  silu: { ulps: 2, cases: unary(a.silu, [-3, 3], [-120, 120]) },
+  siluSlope: { ulps: 2, ofLargest: true, cases: unary(slopeOf('silu'), [-3, 3], [-120, 120]) },
   softplus: {
     ulps: 2,
     cases: [
@@ -112,8 +117,9 @@ export const elementwiseTests = {
       on([2, 3], (x) => a.softplus(x, 2.5), 'another sharpness'),
     ],
   },
-  hardswish: { ulps: 2, ofLargest: true, cases: unary(a.hardswish, [-4, 4]) },
-  mish: { ulps: 3, cases: unary(a.mish, [-3, 3], [-80, 80]) },
+  hardswish: { ulps: 2, cases: unary(a.hardswish, [-4, 4]) },
+  mish: { ulps: 2, cases: unary(a.mish, [-3, 3], [-120, 120]) },
+  mishSlope: { ulps: 2, ofLargest: true, cases: unary(slopeOf('mish'), [-3, 3], [-120, 120]) },
   clamp: {
     ulps: 0,
     cases: [

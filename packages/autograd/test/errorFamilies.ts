@@ -233,6 +233,9 @@ export const families: readonly ErrorCase[] = [
     'i32[2, 3]',
     'f32',
   ],
+  ...(['geluSlope', 'geluTanhSlope', 'siluSlope', 'mishSlope'] as const).map(
+    (op) => [`${op} of integers`, () => a.apply(ops[op], [i], {}), op, 'i32[2, 3]', 'f32'] as const,
+  ),
   ['gelu by tanh', () => a.gelu(i, { approximate: 'tanh' }), 'geluTanh', 'i32[2, 3]', 'f32'],
   [
     'labels of bools',

@@ -202,7 +202,7 @@ export class Lowering implements Emitter {
       alike.set(stepKey(step), value);
       return value;
     };
-    // Ops may have steps in common, like gelu and its slope: each is computed once.
+    // Ops may have steps in common, like elu and its slope: each is computed once.
     const share = (step: ChainStep): number => alike.get(stepKey(step)) ?? push(step);
     for (const input of external) {
       if (input.kind !== 'uniform') continue;

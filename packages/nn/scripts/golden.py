@@ -92,8 +92,8 @@ def activations():
         "hardswish": F.hardswish,
         "mish": F.mish,
         "softplus": F.softplus,
-        "gelu": F.gelu,
-        # In float64: 1 + tanh cancels in float32, which x * sigmoid does not.
+        # In float64: 1 + erf and 1 + tanh cancel in float32.
+        "gelu": lambda x: F.gelu(x.double()).float(),
         "geluTanh": lambda x: F.gelu(x.double(), approximate="tanh").float(),
         "leakyRelu": F.leaky_relu,
         "elu": lambda x: F.elu(x, alpha=0.5),

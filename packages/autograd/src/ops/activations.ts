@@ -7,7 +7,6 @@ import type { Tensor } from '../tensor.ts';
 import {
   add,
   div,
-  erf,
   exp,
   ge,
   gt,
@@ -16,6 +15,7 @@ import {
   maximum,
   minimum,
   mul,
+  neg,
   type Operand,
   sigmoid,
   sub,
@@ -91,92 +91,76 @@ export const eluOp = activation<AlphaAttrs>(
   },
 );
 
-/** x · Φ(x) with Φ(x) = (1 + erf(x / √2)) / 2. */
-export const geluOp = activation<NoAttrs>(
-  'gelu',
-  (step, x) => {
-    const odd = step('erf', step('mul', x, step.constant(Math.SQRT1_2)));
-    step('mul', step('mul', x, step.constant(0.5)), step('add', odd, step.constant(1)));
-  },
-  // Φ(x) + x φ(x)
-  (g, { inputs: [x] }) => {
-    const density = mul(exp(mul(mul(x!, x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
-    const distribution = add(mul(erf(mul(x!, Math.SQRT1_2)), 0.5), 0.5);
-    return mul(g, add(distribution, mul(x!, density)));
-  },
-);
+/**
+ * A function with a kernel of its own, and its slope as another: the compiler lets them share one pass. What the slope's slope
+ * is, tensor ops say.
+ */
+function sloped(name: 'gelu' | 'geluTanh' | 'silu' | 'mish', second: (x: Tensor) => Tensor) {
+  const slope = activation<NoAttrs>(
+    `${name}Slope`,
+    (step, x) => step(`${name}Slope`, x),
+    (g, { inputs: [x] }) => mul(g, second(x!)),
+  );
+  const value = activation<NoAttrs>(
+    name,
+    (step, x) => step(name, x),
+    (g, { inputs: [x] }) => mul(g, apply(slope, [x!], {})),
+  );
+  return { value, slope };
+}
 
-/** x · (1 + tanh u) / 2 = x · sigmoid(2u) with 2u = √(8/π) (x + 0.044715 x³). */
+/** y = x Φ(x), y″ = (2 − x²) φ(x). */
+export const { value: geluOp, slope: geluSlopeOp } = sloped('gelu', (x) => {
+  const squared = mul(x, x);
+  return mul(mul(exp(mul(squared, -0.5)), sub(2, squared)), 1 / Math.sqrt(2 * Math.PI));
+});
+
+/** y = x (1 + tanh u) / 2 = x σ(v) with v = 2u = √(8/π) (x + 0.044715 x³); y″ = σ σ̄ (2v′ + x v″ + x v′² (σ̄ − σ)). */
 const GELU_LINEAR = Math.sqrt(8 / Math.PI);
 const GELU_CUBIC = GELU_LINEAR * 0.044715;
-export const geluTanhOp = activation<NoAttrs>(
-  'geluTanh',
-  (step, x) => {
-    const inner = step(
-      'add',
-      step.constant(GELU_LINEAR),
-      step('mul', step.constant(GELU_CUBIC), step('mul', x, x)),
-    );
-    step('mul', x, step('sigmoid', step('mul', x, inner)));
-  },
-  (g, { inputs: [x] }) => {
-    const squared = mul(x!, x!);
-    const s = sigmoid(mul(x!, add(mul(squared, GELU_CUBIC), GELU_LINEAR)));
-    const slope = add(mul(squared, 3 * GELU_CUBIC), GELU_LINEAR);
-    return mul(g, mul(s, add(mul(mul(x!, sub(1, s)), slope), 1)));
-  },
-);
+export const { value: geluTanhOp, slope: geluTanhSlopeOp } = sloped('geluTanh', (x) => {
+  const squared = mul(x, x);
+  const v = mul(x, add(mul(squared, GELU_CUBIC), GELU_LINEAR));
+  const v1 = add(mul(squared, 3 * GELU_CUBIC), GELU_LINEAR);
+  const bend = add(mul(v1, 2), mul(squared, 6 * GELU_CUBIC));
+  const [s, rest] = [sigmoid(v), sigmoid(neg(v))];
+  return mul(mul(s, rest), add(bend, mul(mul(x, mul(v1, v1)), sub(rest, s))));
+});
 
-export const siluOp = activation<NoAttrs>(
-  'silu',
-  (step, x) => step('mul', x, step('sigmoid', x)),
-  (g, { inputs: [x] }) => {
-    const s = sigmoid(x!);
-    return mul(g, mul(s, add(mul(x!, sub(1, s)), 1)));
-  },
-);
+/** y = x σ(x), y″ = σ σ̄ (2 + x (σ̄ − σ)). */
+export const { value: siluOp, slope: siluSlopeOp } = sloped('silu', (x) => {
+  const [s, rest] = [sigmoid(x), sigmoid(neg(x))];
+  return mul(mul(s, rest), add(mul(x, sub(rest, s)), 2));
+});
+
+/** y = x t with t = tanh(ln(1 + eˣ)); t′ = (1 − t²) σ, y″ = 2t′ + x t″ = t′ (2 + x (σ̄ − 2tσ)). */
+export const { value: mishOp, slope: mishSlopeOp } = sloped('mish', (x) => {
+  const t = tanh(softplus(x));
+  const [s, rest] = [sigmoid(x), sigmoid(neg(x))];
+  const t1 = mul(sub(1, mul(t, t)), s);
+  return mul(t1, add(mul(x, sub(rest, mul(mul(t, s), 2))), 2));
+});
 
 export interface BetaAttrs {
   readonly beta: number;
 }
-/** max(x, 0) + log(1 + e^−|βx|) / β. */
 export const softplusOp = activation<BetaAttrs>(
   'softplus',
-  (step, x, { beta }) => {
-    const scaled = beta === 1 ? x : step('mul', x, step.constant(beta));
-    const rest = step('log1p', step('exp', step('neg', step('abs', scaled))));
-    const positive = step('max', x, step.constant(0));
-    step('add', positive, beta === 1 ? rest : step('div', rest, step.constant(beta)));
-  },
+  (step, x, { beta }) => step('softplus', x, step.constant(beta)),
   (g, { inputs: [x], attrs: { beta } }) => mul(g, sigmoid(mul(x!, beta))),
 );
 
-/** x · min(max(x + 3, 0), 6) / 6. */
+/** x · (min(max(x + 3, 0), 6) / 6). */
 export const hardswishOp = activation<NoAttrs>(
   'hardswish',
   (step, x) => {
     const six = step.constant(6);
     const gate = step('min', step('max', step('add', x, step.constant(3)), step.constant(0)), six);
-    step('div', step('mul', x, gate), six);
+    step('mul', x, step('div', gate, six)); // x · 6 may be infinite
   },
   (g, { inputs: [x] }) => {
     const middle = add(div(x!, 3), 0.5);
     return mul(g, where(le(x!, -3), 0, where(ge(x!, 3), 1, middle)));
-  },
-);
-
-/** x · tanh(log(1 + eˣ)) = x · n / (n + 2) with n = e (e + 2) and e = eˣ; from 20 on it is x. */
-export const mishOp = activation<NoAttrs>(
-  'mish',
-  (step, x) => {
-    const two = step.constant(2);
-    const e = step('exp', step('min', x, step.constant(20)));
-    const n = step('mul', e, step('add', e, two));
-    step('mul', x, step('div', n, step('add', n, two)));
-  },
-  (g, { inputs: [x] }) => {
-    const t = tanh(softplus(x!));
-    return mul(g, add(t, mul(mul(x!, sub(1, mul(t, t))), sigmoid(x!))));
   },
 );
 
