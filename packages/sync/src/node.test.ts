@@ -108,6 +108,21 @@ describe('a node', () => {
     expect(pauses('a')).not.toEqual(pauses('b'));
   });
 
+  test('an attempt that nobody answered has taken its pause', () => {
+    const state = createNode({ id: 'a', backoff: { first: 100, longest: 1000 }, patience: 1000 }, 0);
+    let at = 0;
+    for (let attempt = 1; attempt <= 8; attempt++) {
+      expect(tell(state, [at, { type: 'tick' }])).toEqual(['dial']);
+      expect(tell(state, [at + 1000, { type: 'tick' }])).toEqual(['hangUp']);
+      at += 1000;
+      expect(nodeWake(state)).toBe(at);
+    }
+    // One that is refused at once has not.
+    expect(tell(state, [at, { type: 'tick' }])).toEqual(['dial']);
+    tell(state, [at + 1, { type: 'closed', attempt: state.attempt }]);
+    expect(nodeWake(state)).toBeGreaterThanOrEqual(at + 500);
+  });
+
   test.each<[string, (state: NodeState) => void, number]>([
     ['no answer to a dial', (state) => tell(state, [0, { type: 'tick' }]), 500],
     ['no welcome', (state) => tell(state, [0, { type: 'tick' }], [1, { type: 'dialed', attempt: 1 }]), 500],

@@ -9,7 +9,10 @@ import type { ShardRange } from './tree.ts';
 export interface NodeConfig {
   /** Of this process, for ever: spreads the reconnects of many nodes. */
   readonly id: string;
-  /** Milliseconds before the first reconnect; doubles with each failure up to the longest, less a jitter. */
+  /**
+   * Milliseconds from a lost connection to the first reconnect; doubles from one failed attempt to the next up to the longest,
+   * less a jitter.
+   */
   readonly backoff: { readonly first: number; readonly longest: number };
   /** Milliseconds that a connection may take until the welcome. */
   readonly patience: number;
@@ -56,6 +59,8 @@ export interface NodeState {
   /** The session, while it is a member. */
   fence: Fence | undefined;
   attempt: number;
+  /** When the last attempt began. */
+  dialed: number;
   failures: number;
   heartbeat: number;
   /** When something is overdue: a reconnect, a welcome, a ping. */
@@ -75,6 +80,7 @@ export const createNode = (config: NodeConfig, now: number): NodeState => ({
   phase: 'waiting',
   fence: undefined,
   attempt: 0,
+  dialed: now,
   failures: 0,
   heartbeat: 0,
   wake: now,
@@ -138,6 +144,7 @@ const overdue = (state: NodeState, now: number): NodeEffect[] => {
   if (state.phase !== 'waiting') return disconnect(state, now);
   state.phase = 'dialing';
   state.attempt++;
+  state.dialed = now;
   state.wake = now + state.config.patience;
   return [{ do: 'dial', attempt: state.attempt }];
 };
@@ -195,8 +202,10 @@ const disconnect = (state: NodeState, now: number): NodeEffect[] => {
   }
   const { first, longest } = state.config.backoff;
   const pause = Math.min(longest, first * 2 ** Math.min(state.failures, 30));
+  // An attempt that nobody answered has taken its pause: whoever comes out of a black hole is back soon, however long it was.
+  const from = state.phase === 'member' ? now : state.dialed;
   state.phase = 'waiting';
-  state.wake = now + pause * (1 - jitter(state.config.id, state.attempt) / 2);
+  state.wake = Math.max(now, from + pause * (1 - jitter(state.config.id, state.attempt) / 2));
   state.failures++;
   return effects;
 };

@@ -27,11 +27,17 @@ export interface NodeOptions {
   readonly workers: number;
   readonly kernels: KernelChoice;
   readonly store?: ContentStore | undefined;
-  /** Milliseconds. */
+  /** In milliseconds, see `NodeConfig`. */
   readonly backoff?: { readonly first: number; readonly longest: number };
   readonly patience?: number;
   readonly report?: (report: NodeReport) => void;
 }
+
+/**
+ * Milliseconds for a connection and its welcome. While nothing gets through, systems ask for a connection after 0, 1, 3, 7 and 15
+ * s: a new attempt at 5 leaves at most two seconds between two of them.
+ */
+const PATIENCE = 5_000;
 
 /** A node at work: `ended` settles when it is over; the threads end with it. */
 export function startNode(options: NodeOptions): NodeDriver {
@@ -48,7 +54,7 @@ export function startNode(options: NodeOptions): NodeDriver {
     },
     config: {
       backoff: options.backoff ?? { first: 100, longest: 5_000 },
-      patience: options.patience ?? 10_000,
+      patience: options.patience ?? PATIENCE,
     },
     dial: options.dial,
     prepare: (welcome, fetch) => engines.prepare(welcome, fetch),
