@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { configText, folderWith, lockstep } from './command.ts';
+import { configText, events, folderWith, lockstep } from './command.ts';
 
 const ACTIVITIES = ['data', 'forward', 'backward', 'update', 'wait', 'record'] as const;
 
@@ -28,6 +28,14 @@ interface Report {
     readonly split: Readonly<Record<string, { readonly rounds: readonly number[] }>>;
     readonly bytes: { readonly sent: number; readonly received: number };
   }[];
+}
+
+interface TraceEvent {
+  readonly name: string;
+  readonly ph: string;
+  readonly pid: number;
+  readonly cat?: string;
+  readonly args?: Readonly<Record<string, unknown>>;
 }
 
 /** Of the config that tests use. */
@@ -191,6 +199,31 @@ test('train --profile: the same digest, a trace for Perfetto, a table of kernels
   const kernels = traceEvents.filter(({ cat }) => cat === 'matmul');
   expect(new Set(kernels.map(({ tid }) => tid))).toEqual(new Set([0, 1]));
   expect(otherData.costs.map(({ kernel }) => kernel)).toContain('gatherRows');
+});
+
+test('serve --profile: the same digest, every node with its workers down to kernels, on one clock', async () => {
+  let joining: ReturnType<typeof lockstep> | undefined;
+  const words = 'serve c.mjs --workers 1 --min-nodes 2 --port 0 --epochs 4 --profile nodes.json --json';
+  const { code, stdout } = await lockstep(words.split(' '), {
+    cwd,
+    onOutput: (text) => {
+      const [url] = /ws:[^"]+/.exec(text) ?? [];
+      if (url === undefined || joining !== undefined) return;
+      joining = lockstep(['join', url, '--workers', '2', '--name', 'other', '--cache', 'cache'], { cwd });
+    },
+  });
+  expect([code, (await joining)?.code]).toEqual([0, 0]);
+  const same = await lockstep('train c.mjs --epochs 4 --json'.split(' '), { cwd });
+  expect(events(stdout).at(-1)?.weightsDigest).toBe(events(same.stdout).at(-1)?.weightsDigest);
+  const { traceEvents } = read<{ readonly traceEvents: readonly TraceEvent[] }>('nodes.json');
+  const names = traceEvents.filter(({ name }) => name === 'process_name').map(({ args }) => args?.name);
+  expect(names.sort()).toEqual(['other', 'small: coordinator', 'this machine']);
+  const pid = traceEvents.find(({ args }) => args?.name === 'other')?.pid;
+  const own = traceEvents.filter((event) => event.pid === pid && event.ph === 'X');
+  expect(new Set(own.map(({ cat }) => cat))).toContain('matmul');
+  expect(own.some(({ name }) => /^weights of step \d+ come$/.test(name))).toBe(true);
+  const steps = traceEvents.filter(({ cat }) => cat === 'step');
+  expect(steps.length).toBeGreaterThan(0);
 });
 
 test.each<[string, Record<string, string>, RegExp]>([

@@ -91,13 +91,16 @@ export function commandLine(exit: (code: number) => void): Command {
     new Option('--fast-dev-run', 'two steps and one batch of validation, to see that all fits together'),
   ];
 
-  command('train [config]', 'Train; without a config (and no lockstep.config.ts here) the embedded digits.', [
-    ...machineOptions(),
-    ...trainingOptions(),
+  const profileOption = () =>
     new Option(
       '--profile <file>',
       'write a trace of a few steps there (for Perfetto); show the costliest kernels',
-    ),
+    );
+
+  command('train [config]', 'Train; without a config (and no lockstep.config.ts here) the embedded digits.', [
+    ...machineOptions(),
+    ...trainingOptions(),
+    profileOption(),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
     const { trainCommand } = await import('./train.ts');
@@ -129,6 +132,7 @@ export function commandLine(exit: (code: number) => void): Command {
       .argParser(wholeNumber(50))
       .default(1000),
     ...trainingOptions(),
+    profileOption(),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
     const { serveCommand } = await import('./serve.ts');

@@ -1,12 +1,14 @@
 /** `lockstep serve`. */
 import { readFileSync } from 'node:fs';
+import { ClusterProfile, resolveKernels } from '@lockstep/trainer';
 import { type ServeOptions, serve } from 'lockstep';
+import { ProfileFile } from './bench/profile.ts';
 import { blameConfig, loadConfig } from './config.ts';
 import { ConfigFileError, ExitCode } from './failure.ts';
 import { openSession } from './report/session.ts';
 import type { TrainFlags } from './train.ts';
 
-export interface ServeFlags extends Omit<TrainFlags, 'profile'> {
+export interface ServeFlags extends TrainFlags {
   readonly host: string;
   readonly port: number;
   readonly token?: string;
@@ -21,19 +23,25 @@ export interface ServeFlags extends Omit<TrainFlags, 'profile'> {
 /** Gives the exit code. Throws what is wrong with config, data, address or run. */
 export async function serveCommand(config: string | undefined, flags: ServeFlags): Promise<number> {
   const { workers, kernels, out, checkpointEvery, resume, minNodes, heartbeat } = flags;
-  const { fastDevRun = false, data: dataDir } = flags;
+  const { fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
   const listen = listenOptions(flags);
   const { definition, file } = await loadConfig(config, flags);
   const { reporter, signal } = openSession(file, flags);
+  const profile =
+    flags.profile === undefined ? undefined : new ProfileFile(flags.profile, new ClusterProfile());
   try {
     const result = await serve(definition, {
       ...{ workers, kernels, dataDir, out, checkpointEvery, resume, fastDevRun },
       ...{ minNodes, heartbeat, listen, signal },
+      profile: profile?.profile,
       on: { event: (event) => reporter.event(event) },
     });
+    const lines = profile?.finish(definition.name ?? 'training', resolveKernels(kernels)) ?? [];
+    if (!json && !quiet && lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
     return result.interrupted ? ExitCode.interrupted : ExitCode.done;
   } catch (error) {
     reporter.end();
+    profile?.abandon();
     throw cannotListen(error, flags) ?? blameConfig(file, error);
   }
 }

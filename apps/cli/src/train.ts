@@ -1,5 +1,5 @@
 /** `lockstep train`. */
-import { resolveKernels } from '@lockstep/trainer';
+import { ProfileTrace, resolveKernels } from '@lockstep/trainer';
 import { type CheckpointInterval, type TrainOptions, train } from 'lockstep';
 import { ProfileFile } from './bench/profile.ts';
 import { blameConfig, type DefinitionFlags, loadConfig } from './config.ts';
@@ -24,7 +24,8 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
   const { fastDevRun = false, json = false, quiet = false, data: dataDir } = flags;
   const { definition, file } = await loadConfig(config, flags);
   const { reporter, signal } = openSession(file, flags);
-  const profile = flags.profile === undefined ? undefined : new ProfileFile(flags.profile);
+  const profile =
+    flags.profile === undefined ? undefined : new ProfileFile(flags.profile, new ProfileTrace());
   try {
     const result = await train(definition, {
       workers,
@@ -34,7 +35,7 @@ export async function trainCommand(config: string | undefined, flags: TrainFlags
       checkpointEvery,
       resume,
       fastDevRun,
-      profile: profile?.options,
+      profile: profile && { depth: 'instructions', onBatch: (batch) => profile.profile.add(batch) },
       signal,
       on: { event: (event) => reporter.event(event) },
     });

@@ -45,6 +45,8 @@ export const FRAME_TYPES = {
   data: { code: 4, floats: false, ranged: false, maxBytes: MAX_CHUNK_BYTES },
   /** Part of the program, as bytes. */
   program: { code: 5, floats: false, ranged: false, maxBytes: MAX_CHUNK_BYTES },
+  /** What a node's threads did in the steps that it was asked to measure. */
+  profile: { code: 6, floats: false, ranged: false, maxBytes: MAX_CHUNK_BYTES },
 } as const satisfies Record<
   string,
   { readonly code: number; readonly floats: boolean; readonly ranged: boolean; readonly maxBytes: number }

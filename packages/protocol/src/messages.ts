@@ -58,6 +58,8 @@ export const nodeMessage = z.discriminatedUnion('type', [
       .min(0)
       .max(2 ** 32),
   }),
+  /** Answers `profile` at once: milliseconds of the node's clock. */
+  z.strictObject({ type: z.literal('time'), milliseconds: z.number().min(0).max(1e15) }),
   /** The node ends: it finishes what it holds and wants nothing new. */
   z.strictObject({ type: z.literal('leave') }),
 ]);
@@ -85,6 +87,8 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('assign'), step: u32, units: z.array(unit).min(1).max(512) }),
   /** Buckets [from, to) of the weights before `step` are those of the weights before, which are not sent again. */
   z.strictObject({ type: z.literal('kept'), step: u32, from: u32, to: u32 }),
+  /** Measure the steps [from, to), and send a profile when `done` of the run are; said again, to compare clocks. */
+  z.strictObject({ type: z.literal('profile'), from: u32, to: u32, done: u32 }),
   /** The run is over, or this node's part in it. */
   z.strictObject({ type: z.literal('finished'), step: u32, digest: sha256.nullable() }),
   /** The connection is going to be closed, and why. */

@@ -2,6 +2,7 @@ export * from './buckets.ts';
 export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';
 export * from './coordinatorTypes.ts';
+export { ClockOffset, wallClock } from './driver/clock.ts';
 export {
   type Content,
   CoordinatorDriver,

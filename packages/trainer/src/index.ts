@@ -3,6 +3,7 @@ export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
 export { ClusterExecutor, type ClusterOptions } from './cluster/executor.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './cluster/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
+export { ClusterProfile } from './cluster/profile.ts';
 export { RecentSteps } from './cluster/recentSteps.ts';
 export { type ServeOptions, serve } from './cluster/serve.ts';
 export { defaultCache, diskStore } from './cluster/store.ts';

@@ -27,6 +27,8 @@ export interface Span {
 export interface ProfiledBatch {
   /** Counts batches, also those of validation, from 1. */
   readonly tick: number;
+  /** For people. */
+  readonly name: string;
   readonly rows: number;
   /** Per worker: what it does, in order. The same object for all batches of a kind. */
   readonly spans: readonly (readonly Span[])[];
@@ -132,7 +134,7 @@ export class Profiler {
   }
 
   /** A measured tick of training is complete. In order; ticks that are left out (validation) are nobody's time. */
-  batch(pool: WorkerPool, tick: number, plan: number, rows: number): void {
+  batch(pool: WorkerPool, tick: number, plan: number, rows: number, name = `batch ${tick}`): void {
     this.#spans[plan] ??= planSpans(this.#plans[plan]!, this.#programs);
     const spans = this.#spans[plan];
     const noted = spans.map((_, worker) => pool.moments(tick, worker));
@@ -145,6 +147,6 @@ export class Profiler {
     });
     this.#lastTick = tick;
     this.#lastEnds = moments.map((own) => own.at(-1)!);
-    this.#onBatch({ tick, rows, spans, moments });
+    this.#onBatch({ tick, name, rows, spans, moments });
   }
 }

@@ -81,36 +81,59 @@ export class ProfileTrace {
     return [...this.#costs.values()].sort((a, b) => b.milliseconds - a.milliseconds);
   }
 
-  /** Worker threads with their phases, activities and kernels, one above the other. */
+  /** What the workers did in the batches that are shown: slices above each other, on the workers' clock. */
+  slices(): TraceEvent[] {
+    return this.#shown.flatMap((batch) => batch.spans.flatMap((_, worker) => workerEvents(batch, worker)));
+  }
+
+  /** Worker threads with their phases, activities and kernels. */
   trace(name: string): ChromeTrace {
-    const origin = Math.min(...this.#shown.flatMap(({ moments }) => moments.map((own) => own[0]!)));
-    const workers = this.#shown[0]?.spans.length ?? 0;
-    const about = (tid: number, what: string, args: object): TraceEvent => ({
-      ...{ name: what, ph: 'M', pid: 1, tid, args: { ...args } },
-    });
-    const threads = Array.from({ length: workers }, (_, worker) => [
-      about(worker, 'thread_name', { name: `worker ${worker}` }),
-      about(worker, 'thread_sort_index', { sort_index: worker }),
-    ]);
-    const slices = this.#shown.flatMap((batch) =>
-      batch.spans.flatMap((_, worker) => workerEvents(batch, worker, origin)),
-    );
-    return {
-      displayTimeUnit: 'ms',
-      traceEvents: [about(0, 'process_name', { name }), ...threads.flat(), ...slices],
-    };
+    return chromeTrace([{ name, ahead: 0, slices: this.slices() }]);
   }
 }
 
-function workerEvents({ tick, rows, spans, moments }: ProfiledBatch, worker: number, origin: number) {
+/** A process of a trace. */
+export interface TraceProcess {
+  readonly name: string;
+  /** Its clock, in milliseconds ahead of the first one's. */
+  readonly ahead: number;
+  readonly slices: readonly TraceEvent[];
+}
+
+/** Processes beside each other, each with its threads, on one clock that begins with the first slice. */
+export function chromeTrace(processes: readonly TraceProcess[]): ChromeTrace {
+  const moved = processes.map(({ ahead, slices }, i) =>
+    slices.map((slice) => ({ ...slice, pid: i + 1, ts: (slice.ts ?? 0) - ahead * 1000 })),
+  );
+  const origin = moved.flat().reduce((least, { ts }) => Math.min(least, ts), Number.POSITIVE_INFINITY);
+  const about = (pid: number, tid: number, name: string, args: object): TraceEvent => ({
+    ...{ name, ph: 'M', pid, tid, args: { ...args } },
+  });
+  const names = processes.flatMap(({ name, slices }, i) => [
+    about(i + 1, 0, 'process_name', { name }),
+    about(i + 1, 0, 'process_sort_index', { sort_index: i }),
+    ...[...new Set(slices.map(({ tid }) => tid))].flatMap((tid) => [
+      about(i + 1, tid, 'thread_name', { name: THREADS[tid] ?? `worker ${tid}` }),
+      about(i + 1, tid, 'thread_sort_index', { sort_index: tid }),
+    ]),
+  ]);
+  const slices = moved.flat().map((slice) => ({ ...slice, ts: slice.ts - origin }));
+  return { displayTimeUnit: 'ms', traceEvents: [...names, ...slices] };
+}
+
+/** Threads that are none of a worker: what is on its way, and a coordinator's steps. */
+export const [NETWORK, STEPS] = [10_000, 10_001];
+const THREADS: Readonly<Record<number, string>> = { [NETWORK]: 'network', [STEPS]: 'steps' };
+
+function workerEvents({ name: batch, rows, spans, moments }: ProfiledBatch, worker: number): TraceEvent[] {
   const own = spans[worker]!;
   const at = moments[worker]!;
   const slice = (name: string, cat: string, from: number, to: number, args = {}): TraceEvent => ({
     ...{ name, cat, ph: 'X', pid: 1, tid: worker, args },
-    ts: (at[from]! - origin) * 1000,
+    ts: at[from]! * 1000,
     dur: (at[to]! - at[from]!) * 1000,
   });
-  const events = [slice(`batch ${tick}`, 'batch', 0, own.length, { rows })];
+  const events = [slice(batch, 'batch', 0, own.length, { rows })];
   // Neighbours of one activity share a slice, which lies above their kernels.
   for (let from = 0, to = 0; from < own.length; from = to) {
     const { activity, phase, program } = own[from]!;

@@ -1,8 +1,8 @@
-/** `lockstep train --profile`: a trace of a few steps, and the kernels that cost the most. */
+/** `--profile` of `lockstep train` and `serve`: a trace of a few steps, and the kernels that cost the most. */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { KernelVariant } from '@lockstep/kernels';
-import { type KernelCost, type ProfileOptions, ProfileTrace } from '@lockstep/trainer';
+import type { ClusterProfile, KernelCost, ProfileTrace } from '@lockstep/trainer';
 import pc from 'picocolors';
 import { ConfigFileError } from '../failure.ts';
 import { copyBandwidth, matmulGflops } from '../measure.ts';
@@ -11,18 +11,20 @@ import { short } from './tables.ts';
 
 const SHOWN = 10;
 
+/** What becomes a file, and a table. */
+type Source = Pick<ProfileTrace | ClusterProfile, 'batches' | 'milliseconds' | 'costs' | 'trace'>;
+
 /** A profile that is being made, and becomes a file. */
-export class ProfileFile {
-  readonly options: ProfileOptions;
+export class ProfileFile<T extends Source = Source> {
+  readonly profile: T;
   readonly #file: string;
   readonly #isNew: boolean;
-  readonly #profile = new ProfileTrace();
 
   /** Throws ConfigFileError where the file cannot be written. */
-  constructor(file: string) {
+  constructor(file: string, profile: T) {
     this.#file = file;
+    this.profile = profile;
     this.#isNew = !existsSync(file);
-    this.options = { depth: 'instructions', onBatch: (batch) => this.#profile.add(batch) };
     try {
       mkdirSync(dirname(file), { recursive: true });
       writeFileSync(file, '', { flag: 'a' });
@@ -41,7 +43,11 @@ export class ProfileFile {
 
   /** Writes the file, measures the machine, and gives a table for people. */
   finish(name: string, kernels: KernelVariant): string[] {
-    const profile = this.#profile;
+    const { profile } = this;
+    if (profile.batches === 0) {
+      this.abandon();
+      return ['', pc.yellow('no profile: the run ended before there was one')];
+    }
     const costs = profile.costs();
     const machine = { gflops: matmulGflops(kernels), copyGBps: copyBandwidth() };
     const trace = { ...profile.trace(name), otherData: { kernels, machine, costs } };
@@ -62,7 +68,7 @@ export class ProfileFile {
 
 function costTable(
   costs: readonly KernelCost[],
-  { milliseconds }: ProfileTrace,
+  { milliseconds }: Source,
   machine: { readonly gflops: number; readonly copyGBps: number },
 ): string[] {
   const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;

@@ -22,6 +22,7 @@ import { Reducer, type ReducerOptions } from '../reducer.ts';
 import { type StepTime, StepTimer } from '../stepTime.ts';
 import type { Accept, ClosedReason, Connection } from '../transport.ts';
 import { Alarm } from './alarm.ts';
+import { ClockOffset, wallClock } from './clock.ts';
 
 /** Something that nodes fetch, named by its SHA-256 (hex). */
 export interface Content {
@@ -53,6 +54,8 @@ export interface CoordinatorHost {
   report(report: Report): void;
   /** A unit of this session went into the run. */
   contributed(session: number): void;
+  /** What a node found in the steps that it measured; its clock is so many milliseconds ahead of `wallClock` here. */
+  profiled?(node: NodeInfo, bytes: Uint8Array, ahead: number): void;
 }
 
 export interface CoordinatorDriverOptions {
@@ -66,6 +69,8 @@ export interface CoordinatorDriverOptions {
   readonly modelBuckets: readonly Bucket[];
   /** What a node's known-answer test must give. */
   readonly arithmetic: { readonly name: 'strict' | 'fused'; readonly proof: string };
+  /** Steps that nodes are to measure. */
+  readonly profile?: { readonly from: number; readonly to: number } | undefined;
   readonly host: CoordinatorHost;
 }
 
@@ -96,6 +101,9 @@ interface Peer {
   sent: { readonly step: number; readonly buckets: Set<number> };
   /** By bucket of the model: which one it was last sent. */
   readonly has: Piece[];
+  /** Whether its profile is still to come; undefined: it is not ready to measure. */
+  profiles: boolean | undefined;
+  readonly clock: ClockOffset;
 }
 
 /** A bucket of models. One that does not change is the same piece in one model after the other. */
@@ -189,6 +197,8 @@ export class CoordinatorDriver {
       streams: new Set(),
       sent: { step: -1, buckets: new Set() },
       has: [],
+      profiles: undefined,
+      clock: new ClockOffset(),
     };
     this.#peers.set(connection.id, peer);
     if (this.#isStopping) connection.close('STOPPING', 'the coordinator ends');
@@ -230,8 +240,14 @@ export class CoordinatorDriver {
     const { session } = peer;
     if (message?.type === 'need') this.#stream(peer, message.what, message.from);
     else if (message?.type === 'computed') this.#computed(session, message);
+    else if (message?.type === 'time') peer.clock.answer(message.milliseconds, wallClock());
     else if (header.type === 'gradient') this.#gradient(session, header, payload);
+    else if (header.type === 'profile') this.#profiled(peer, payload);
     const type = message?.type;
+    if (type === 'ready') {
+      peer.profiles ??= true;
+      this.#askForProfile(peer);
+    }
     this.#tell({ type: type === 'leave' || type === 'ready' ? type : 'heard', session });
   }
 
@@ -254,6 +270,22 @@ export class CoordinatorDriver {
   #computed(session: number, { step, milliseconds }: NodeMessage & { type: 'computed' }): void {
     if (step === this.#core.open.step) this.#timer.computed(session, milliseconds);
     this.#tell({ type: 'computed', session, step, milliseconds });
+  }
+
+  /** Again with each step until they are measured: the clocks are compared each time. */
+  #askForProfile(peer: Peer): void {
+    const { profile } = this.#options;
+    const { step } = this.#core;
+    if (!profile || !peer.profiles || step > profile.to + 1) return;
+    peer.clock.ask(wallClock());
+    this.#control(peer.session, { type: 'profile', ...profile, done: step });
+  }
+
+  #profiled(peer: Peer, payload: Uint8Array): void {
+    const node = this.nodes.find(({ session }) => session === peer.session);
+    if (!this.#options.profile || !node || !peer.profiles) return;
+    peer.profiles = false;
+    this.#options.host.profiled?.(node, payload.slice(), peer.clock.ahead);
   }
 
   #gradient(session: number, header: Header, payload: Uint8Array): void {
@@ -461,6 +493,7 @@ export class CoordinatorDriver {
       return;
     }
     this.#tell({ type: 'applied', step });
+    for (const peer of this.#sessions.values()) this.#askForProfile(peer);
     this.#forget(step);
   }
 

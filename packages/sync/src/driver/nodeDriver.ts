@@ -24,6 +24,7 @@ import { Inbox } from '../reducer.ts';
 import type { Connection, Dial, DialError } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
 import { Alarm } from './alarm.ts';
+import { wallClock } from './clock.ts';
 import { Download } from './download.ts';
 
 export type Welcome = CoordinatorMessage & { type: 'welcome' };
@@ -41,6 +42,14 @@ export interface NodeWork {
   swapModels(): void;
   /** Computes units on the current model, in order. */
   compute(step: number, units: readonly ShardRange[], done: UnitListener): Promise<void>;
+  /** Notes what the threads do in the steps [from, to). */
+  profile?: {
+    measure(from: number, to: number): void;
+    /** Something of a step was on its way from one moment (`wallClock`) to another. */
+    moved(what: 'weights' | 'gradients', step: number, from: number, to: number): void;
+    /** What was found: at most 1 MiB. Gives it once. */
+    take(): Uint8Array | undefined;
+  };
 }
 
 /**
@@ -106,6 +115,8 @@ export class NodeDriver {
   #work: NodeWork | undefined;
   #inbox: Inbox<true> | undefined;
   #modelIndex: BucketIndex | undefined;
+  /** The step whose weights came last, and when the first of them did. */
+  #arriving = { step: -1, since: 0 };
   /** The step of the model that is computed with. */
   #model = -1;
   /** Of it and of the next one, by bucket: the step with which it came. */
@@ -170,7 +181,9 @@ export class NodeDriver {
       return;
     }
     if (!nodeAdmits(this.#state, header)) return;
-    if (message.type === 'kept') {
+    if (message.type === 'profile') {
+      this.#profile(message);
+    } else if (message.type === 'kept') {
       this.#kept(message);
     } else if (message.type === 'assign') {
       const units = message.units.map(([lo, hi]) => ({ lo, hi }));
@@ -181,6 +194,14 @@ export class NodeDriver {
     } else {
       this.#tell({ type: 'ping' });
     }
+  }
+
+  #profile({ from, to, done }: CoordinatorMessage & { type: 'profile' }): void {
+    this.#send({ type: 'control' }, encodeControl({ type: 'time', milliseconds: wallClock() }));
+    const { profile } = this.#work ?? {};
+    profile?.measure(from, to);
+    const found = done >= to ? profile?.take() : undefined;
+    if (found) this.#send({ type: 'profile', step: to }, found);
   }
 
   #bulk(header: Header, payload: Uint8Array): void {
@@ -205,6 +226,7 @@ export class NodeDriver {
     }
     const { step } = header;
     if (!this.#inbox.wants(step, bucket)) return;
+    if (this.#arriving.step !== step) this.#arriving = { step, since: wallClock() };
     // What is still computed with the model before the current one loses it now.
     if (this.#taskStep < this.#model) this.#task++;
     this.#work.nextModel.set(floatsOf(payload), header.offset);
@@ -236,6 +258,8 @@ export class NodeDriver {
     this.#work!.swapModels();
     this.#since.reverse();
     this.#model = step;
+    const { step: arrived, since } = this.#arriving;
+    if (arrived === step) this.#work!.profile?.moved('weights', step, since, wallClock());
     this.#tell({ type: 'weights', step });
   }
 
@@ -362,14 +386,20 @@ export class NodeDriver {
     this.#options.report?.({ type: 'computing', step, shards });
     const begin = performance.now();
     let left = units.length;
+    let first: number | undefined;
     await work.compute(step, units, ({ unit, vector }, buckets, release) => {
       if (task === this.#task && connection !== undefined) {
+        first ??= wallClock();
         if (release && --left === 0) this.#tellTime(step, performance.now() - begin);
         for (const bucket of buckets.map((i) => work.unitBuckets[i]!)) {
           this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
         }
       }
-      if (release) void (connection?.flushed() ?? Promise.resolve()).then(release);
+      if (!release) return;
+      void (connection?.flushed() ?? Promise.resolve()).then(() => {
+        if (first !== undefined) work.profile?.moved('gradients', step, first, wallClock());
+        release();
+      });
     });
     if (task === this.#task) this.#tell({ type: 'computed', step });
   }

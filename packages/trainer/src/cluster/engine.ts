@@ -12,9 +12,11 @@ import {
   type UnitListener,
 } from '@lockstep/sync';
 import { SharedHeap, WorkerPool } from '@lockstep/workers';
+import { markPrograms, Profiler } from '../profile.ts';
 import { RECORD_WORDS } from '../programs.ts';
 import { type Bundle, batchSizes } from './bundle.ts';
 import type { DataColumn } from './dataImage.ts';
+import { NodeProfile } from './profile.ts';
 import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitBook.ts';
 import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
 
@@ -46,6 +48,8 @@ export class NodeEngine implements NodeWork {
   #current = 0;
   readonly #free: number[] = [];
   readonly #plans = new Map<string, UnitPlan>();
+  readonly profile = new NodeProfile();
+  readonly #profiler: Profiler;
   /** By rows of a shard: the block of shard `lo` is a line at `lo`. */
   readonly #blocks = new Map<number, number>();
   readonly #seed: readonly [number, number];
@@ -92,11 +96,14 @@ export class NodeEngine implements NodeWork {
         this.#plans.set(key, known);
       }
     }
+    const programs = markPrograms(book.programs, 'instructions');
+    this.#profiler = new Profiler(book.plans, programs, { onBatch: this.profile.add });
     this.#pool = new WorkerPool({
       heap,
       workers,
       kernels: resolveVariant(kernels),
-      programs: book.programs,
+      programs,
+      measure: true,
       plans: book.plans,
       recordWords: WORDS.parts + most,
       resultWords: 0,
@@ -133,12 +140,16 @@ export class NodeEngine implements NodeWork {
     this.#prepareOrder(place.epoch);
     const model = this.#models[this.#current]!.address;
     const started = list.map((unit) => ({ unit, ...this.#submit(batch, place, unit, model) }));
-    for (const { unit, tick, address, stages, worker } of started) {
+    for (const { unit, tick, plan, rows, address, stages, worker } of started) {
       const vector = this.#heap.f32(address, this.vector.size);
       for (const [i, buckets] of stages.entries()) {
         const isLast = i + 1 === stages.length;
         if (isLast) await this.#pool.wait(tick);
         else await this.#pool.waitMark(tick, worker, i + 1);
+        if (isLast && this.#pool.isMeasured(tick)) {
+          const name = `batch ${batch}: shards ${unit.lo} to ${unit.hi - 1}`;
+          this.#profiler.batch(this.#pool, tick, plan, rows, name);
+        }
         done({ unit, vector }, buckets, isLast ? () => void this.#free.push(address) : undefined);
       }
     }
@@ -154,6 +165,7 @@ export class NodeEngine implements NodeWork {
     }
     const address = this.#free.pop() ?? this.#heap.allocate(this.vector.size * ELEMENT_BYTES);
     const blocks = this.#blocks.get(shards.rowsPerShard)!;
+    this.#pool.isMeasuring = this.profile.wants(batch);
     const tick = this.#pool.submit(found.plan, ({ u32 }) => {
       [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
       u32[RECORD_WORDS.index] = batch;
@@ -167,7 +179,8 @@ export class NodeEngine implements NodeWork {
         u32[WORDS.parts + i] = blocks + (unit.lo + lo) * LINE_BYTES;
       }
     });
-    return { tick, address, stages: found.stages, worker: found.worker };
+    const rows = Math.min(place.rows, unit.hi * shards.rowsPerShard) - unit.lo * shards.rowsPerShard;
+    return { tick, rows, address, plan: found.plan, stages: found.stages, worker: found.worker };
   }
 
   /** Two orders take turns. */

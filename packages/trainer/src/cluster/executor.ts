@@ -22,6 +22,7 @@ import { BucketMath } from './bucketMath.ts';
 import { encodeBundle, makeBundle } from './bundle.ts';
 import { encodeData } from './dataImage.ts';
 import type { ContentStore } from './node.ts';
+import type { ClusterProfile } from './profile.ts';
 import { arithmeticProof } from './proof.ts';
 import { modelBuckets, type Sizes, type UnitVector, unitVector } from './vectors.ts';
 
@@ -44,6 +45,8 @@ export interface ClusterOptions {
     weights: Float32Array,
     batch: { step: number; index: number } & BatchPlace,
   ) => Error | undefined;
+  /** Takes what nodes measure. */
+  readonly profile?: ClusterProfile | undefined;
   /** Nobody is there to compute, and a batch that has changed weights must be finished. */
   readonly rescue: () => void;
   /** When it is aborted, batches that have not been computed are given up. */
@@ -150,6 +153,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       contents,
       unitBuckets: this.#vector.buckets,
       modelBuckets: this.#modelBuckets,
+      profile: options.profile?.window(options.from, totalBatches(definition, sampler)),
       arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as KernelVariant) },
       host: {
         reducing: math.reducing,
@@ -165,6 +169,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
           this.#rescue();
         },
         contributed: (session) => this.#contributed(session),
+        profiled: ({ name }, bytes, ahead) => options.profile?.node(name, bytes, ahead),
       },
     });
     this.#driver.failed.catch(() => {});
@@ -341,6 +346,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 
   #committed(step: number, time: StepTime): void {
     const optimizerStep = this.#stepOf(step);
+    this.#options.profile?.step(step, time);
     const before = this.#steps.get(optimizerStep);
     const { sent, received } = this.#driver.takeTraffic();
     this.#steps.set(optimizerStep, {

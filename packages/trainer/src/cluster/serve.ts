@@ -18,6 +18,7 @@ import {
 import { ClusterExecutor } from './executor.ts';
 import { nextIncarnation } from './incarnation.ts';
 import { startNode } from './node.ts';
+import type { ClusterProfile } from './profile.ts';
 import { RunStatus } from './status.ts';
 
 export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution' | 'profile'> {
@@ -25,6 +26,8 @@ export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution'
   readonly workers?: number | 'auto';
   /** Where nodes connect: address, port, token, TLS. */
   readonly listen?: Omit<ListenOptions, 'request' | 'refused'>;
+  /** Takes what the nodes' threads do in a few steps, down to kernels. */
+  readonly profile?: ClusterProfile | undefined;
   /** So many nodes (this process' own is one) must be ready before the first batch; later on, one is enough. Default 1. */
   readonly minNodes?: number;
   /** Milliseconds between two pings, 50 to 60,000. A node that is silent for two of them is lost. Default 1000. */
@@ -42,7 +45,7 @@ export function serve<M, F extends string>(
   definition: TrainingDefinition<M, F>,
   options: ServeOptions = {},
 ): Run<M> {
-  const { workers = 'auto', minNodes = 1, heartbeat = 1000, listen: where, ...rest } = options;
+  const { workers = 'auto', minNodes = 1, heartbeat = 1000, listen: where, profile: _, ...rest } = options;
   checkWhole('minNodes', minNodes, 1, 65_535);
   checkWhole('heartbeat', heartbeat, 50, 60_000);
   const own = workers === 0 ? 0 : resolveWorkers(workers);
@@ -91,6 +94,7 @@ async function startExecutor<M, F extends string>(
       heartbeat,
       straggler: STRAGGLER,
       signal,
+      profile: options.profile,
       diagnose: (weights, suspect) => findNonFinite(prepared, weights, sampler, suspect),
       rescue: () => joinOwn(executor, 1, kernels),
       report: (report, step, nodes) => {
