@@ -74,6 +74,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   /** By optimizer step: where the time of its batches went, and what travelled. */
   readonly #steps = new Map<number, Pick<ClusterStep, 'time' | 'bytes'>>();
   #underWay = 0;
+  #isRescued = false;
   #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
   readonly #sizes: Sizes;
   readonly #modelBuckets: readonly Bucket[];
@@ -235,7 +236,9 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   /** A run is interrupted between two batches: what has begun is finished, if need be here. */
   #rescue(): void {
     const begun = this.#open?.update.hasBegun ?? false;
-    if (this.#signal?.aborted && begun && this.#driver.nodes.length === 0) this.#options.rescue();
+    if (this.#isRescued || !this.#signal?.aborted || !begun || this.#driver.nodes.length > 0) return;
+    this.#isRescued = true;
+    this.#options.rescue();
   }
 
   refused(): BatchJob | undefined {
