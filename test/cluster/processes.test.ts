@@ -50,17 +50,18 @@ const is =
     event.type === type;
 
 describe('the digest of one machine', () => {
+  /** So many nodes of so many workers, of all the kernels that there are here in turn. */
+  const nodes = (count: number, workers: number): [string, string, string[]] => [
+    `${count} of ${workers} workers`,
+    '0',
+    Array.from({ length: count }, (_, i) => `${workers} ${variants[i % variants.length]}`),
+  ];
   it.each<[string, string, readonly string[]]>([
-    ['one node', '0', [`1 ${best}`]],
-    ['one node of two workers', '0', [`2 ${best}`]],
+    ...[1, 2, 3, 5].flatMap((count) => [nodes(count, 1), nodes(count, 2)]),
+    ['of WASM and two workers, alone', '0', ['2 wasm']],
+    ['native and WASM, one and two workers', '0', [`1 ${best}`, '2 wasm']],
     ['this machine alone', '2', []],
-    ['two nodes, native and WASM', '0', [`1 ${best}`, '2 wasm']],
     ['this machine and two nodes', '1', ['2 wasm', `1 ${best}`]],
-    [
-      'five nodes of all kinds',
-      '0',
-      [0, 1, 2, 3, 4].map((i) => `${1 + (i % 2)} ${variants[i % variants.length]}`),
-    ],
   ])('%s', async (_, own, nodes) => {
     const count = nodes.length + (own === '0' ? 0 : 1);
     const { serving, url } = await cluster.serve(`short.mjs --port 0 --workers ${own} --min-nodes ${count}`);
