@@ -101,7 +101,7 @@ export async function measureCosts<M, F extends string>(
     shards,
     threads,
     busy,
-    jitter: jitterOf(first!.computeTimes.flat()),
+    jitter: jitterOf(first!.computeTimes),
     ...codecSpeed(),
   };
   const costsFrom = (pick: (rounds: readonly number[]) => number): Costs => {
@@ -148,18 +148,26 @@ function computeTime({ spans, moments }: ProfiledBatch): number {
   );
 }
 
-/** Means of equally many of the values, over the mean of all; rising. */
-export function jitterOf(values: readonly number[]): number[] {
+const meanOf = (values: ArrayLike<number>): number =>
+  Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;
+
+/**
+ * Times over the mean of their piece (what changes from one to the next is the machine, and hurts all workers alike), as
+ * means of equally many; rising.
+ */
+export function jitterOf(pieces: readonly (readonly number[])[]): number[] {
+  const values = pieces.flatMap((times) => {
+    const mean = meanOf(times);
+    return times.map((time) => time / mean);
+  });
   const sorted = Float64Array.from(values).sort();
   const points = Math.min(JITTER_POINTS, sorted.length);
   const means = Array.from({ length: points }, (_, i) => {
-    const part = sorted.subarray(
-      Math.floor((i * sorted.length) / points),
-      Math.floor(((i + 1) * sorted.length) / points),
-    );
-    return part.reduce((sum, value) => sum + value, 0) / part.length;
+    const [from, to] = [i, i + 1].map((part) => Math.floor((part * sorted.length) / points));
+    return meanOf(sorted.subarray(from, to));
   });
-  const mean = means.reduce((sum, value) => sum + value, 0) / points;
+  // Not quite equally many.
+  const mean = meanOf(means);
   return means.map((value) => value / mean);
 }
 

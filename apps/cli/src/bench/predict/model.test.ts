@@ -1,7 +1,7 @@
 /** The formulas of docs/predict.md, beside cases that were worked out by hand. */
 import { describe, expect, test } from 'vitest';
 import { codecSpeed, jitterOf } from './costs.ts';
-import { type Cluster, type Costs, predict, slowest, unitsOf, unitTime } from './model.ts';
+import { type Cluster, type Costs, PACKET, predict, slowest, unitsOf, unitTime } from './model.ts';
 
 /** A vector of the parameters is 0.5 MB, one bucket: 1 ms of codec, and 1 ms of a link of 4 Gbit/s. */
 const costs: Costs = {
@@ -17,9 +17,12 @@ const costs: Costs = {
 /** Milliseconds of a bucket of 512 KiB. */
 const V = 1.048576;
 
-const cluster = (changes: Partial<Cluster>): Cluster => ({
-  ...{ nodes: 1, workers: 1, topology: 'star', weak: false, bandwidth: 4e9, latency: 0.5, failures: 0 },
+/** With bandwidths of what streams carry. */
+const cluster = ({ bandwidth = 4e9, slowLinks, ...changes }: Partial<Cluster>): Cluster => ({
+  ...{ nodes: 1, workers: 1, topology: 'star', weak: false, latency: 0.5, failures: 0 },
   ...changes,
+  bandwidth: bandwidth * PACKET,
+  slowLinks: slowLinks && { ...slowLinks, bandwidth: slowLinks.bandwidth * PACKET },
 });
 
 describe('a step by hand', () => {
@@ -142,8 +145,15 @@ describe('parts of it', () => {
   ])('the slowest of %d', (n, expected) => expect(slowest([0.5, 1.5], n)).toBeCloseTo(expected, 9));
 
   test('jitter is means of equally many, over the mean', () => {
-    expect(jitterOf([3, 1])).toEqual([0.5, 1.5]);
-    const many = jitterOf(Array.from({ length: 1000 }, (_, i) => i));
+    expect(jitterOf([[3, 1]])).toEqual([0.5, 1.5]);
+    // What one piece is slower than the other is not jitter.
+    expect(
+      jitterOf([
+        [3, 1],
+        [30, 10],
+      ]),
+    ).toEqual([0.5, 0.5, 1.5, 1.5]);
+    const many = jitterOf([Array.from({ length: 1000 }, (_, i) => i)]);
     expect(many).toHaveLength(256);
     expect(slowest(many, 1)).toBeCloseTo(1, 9);
     // Of two draws from 0 … 1 the larger is 2/3 in the mean.

@@ -87,6 +87,8 @@ export interface Prediction {
 
 /** Bytes of a bucket: they follow each other through the stages. */
 export const PIECE_BYTES = 1 << 19;
+/** Of each packet on an Ethernet: its bytes on the wire (preamble, gap, headers) over those that it carries of a stream. */
+export const PACKET = 1538 / 1448;
 /** A unit is computed a second time when its holder is this many times slower than expected. */
 export const STRAGGLER_FACTOR = 4;
 /** From a node's silent death to its shards being handed out again; a coordinator's restart, and what it goes back. */
@@ -213,7 +215,7 @@ function exchangeOf(
   const [own, { used, units }] = [onNodes.most.length, onNodes];
   const star = topology === 'star';
   const slow = slowLinks && slowLinks.count > 0 ? Math.min(bandwidth, slowLinks.bandwidth) : bandwidth;
-  const onLink = (bytes: number, bits: number): number => (8000 * bytes) / bits;
+  const onLink = (bytes: number, bits: number): number => (8000 * PACKET * bytes) / bits;
   const codec = (encoded: number, decoded: number): number =>
     encoded / costs.encode / 1e6 + decoded / costs.decode / 1e6;
   // Of a sliced node's own slice nothing travels.
