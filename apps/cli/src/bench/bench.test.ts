@@ -131,12 +131,7 @@ describe('the report', () => {
 
   test('with nodes: a table and a chart more', () => {
     const { workers: _, ...figures } = both.results[1]!;
-    const split = {
-      compute: measured([5]),
-      network: measured([3]),
-      update: measured([1]),
-      wait: measured([1]),
-    };
+    const split = { compute: 5, network: 3, update: 1, wait: 1 };
     const bytes = { sent: 2e6, received: 1e6 };
     const withNodes = { ...both, nodes: [{ nodes: 2, workers: 1, ...figures, split, bytes }] };
     const lines = reportLines(withNodes).map(stripVTControlCharacters);

@@ -26,7 +26,7 @@ p { margin: .25rem 0; color: var(--soft); }
 main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); margin-top: 1rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; min-width: 0; }
 section.wide { grid-column: 1 / -1; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-bottom: .75rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; white-space: nowrap; }
 table { font-size: .9rem; }
 th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
@@ -153,7 +153,7 @@ function nodesSections({ nodes, results }: ScalingReport): string {
     'Where the time of a step goes, by nodes',
     nodes.map(({ nodes, split }) => ({
       name: plural(nodes, 'node'),
-      parts: nodesActivities.map((activity) => [activity, split[activity].median] as const),
+      parts: nodesActivities.map((activity) => [activity, split[activity]] as const),
     })),
   );
   const text = `${plural(first.workers, 'worker')} each, processes of this machine over loopback. Dashed: as many times one without a network.`;
@@ -166,7 +166,7 @@ function nodesSections({ nodes, results }: ScalingReport): string {
 /** The most of all cells; what a case does not have stays empty. */
 function numbersTable({ results, nodes }: ScalingReport): string {
   const head = ['', 'batch', ...FIGURES];
-  const ofWorkers = ['quick step ms', 'efficiency', 'cores', 'GFLOP/s', 'of peak', 'MB moved'];
+  const ofWorkers = ['quick step ms', 'quick efficiency', 'cores', 'GFLOP/s', 'of peak', 'MB moved'];
   const rows = results.map((each) => [
     plural(each.workers, 'worker'),
     thousands(each.batch),
@@ -185,7 +185,7 @@ function numbersTable({ results, nodes }: ScalingReport): string {
     ...figureCells(each),
     short(each.bytes.sent / 1e6),
     short(each.bytes.received / 1e6),
-    ...nodesActivities.map((activity) => short(each.split[activity].median)),
+    ...nodesActivities.map((activity) => short(each.split[activity])),
   ]);
   const times = (kinds: readonly string[]): string[] => kinds.map((kind) => `${kind} ms`);
   return [

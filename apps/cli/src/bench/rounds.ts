@@ -2,7 +2,7 @@
 import type { KernelVariant } from '@lockstep/kernels';
 import { type Activity, activities, type Prepared, type ProfiledBatch } from '@lockstep/trainer';
 import { plural } from '../report/text.ts';
-import { type NodesActivity, type NodesPiece, NodesSubject, nodesActivities, type Traffic } from './nodes.ts';
+import { type NodesPiece, NodesSubject, type Traffic } from './nodes.ts';
 import { PeakMeter } from './peaks.ts';
 import { endless, type Piece, Subject } from './piece.ts';
 import { type Measured, measured, quickest, ratio } from './statistics.ts';
@@ -45,8 +45,8 @@ export interface Figures {
 /** Figures of one number of nodes. */
 export interface NodesScaling extends Figures {
   readonly nodes: number;
-  /** Where a step's time goes (ms), as the coordinator sees it: see `ClusterStep`. */
-  readonly split: Readonly<Record<NodesActivity, Measured>>;
+  /** Where a step's time goes (ms), as the coordinator sees it (see `ClusterStep`), in the round whose step time is the median. */
+  readonly split: NodesPiece['split'];
   /** Bytes of a step, all nodes together. */
   readonly bytes: Traffic;
 }
@@ -145,12 +145,10 @@ export async function measureScaling<M, F extends string>(
     };
   });
   const nodes = clusters.map((each): NodesScaling => {
-    const split = (activity: NodesActivity) =>
-      [activity, measured(each.pieces.map((piece) => piece.split[activity]))] as const;
     return {
       nodes: each.nodes,
       ...figuresOf({ ...each, workers: first }, base, each.nodes),
-      split: Object.fromEntries(nodesActivities.map(split)) as NodesScaling['split'],
+      split: medianPiece(each.pieces).split,
       bytes: each.pieces.at(-1)!.bytes,
     };
   });
@@ -197,8 +195,10 @@ function splitsOf(pieces: readonly Piece[]): Pick<Scaling, 'split' | 'splitOfWor
 }
 
 /** Of an odd number of rounds. */
-const medianPiece = (pieces: readonly Piece[]): Piece =>
-  pieces.toSorted((a, b) => a.milliseconds - b.milliseconds)[pieces.length >> 1]!;
+function medianPiece<T extends Measurements['pieces'][number]>(pieces: readonly T[]): T {
+  const time = ({ seconds, batches }: T): number => seconds / batches;
+  return pieces.toSorted((a, b) => time(a) - time(b))[pieces.length >> 1]!;
+}
 
 /** Neighbours of one activity are one span. */
 function timelineOf(batches: readonly ProfiledBatch[]): TimelineSpan[] {

@@ -48,7 +48,7 @@ function nodesLines({ nodes }: ScalingReport): string[] {
     ...withHead([
       ['nodes', ...nodesActivities, 'sum', 'weights out', 'gradients in'],
       ...nodes.map(({ nodes, split, bytes }) => {
-        const times = nodesActivities.map((activity) => split[activity].median);
+        const times = nodesActivities.map((activity) => split[activity]);
         const cells = [...times, sumOf(times), bytes.sent / 1e6, bytes.received / 1e6];
         return [String(nodes), ...cells.map(short)];
       }),
