@@ -82,18 +82,10 @@ LS_INLINE vf score(const Attention *t, const float *s, const float *mask, size_t
   return x;
 }
 
-/** The larger; of a pair with a NaN, b. A NaN among scores shows in their exponentials. */
-LS_INLINE vf larger(vf a, vf b) {
-#if defined(__AVX512F__)
-  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
-#elif defined(__AVX2__)
-  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-#else
-  return ls_select(a > b, a, b);
-#endif
-}
-
-/** The lane trees of LS_W rows together: lane r of the result is that of rows[r]. */
+/**
+ * The lane trees of LS_W rows together: lane r of the result is that of rows[r]. A NaN among scores does not count as the largest:
+ * it shows in their exponentials.
+ */
 LS_INLINE vf lane_trees(int kind, const Lanes rows[LS_W]) {
   vf totals[VECTORS];
   for (int j = 0; j < VECTORS; j++) {
@@ -103,52 +95,52 @@ LS_INLINE vf lane_trees(int kind, const Lanes rows[LS_W]) {
     for (int count = LS_W; count > 1; count /= 2)
       for (int r = 0; r < count / 2; r++) {
         if (kind == SUM) x[r] = x[2 * r] + x[2 * r + 1];
-        else x[r] = larger(x[2 * r], x[2 * r + 1]);
+        else x[r] = ls_greater(x[2 * r], x[2 * r + 1]);
       }
     totals[j] = x[0];
   }
   for (int count = VECTORS; count > 1; count /= 2)
     for (int j = 0; j < count / 2; j++) {
       if (kind == SUM) totals[j] = totals[2 * j] + totals[2 * j + 1];
-      else totals[j] = larger(totals[2 * j], totals[2 * j + 1]);
+      else totals[j] = ls_greater(totals[2 * j], totals[2 * j + 1]);
     }
   return totals[0];
 }
 
 /**
  * Takes a block's products into the maxima and sums of LS_W rows from r on; s becomes e^(score − max), `factor` what sums
- * so far shrink by. Rows from `count` on do not exist.
+ * so far shrink by. Rows from `count` on do not exist. All rows are as many vectors wide as the last one, which sees most.
  */
 static void take_in_rows(const Attention *t, const Scores *b, size_t first, size_t count) {
   const float *mask = b->mask + (b->i + first) * t->mask.row + b->j;
+  float *const s = t->s + first * KEYS;
+  const size_t width = keys_of(t, b, first + count - 1);
   Lanes rows[LS_W];
   for (size_t r = 0; r < LS_W; r++) {
-    rows[r] = splat_lanes(-__builtin_inff());
-    float *s = t->s + (first + r) * KEYS;
+    Lanes largest = splat_lanes(-__builtin_inff());
     const size_t seen = r < count ? keys_of(t, b, first + r) : 0;
-    for (size_t c = 0; c < seen; c += LS_W) {
-      const vf x = score(t, s, mask + r * t->mask.row, c, b->n, seen);
-      ls_store(s + c, x);
-      vf *lane = &rows[r].v[c / LS_W % VECTORS];
-      *lane = larger(x, *lane);
+    for (size_t c = 0; c < width && r < count; c += LS_W) {
+      const vf x = score(t, s + r * KEYS, mask + r * t->mask.row, c, b->n, seen);
+      ls_store(s + r * KEYS + c, x);
+      vf *lane = &largest.v[c / LS_W % VECTORS];
+      *lane = ls_greater(x, *lane);
     }
+    rows[r] = largest;
   }
-  const vf before = ls_load(t->max + first), max = larger(lane_trees(MAX, rows), before);
+  const vf before = ls_load(t->max + first), max = ls_greater(lane_trees(MAX, rows), before);
   /* A query that sees nothing yet: all its terms are 0. */
   const vf shift = ls_select((vi)(max == -__builtin_inff()), (vf){0}, max);
-  for (size_t r = 0; r < LS_W; r++) {
-    rows[r] = splat_lanes(0);
-    if (r >= count) continue;
-    float *s = t->s + (first + r) * KEYS;
-    const size_t seen = keys_of(t, b, first + r);
-    size_t c = 0;
-    for (; c < seen; c += LS_W) {
-      const vf e = ls_exp(ls_load(s + c) - shift[r]); /* of −∞: 0 */
-      ls_store(s + c, e);
+  float shifts[LS_W];
+  ls_store(shifts, shift);
+  for (size_t r = 0; r < LS_W; r++) rows[r] = splat_lanes(0);
+  for (size_t c = 0; c < width; c += LS_W)
+    for (size_t r = 0; r < count; r++) {
+      const vf e = ls_exp(ls_load(s + r * KEYS + c) - shifts[r]); /* of −∞: 0 */
+      ls_store(s + r * KEYS + c, e);
       rows[r].v[c / LS_W % VECTORS] += e;
     }
-    for (; c < b->n; c += LS_W) ls_store(s + c, (vf){0});
-  }
+  for (size_t c = (width + LS_W - 1) / LS_W * LS_W; c < b->n; c += LS_W)
+    for (size_t r = 0; r < count; r++) ls_store(s + r * KEYS + c, (vf){0});
   const vf factor = ls_select((vi)(before == -__builtin_inff()), (vf){0}, ls_exp(before - shift));
   ls_store(t->factor + first, factor);
   ls_store(t->total + first, ls_load(t->total + first) * factor + lane_trees(SUM, rows));

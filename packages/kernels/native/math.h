@@ -177,13 +177,16 @@ LS_INLINE vi ls_exp_parts(vf x, vf *r, vf *tail) {
   return (vi)shifted - (vi)ls_splat(LS_ROUNDER);
 }
 
-/** e^x. The result is scaled by 2ⁿ in two steps, so that a subnormal is rounded once. */
+/**
+ * e^x. The result is scaled by 2ⁿ in two steps, so that a subnormal is rounded once. Where it is 0, as for masked scores,
+ * e^0 is computed instead: a product that underflows takes CPUs long.
+ */
 LS_INLINE vf ls_exp(vf x) {
   vf r, tail;
-  x = ls_at_most(ls_at_least(x, -104), 89);
-  const vi n = ls_exp_parts(x, &r, &tail);
+  const vi some = ~(x < -104.0f);
+  const vi n = ls_exp_parts(ls_at_most((vf)((vi)x & some), 89), &r, &tail);
   const vi half = n >> 1;
-  return (1 + (r + tail)) * ls_pow2(half) * ls_pow2(n - half);
+  return (vf)((vi)((1 + (r + tail)) * ls_pow2(half) * ls_pow2(n - half)) & some);
 }
 
 /** e^x − 1 = 2ⁿ (e^r − 1) + (2ⁿ − 1), computed at half scale for the sake of n = 128. */
