@@ -27,7 +27,10 @@ import { ClockOffset, wallClock } from './clock.ts';
 /** Something that nodes fetch, named by its SHA-256 (hex). */
 export interface Content {
   readonly hash: string;
-  readonly bytes: Uint8Array;
+  /** In bytes. */
+  readonly length: number;
+  /** Bytes `from` to `to` (excluded); nothing changes them. */
+  read(from: number, to: number): Uint8Array;
 }
 
 /** The data plane of a run: what the coordinator does with units, and what it publishes. Vectors are cut into buckets. */
@@ -333,13 +336,13 @@ export class CoordinatorDriver {
 
   /** Sends content in chunks, as fast as the peer takes them. */
   async #stream(peer: Peer, what: 'program' | 'data', from: number): Promise<void> {
-    const { bytes } = this.#options.contents[what];
+    const content = this.#options.contents[what];
     const { connection, session, streams } = peer;
-    if (streams.has(what) || from % 4 !== 0 || from > bytes.length) return;
+    if (streams.has(what) || from % 4 !== 0 || from > content.length) return;
     streams.add(what);
-    for (let at = from; at < bytes.length && this.#peers.has(connection.id); at += CHUNK_BYTES) {
+    for (let at = from; at < content.length && this.#peers.has(connection.id); at += CHUNK_BYTES) {
       const key = { ...this.#fence(session), type: what, step: 0, lo: 0, hi: 0, offset: at / 4 };
-      connection.send(key, bytes.subarray(at, Math.min(at + CHUNK_BYTES, bytes.length)));
+      connection.send(key, content.read(at, Math.min(at + CHUNK_BYTES, content.length)));
       if (connection.buffered > MOST_BUFFERED) await connection.flushed();
     }
     streams.delete(what);
@@ -404,7 +407,7 @@ export class CoordinatorDriver {
     peer.session = session;
     this.#sessions.set(session, peer);
     const { config, definition, shards, parameters, contents } = this.#options;
-    const content = ({ hash, bytes }: Content) => ({ hash, bytes: bytes.length });
+    const content = ({ hash, length }: Content) => ({ hash, bytes: length });
     this.#control(session, {
       type: 'welcome',
       attempt: peer.hello.attempt,

@@ -342,6 +342,7 @@ export class NodeDriver {
       const work = await this.#options.prepare(welcome, (what) => this.#fetch(what, welcome[what]));
       if (attempt !== this.#state.attempt) return;
       this.#work = work;
+      this.#downloads.clear();
       this.#inbox = new Inbox(work.modelBuckets.length);
       this.#modelIndex = new BucketIndex(work.modelBuckets);
       this.#options.report?.({ type: 'ready' });

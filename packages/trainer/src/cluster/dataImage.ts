@@ -27,26 +27,26 @@ const header = z.strictObject({
     .max(4096),
 });
 
-/** The same bytes for the same columns: their hash names them. */
-export function encodeData(data: Dataset): Uint8Array {
+/** Views of the columns, in order of their names. */
+export function columnsOf(data: Dataset): DataColumn[] {
   const names = Object.keys(data.columns).sort();
-  const columns = names.map((name) => {
+  return names.map((name) => {
     const { data: values } = data.columns[name] as Column;
     return { name, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
   });
+}
+
+/** The same bytes for the same columns: their hash names them. Pieces, of which most are the columns themselves. */
+export function encodeData(columns: readonly DataColumn[]): Uint8Array[] {
   const head = new TextEncoder().encode(
     JSON.stringify({ columns: columns.map(({ name, bytes }) => ({ name, bytes: bytes.length })) }),
   );
-  let at = padded(PREFIX_BYTES + head.length);
-  const bytes = new Uint8Array(columns.reduce((sum, column) => sum + padded(column.bytes.length), at));
-  bytes.set(new TextEncoder().encode(MAGIC));
-  new DataView(bytes.buffer).setUint32(4, head.length, true);
-  bytes.set(head, PREFIX_BYTES);
-  for (const column of columns) {
-    bytes.set(column.bytes, at);
-    at += padded(column.bytes.length);
-  }
-  return bytes;
+  const first = new Uint8Array(padded(PREFIX_BYTES + head.length));
+  first.set(new TextEncoder().encode(MAGIC));
+  new DataView(first.buffer).setUint32(4, head.length, true);
+  first.set(head, PREFIX_BYTES);
+  const rest = ({ length }: Uint8Array): Uint8Array => new Uint8Array(padded(length) - length);
+  return [first, ...columns.flatMap(({ bytes }) => [bytes, rest(bytes)])];
 }
 
 /** Views of the columns. Throws an Error that says what is wrong. */

@@ -1,12 +1,10 @@
 /** Training on many machines: batches are computed by nodes; sums, updates and validation are made here. */
-import { createHash } from 'node:crypto';
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import {
   type Accept,
   type Bucket,
   batchShards,
-  type Content,
   CoordinatorDriver,
   everyPart,
   type NodeInfo,
@@ -20,8 +18,9 @@ import type { Prepared } from '../prepare.ts';
 import { BatchUpdate } from './batchUpdate.ts';
 import { BucketMath } from './bucketMath.ts';
 import { encodeBundle, makeBundle } from './bundle.ts';
-import { encodeData } from './dataImage.ts';
-import type { ContentStore } from './node.ts';
+import { columnsOf, encodeData } from './dataImage.ts';
+import type { NodeOptions } from './node.ts';
+import { Pieces } from './pieces.ts';
 import type { ClusterProfile } from './profile.ts';
 import { arithmeticProof } from './proof.ts';
 import { modelBuckets, type Sizes, type UnitVector, unitVector } from './vectors.ts';
@@ -62,8 +61,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   readonly ahead = AHEAD;
   /** What is to be ended before the executor is. */
   readonly closing: (() => Promise<void>)[] = [];
-  /** Program and data, as nodes get them. */
-  readonly contents: ContentStore;
+  /** Program and data, for a node of this process. */
+  readonly own: Required<Pick<NodeOptions, 'store' | 'data'>>;
   readonly #inner: PoolExecutor<M, F>;
   readonly #driver: CoordinatorDriver;
   readonly #vector: UnitVector;
@@ -123,13 +122,16 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     const below = (limit: number): number => this.#modelBuckets.filter(({ from }) => from < limit).length;
     this.#bucketCounts = { trained: below(bundle.sizes.trained), weights: below(bundle.sizes.weights) };
     const sampler = new Sampler(bundle.sampler);
-    const content = (bytes: Uint8Array): Content => ({
-      hash: createHash('sha256').update(bytes).digest('hex'),
-      bytes,
-    });
-    const contents = { program: content(encodeBundle(bundle)), data: content(encodeData(data)) };
-    const byHash = new Map(Object.values(contents).map(({ hash, bytes }) => [hash, bytes]));
-    this.contents = { get: async (hash) => byHash.get(hash), put: async () => {} };
+    const columns = columnsOf(data);
+    const contents = { program: new Pieces(encodeBundle(bundle)), data: new Pieces(...encodeData(columns)) };
+    this.own = {
+      store: {
+        get: async (hash, bytes) =>
+          hash === contents.program.hash ? contents.program.read(0, bytes) : undefined,
+        put: async () => {},
+      },
+      data: { hash: contents.data.hash, columns },
+    };
     this.#signal = options.signal;
     this.#signal?.addEventListener('abort', this.#onAbort);
     const math = new BucketMath(inner.kernels as KernelVariant);

@@ -10,7 +10,7 @@ import {
   type Welcome,
 } from '@lockstep/sync';
 import { decodeBundle } from './bundle.ts';
-import { decodeData } from './dataImage.ts';
+import { type DataColumn, decodeData } from './dataImage.ts';
 import { NodeEngine } from './engine.ts';
 import { arithmeticProof } from './proof.ts';
 
@@ -27,6 +27,8 @@ export interface NodeOptions {
   readonly workers: number;
   readonly kernels: KernelChoice;
   readonly store?: ContentStore | undefined;
+  /** Data that are here already, with their hash. */
+  readonly data?: { readonly hash: string; readonly columns: readonly DataColumn[] } | undefined;
   /** In milliseconds, see `NodeConfig`. */
   readonly backoff?: { readonly first: number; readonly longest: number };
   readonly patience?: number;
@@ -66,10 +68,10 @@ export function startNode(options: NodeOptions): NodeDriver {
 
 /** The engine of the run that was last welcomed: a coordinator that comes back finds it warm. */
 class Engines {
-  readonly #options: Pick<NodeOptions, 'workers' | 'kernels' | 'store'>;
+  readonly #options: Pick<NodeOptions, 'workers' | 'kernels' | 'store' | 'data'>;
   #last: { readonly key: string; readonly work: Promise<NodeEngine> } | undefined;
 
-  constructor(options: Pick<NodeOptions, 'workers' | 'kernels' | 'store'>) {
+  constructor(options: Pick<NodeOptions, 'workers' | 'kernels' | 'store' | 'data'>) {
     this.#options = options;
   }
 
@@ -77,12 +79,11 @@ class Engines {
     const key = `${program.hash} ${data.hash}`;
     if (this.#last?.key !== key) {
       await this.close();
-      const [bundle, columns] = [
-        await this.#get('program', program, fetch),
-        await this.#get('data', data, fetch),
-      ];
-      const { workers, kernels } = this.#options;
-      const parts = { bundle: decodeBundle(bundle), data: decodeData(columns) };
+      const { workers, kernels, data: here } = this.#options;
+      const bundle = await this.#get('program', program, fetch);
+      const columns =
+        here?.hash === data.hash ? here.columns : decodeData(await this.#get('data', data, fetch));
+      const parts = { bundle: decodeBundle(bundle), data: columns };
       this.#last = { key, work: NodeEngine.start({ ...parts, workers, kernels }) };
     }
     return this.#last.work;

@@ -117,7 +117,7 @@ function joinOwn<M, F extends string>(
     name: 'this machine',
     workers,
     kernels,
-    store: executor.contents,
+    ...executor.own,
   });
   executor.closing.push(async () => {
     // An interrupted run can be found again, but not by this process.

@@ -1,0 +1,46 @@
+import { createHash } from 'node:crypto';
+import * as data from '@lockstep/data';
+import { describe, expect, test } from 'vitest';
+import { columnsOf, decodeData, encodeData } from './dataImage.ts';
+import { Pieces } from './pieces.ts';
+
+/** Columns of odd lengths. */
+const dataset = data.dataset({
+  name: 'odd',
+  columns: {
+    image: data.column(
+      Uint8Array.from({ length: 21 }, (_, i) => i),
+      { shape: [7] },
+    ),
+    label: data.column(Int32Array.of(1, 0, 2), { classes: 3 }),
+  },
+});
+
+describe('a data set in pieces', () => {
+  const columns = columnsOf(dataset);
+  const parts = encodeData(columns);
+  const whole = Buffer.concat(parts);
+  const pieces = new Pieces(...parts);
+
+  test('is what its bytes are, wherever they are cut', () => {
+    expect(pieces.length).toBe(whole.length);
+    expect(pieces.hash).toBe(createHash('sha256').update(whole).digest('hex'));
+    for (let from = 0; from <= whole.length; from++) {
+      for (let to = from; to <= whole.length; to++) {
+        expect(whole.subarray(from, to).equals(pieces.read(from, to))).toBe(true);
+      }
+    }
+  });
+
+  test('copies no column', () => {
+    for (const { bytes } of columns) expect(parts).toContain(bytes);
+  });
+
+  test('comes back as it went, on cache lines', () => {
+    const decoded = decodeData(pieces.read(0, pieces.length));
+    expect(decoded.map(({ name, bytes }) => [name, [...bytes]])).toEqual(
+      columns.map(({ name, bytes }) => [name, [...bytes]]),
+    );
+    for (const { bytes } of decoded) expect(bytes.byteOffset % 64).toBe(decoded[0]!.bytes.byteOffset % 64);
+  });
+});
