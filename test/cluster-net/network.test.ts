@@ -103,8 +103,8 @@ describe.skipIf(why !== undefined)('two nodes on a network', () => {
   });
 
   test.each<[string, number, number]>([
-    ['1gbit', 1e9 / 8, 16],
-    ['100mbit', 1e8 / 8, 3],
+    ['1gbit', 1e9 / 8, 32],
+    ['100mbit', 1e8 / 8, 4],
   ])('a link of %s', async (rate, bandwidth, steps) => {
     lan.shape(rate);
     const coordinator = await start('large.mjs');

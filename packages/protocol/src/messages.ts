@@ -84,7 +84,13 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('ping') }),
   /** Compute these units of a step, in this order, once the weights before it are complete. */
-  z.strictObject({ type: z.literal('assign'), step: u32, units: z.array(unit).min(1).max(512) }),
+  z.strictObject({
+    type: z.literal('assign'),
+    step: u32,
+    units: z.array(unit).min(1).max(512),
+    /** So many bytes of a unit may be sent before any of the weights after this step are back; absent: all of them. */
+    ahead: u32.min(1).optional(),
+  }),
   /** Buckets [from, to) of the weights before `step` are those of the weights before, which are not sent again. */
   z.strictObject({ type: z.literal('kept'), step: u32, from: u32, to: u32 }),
   /** Measure the steps [from, to), and send a profile when `done` of the run are; said again, to compare clocks. */

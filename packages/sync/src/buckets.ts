@@ -8,10 +8,11 @@ export interface Bucket {
 }
 
 /**
- * Floats of a bucket, 512 KiB: while one is added up, applied and sent back, others are on their way. Smaller ones wait
- * for less (a network of 1 Gbit/s takes 4 ms for one), larger ones cost less work each.
+ * Floats of a bucket, 256 KiB: while one is added up, applied and sent back, others are on their way. On a network that is
+ * busy both ways, the weights are back as much later than the last of the gradient as a bucket takes (two nodes, 1 Gbit/s: 4 ms),
+ * however small the last ones are; and larger buckets cost less work each.
  */
-export const BUCKET_FLOATS = CHUNK_FLOATS / 2;
+export const BUCKET_FLOATS = CHUNK_FLOATS / 4;
 
 /** Cuts a stretch into buckets; the last is what is left. */
 export function cutBuckets(from: number, to: number): Bucket[] {

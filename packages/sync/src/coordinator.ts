@@ -72,6 +72,7 @@ class Turn {
       case 'computed':
         if (member?.busy !== undefined && event.step === this.#state.open.step) {
           member.busy.computed = (member.busy.computed ?? 0) + event.milliseconds;
+          member.busy.uncomputed--;
         }
         break;
       case 'conflict':
@@ -196,7 +197,7 @@ class Turn {
     this.effects.push({ do: 'open', step: state.step });
     this.#forgetIdle();
     const takers = this.#takers();
-    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#due));
+    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#due), true);
     this.#noteStall();
   }
 
@@ -242,13 +243,14 @@ class Turn {
     this.#send(orders);
   }
 
-  #send(orders: Orders): void {
+  #send(orders: Orders, together = false): void {
     for (const [session, units] of orders) {
       const member = this.#state.members.get(session)!;
-      member.busy ??= { since: this.#now, shards: 0, units: 0, computed: undefined };
+      member.busy ??= { since: this.#now, shards: 0, units: 0, uncomputed: 0, computed: undefined };
+      member.busy.uncomputed++;
       member.busy.units += units.length;
       for (const { lo, hi } of units) member.busy.shards += hi - lo;
-      this.effects.push({ do: 'assign', session, step: this.#state.open.step, units });
+      this.effects.push({ do: 'assign', session, step: this.#state.open.step, units, together });
     }
   }
 
@@ -293,16 +295,16 @@ class Turn {
     member.busy = undefined;
   }
 
-  /** Gives units that all their holders are late with to members that have nothing to do, the fastest first. */
+  /** Gives units that all their holders are late with to members that have nothing left to compute, the fastest first. */
   #helpLate(): void {
     const { open, phase, members } = this.#state;
     if (phase !== 'open') return;
     const idle = this.#takers()
-      .filter(({ session }) => members.get(session)!.busy === undefined)
+      .filter(({ session }) => (members.get(session)!.busy?.uncomputed ?? 0) === 0)
       .sort((a, b) => b.speed - a.speed);
     for (const { session } of idle) {
-      const unit = open.findLate(this.#now);
-      if (unit === undefined) return;
+      const unit = open.findLate(this.#now, session);
+      if (unit === undefined) continue;
       const late = unit.holders.map((holder) => members.get(holder.session)!.name);
       const helper = members.get(session)!.name;
       this.#report({ type: 'straggler', step: open.step, lo: unit.lo, hi: unit.hi, late, helper });

@@ -30,6 +30,8 @@ export interface Busy {
   readonly since: number;
   shards: number;
   units: number;
+  /** Assignments that it has yet to compute; what it computed may still be on its way. */
+  uncomputed: number;
   /** Milliseconds that it computed, as it says; undefined: it has not said so. */
   computed: number | undefined;
 }

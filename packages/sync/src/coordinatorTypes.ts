@@ -76,6 +76,8 @@ export type Effect =
       readonly session: number;
       readonly step: number;
       readonly units: readonly ShardRange[];
+      /** All who compute this step are given theirs now, and get every bucket of weights that comes of it. */
+      readonly together: boolean;
     }
   /** Pieces of this step are collected from now on. */
   | { readonly do: 'open'; readonly step: number }

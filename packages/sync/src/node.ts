@@ -18,6 +18,12 @@ export interface NodeConfig {
   readonly patience: number;
 }
 
+export interface Assignment {
+  readonly units: readonly ShardRange[];
+  /** Bytes of a unit that may be sent before any of the new weights are back; undefined: all of them. */
+  readonly ahead?: number | undefined;
+}
+
 export type NodeEvent =
   /** A connection stands, or it could not be made. */
   | { readonly type: 'dialed' | 'closed'; readonly attempt: number }
@@ -28,7 +34,7 @@ export type NodeEvent =
   /** Any other sign of life on this connection. */
   | { readonly type: 'heard' }
   | { readonly type: 'ping' }
-  | { readonly type: 'assign'; readonly step: number; readonly units: readonly ShardRange[] }
+  | ({ readonly type: 'assign'; readonly step: number } & Assignment)
   /** All weights before this step are here. */
   | { readonly type: 'weights'; readonly step: number }
   /** What `compute` asked for is done, and sent. */
@@ -47,7 +53,7 @@ export type NodeEffect =
   /** Fetch the program and the data, unless they are here, then tell `prepared`. */
   | { readonly do: 'prepare'; readonly attempt: number }
   /** Run these units on the weights before `step`, send their gradients, then tell `computed`. */
-  | { readonly do: 'compute'; readonly step: number; readonly units: readonly ShardRange[] }
+  | ({ readonly do: 'compute'; readonly step: number } & Assignment)
   /** What is computed is not wanted any more; nothing of it may be sent. `computed` need not come. */
   | { readonly do: 'abandon' }
   /** Nothing is left to do. */
@@ -70,7 +76,7 @@ export interface NodeState {
   /** The newest step that was assigned. */
   step: number;
   computing: boolean;
-  readonly queue: (readonly ShardRange[])[];
+  readonly queue: Assignment[];
   leaving: boolean;
 }
 
@@ -163,24 +169,24 @@ const begin = (
 };
 
 /** A newer step ends all older work; more units of the same step wait for their turn. */
-const assigned = (state: NodeState, { step, units }: { step: number; units: readonly ShardRange[] }) => {
+const assigned = (state: NodeState, { step, units, ahead }: { step: number } & Assignment) => {
   if (step < state.step) return [];
   const effects: NodeEffect[] = [];
   if (step > state.step) {
     effects.push(...stopComputing(state));
     state.step = step;
   }
-  state.queue.push(units);
+  state.queue.push({ units, ahead });
   return [...effects, ...next(state)];
 };
 
 /** Starts what is first in the queue, once the weights are those of the step. */
 const next = (state: NodeState): NodeEffect[] => {
   if (state.computing || state.weights !== state.step) return [];
-  const units = state.queue.shift();
-  if (units === undefined) return [];
+  const assignment = state.queue.shift();
+  if (assignment === undefined) return [];
   state.computing = true;
-  return [{ do: 'compute', step: state.step, units }];
+  return [{ do: 'compute', step: state.step, ...assignment }];
 };
 
 const stopComputing = (state: NodeState): NodeEffect[] => {

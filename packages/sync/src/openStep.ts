@@ -83,10 +83,11 @@ export class OpenStep {
     return orders;
   }
 
-  /** A unit that all its holders are late with. */
-  findLate(now: number): UnitState | undefined {
+  /** A unit that all its holders are late with, none of which is this session. */
+  findLate(now: number, session: number): UnitState | undefined {
     return this.#units.find(
-      ({ done, holders }) => !done && holders.length > 0 && holders.every(({ due }) => due <= now),
+      ({ done, holders }) =>
+        !done && holders.length > 0 && holders.every((each) => each.due <= now && each.session !== session),
     );
   }
 

@@ -159,6 +159,11 @@ export class Inbox<T> {
     this.#missing = 0;
   }
 
+  /** Buckets of a step that are here, while it is collected. */
+  count(step: number): number {
+    return step === this.#step ? this.#buckets - this.#missing : 0;
+  }
+
   /** Whether this bucket is still missing. */
   wants(step: number, bucket: number): boolean {
     return step > this.#step || (step === this.#step && this.#values[bucket] === undefined);

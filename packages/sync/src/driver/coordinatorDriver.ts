@@ -43,6 +43,8 @@ export interface CoordinatorHost {
   readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'>;
   /** The model that the run begins or goes on with, by bucket. Nothing of it may change. */
   model(): readonly Float32Array[];
+  /** Whether a bucket is published as soon as it is reduced and the batch is known, and not only when all of them are. */
+  readonly streams: boolean;
   /** The sum of a bucket over all shards is here; the others may still be missing. Good until the step's end. */
   reduced(step: number, bucket: number, total: Float32Array): void;
   /**
@@ -117,6 +119,11 @@ interface Piece {
 /** Bytes of content that may wait in a connection. */
 const MOST_BUFFERED = 4 << 20;
 const CHUNK_BYTES = 1 << 20;
+/**
+ * Bytes that a node sends ahead of the weights that come back: so two nodes keep a network of 1 Gbit/s busy while the weights
+ * of one bucket go to both.
+ */
+const AHEAD = 2 << 20;
 
 export class CoordinatorDriver {
   readonly #options: CoordinatorDriverOptions;
@@ -376,7 +383,13 @@ export class CoordinatorDriver {
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
         this.#timer.assign(effect.session, units.length, performance.now());
-        this.#control(effect.session, { type: 'assign', step: effect.step, units });
+        const isPaced = effect.together && this.#options.host.streams;
+        this.#control(effect.session, {
+          type: 'assign',
+          step: effect.step,
+          units,
+          ...(isPaced && { ahead: AHEAD }),
+        });
         break;
       }
       case 'open':
@@ -458,9 +471,9 @@ export class CoordinatorDriver {
     }
   }
 
-  /** Those who get every model. */
+  /** Those who get every model; also who leaves, for its gradient is paced by them. */
   #computing(): Peer[] {
-    const members = [...this.#core.members.values()].filter(({ ready, leaving }) => ready && !leaving);
+    const members = [...this.#core.members.values()].filter(({ ready }) => ready);
     return members.flatMap(({ session }) => this.#sessions.get(session) ?? []);
   }
 

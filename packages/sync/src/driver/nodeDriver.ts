@@ -11,6 +11,7 @@ import {
 } from '@lockstep/protocol';
 import { type Bucket, BucketIndex, bytesOf } from '../buckets.ts';
 import {
+  type Assignment,
   createNode,
   type NodeConfig,
   type NodeEffect,
@@ -20,6 +21,7 @@ import {
   nodeWake,
   operate,
 } from '../node.ts';
+import { Pacer } from '../pacer.ts';
 import { Inbox } from '../reducer.ts';
 import type { Connection, Dial, DialError } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
@@ -34,6 +36,10 @@ export type Hello = Omit<NodeMessage & { type: 'hello' }, 'type' | 'attempt'>;
 export interface NodeWork {
   readonly unitBuckets: readonly Bucket[];
   readonly modelBuckets: readonly Bucket[];
+  /** Buckets of a unit, in the order in which they are sent: the same on every node. */
+  readonly order: readonly number[];
+  /** So many of the first of these are no gradients. */
+  readonly head: number;
   /** What is computed with. */
   readonly model: Float32Array;
   /** Where the next model goes; nobody computes with it yet. */
@@ -114,6 +120,7 @@ export class NodeDriver {
   #welcome: Welcome | undefined;
   #work: NodeWork | undefined;
   #inbox: Inbox<true> | undefined;
+  #pacer: Pacer<Float32Array> | undefined;
   #modelIndex: BucketIndex | undefined;
   /** The step whose weights came last, and when the first of them did. */
   #arriving = { step: -1, since: 0 };
@@ -187,7 +194,7 @@ export class NodeDriver {
       this.#kept(message);
     } else if (message.type === 'assign') {
       const units = message.units.map(([lo, hi]) => ({ lo, hi }));
-      this.#tell({ type: 'assign', step: message.step, units });
+      this.#tell({ type: 'assign', step: message.step, units, ahead: message.ahead });
     } else if (message.type === 'finished') {
       this.#outcome = { reason: 'finished', digest: message.digest };
       this.#tell({ type: 'finished' });
@@ -228,7 +235,7 @@ export class NodeDriver {
     if (!this.#inbox.wants(step, bucket)) return;
     if (this.#arriving.step !== step) this.#arriving = { step, since: wallClock() };
     // What is still computed with the model before the current one loses it now.
-    if (this.#taskStep < this.#model) this.#task++;
+    if (this.#taskStep < this.#model) this.#abandon();
     this.#work.nextModel.set(floatsOf(payload), header.offset);
     this.#since[1][bucket] = step;
     this.#have(step, bucket);
@@ -244,7 +251,7 @@ export class NodeDriver {
     for (let bucket = from; bucket < to; bucket++) {
       if (!inbox.wants(step, bucket)) continue;
       if (next[bucket] !== current[bucket]) {
-        if (this.#taskStep < this.#model) this.#task++;
+        if (this.#taskStep < this.#model) this.#abandon();
         const place = work.modelBuckets[bucket]!;
         work.nextModel.set(work.model.subarray(place.from, place.to), place.from);
         next[bucket] = current[bucket]!;
@@ -254,7 +261,9 @@ export class NodeDriver {
   }
 
   #have(step: number, bucket: number): void {
-    if (this.#inbox!.put(step, bucket, true) === undefined) return;
+    const model = this.#inbox!.put(step, bucket, true);
+    this.#pacer?.pump();
+    if (model === undefined) return;
     this.#work!.swapModels();
     this.#since.reverse();
     this.#model = step;
@@ -287,10 +296,10 @@ export class NodeDriver {
         void this.#prepare(effect.attempt);
         break;
       case 'compute':
-        this.#compute(effect.step, effect.units);
+        this.#compute(effect.step, effect);
         break;
       case 'abandon':
-        this.#task++;
+        this.#abandon();
         break;
       case 'end':
         this.#alarm.stop();
@@ -329,6 +338,7 @@ export class NodeDriver {
   #hangUp(): void {
     const connection = this.#connection;
     this.#connection = undefined;
+    this.#pacer?.drop();
     connection?.close();
     for (const download of this.#downloads.values()) download.pause();
   }
@@ -343,7 +353,18 @@ export class NodeDriver {
       if (attempt !== this.#state.attempt) return;
       this.#work = work;
       this.#downloads.clear();
-      this.#inbox = new Inbox(work.modelBuckets.length);
+      const inbox = new Inbox<true>(work.modelBuckets.length);
+      this.#inbox = inbox;
+      this.#pacer = new Pacer({
+        order: work.order,
+        head: work.head,
+        size: (index) => (work.unitBuckets[index]!.to - work.unitBuckets[index]!.from) * 4,
+        returned: (step) => inbox.count(step + 1),
+        send: (step, unit, vector, index) => {
+          const bucket = work.unitBuckets[index]!;
+          this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
+        },
+      });
       this.#modelIndex = new BucketIndex(work.modelBuckets);
       this.#options.report?.({ type: 'ready' });
       this.#tell({ type: 'prepared', attempt });
@@ -367,40 +388,47 @@ export class NodeDriver {
    * One after the other: what was abandoned is still being computed, and a slow node must not fall behind ever further. So
    * of what waits, only the newest is begun, and only while the model is that of its step.
    */
-  #compute(step: number, units: readonly ShardRange[]): void {
+  #compute(step: number, assignment: Assignment): void {
     const task = ++this.#task;
     this.#taskStep = step;
     this.#computing = this.#computing.then(async () => {
       if (task !== this.#task || this.#model !== step) return;
       try {
-        await this.#run(task, step, units);
+        await this.#run(task, step, assignment);
       } catch (error) {
         this.abort(error);
       }
     });
   }
 
-  async #run(task: number, step: number, units: readonly ShardRange[]): Promise<void> {
-    const work = this.#work!;
-    const connection = this.#connection;
+  #abandon(): void {
+    this.#task++;
+    this.#pacer?.drop();
+  }
+
+  async #run(task: number, step: number, { units, ahead }: Assignment): Promise<void> {
+    const [work, pacer, connection] = [this.#work!, this.#pacer!, this.#connection];
     const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
     this.#options.report?.({ type: 'computing', step, shards });
     const begin = performance.now();
     let left = units.length;
     let first: number | undefined;
     await work.compute(step, units, ({ unit, vector }, buckets, release) => {
+      const free =
+        release &&
+        (() => {
+          void (connection?.flushed() ?? Promise.resolve()).then(() => {
+            if (first !== undefined) work.profile?.moved('gradients', step, first, wallClock());
+            release();
+          });
+        });
       if (task === this.#task && connection !== undefined) {
         first ??= wallClock();
         if (release && --left === 0) this.#tellTime(step, performance.now() - begin);
-        for (const bucket of buckets.map((i) => work.unitBuckets[i]!)) {
-          this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
-        }
+        pacer.offer(step, { unit, vector, ahead: ahead ?? Number.POSITIVE_INFINITY }, buckets, free);
+      } else {
+        free?.();
       }
-      if (!release) return;
-      void (connection?.flushed() ?? Promise.resolve()).then(() => {
-        if (first !== undefined) work.profile?.moved('gradients', step, first, wallClock());
-        release();
-      });
     });
     if (task === this.#task) this.#tell({ type: 'computed', step });
   }

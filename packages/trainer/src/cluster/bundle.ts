@@ -3,8 +3,14 @@
  * given, and how batches follow from the seed. Plain data; nothing of the user's code.
  */
 import type { SamplerOptions } from '@lockstep/data';
-import { deserializeProgram, type Program, serializeProgram } from '@lockstep/kernels';
-import { batchShards, treeNodes } from '@lockstep/sync';
+import {
+  deserializeProgram,
+  ELEMENT_BYTES,
+  type Program,
+  serializeProgram,
+  splitProducts,
+} from '@lockstep/kernels';
+import { BUCKET_FLOATS, batchShards, treeNodes } from '@lockstep/sync';
 import { z } from 'zod';
 import { checkIndexes } from '../checkIndexes.ts';
 import type { ResolvedDefinition } from '../definition.ts';
@@ -30,6 +36,9 @@ export interface Bundle {
   readonly programs: readonly UnitProgram[];
 }
 
+/** A weight's gradient is computed in pieces of four buckets, so that the first are on their way before the last are there. */
+const PIECE_BYTES = 4 * BUCKET_FLOATS * ELEMENT_BYTES;
+
 /** Rows of the batches that a run can meet in training. */
 export function batchSizes(length: number, batch: number, dropLast: boolean): number[] {
   const last = length % batch;
@@ -45,7 +54,8 @@ export function makeBundle<M, F extends string>({ definition, model, layout, dat
     const indexes = 2 * data.length;
     const compiled = compileUnit(step, layout, { part: data, indexes }, rows, segments, undefined);
     checkIndexes(compiled.indexLimits, data);
-    programs.push({ rows, segments, program: compiled.program, constants: compiled.constants });
+    const program = splitProducts(compiled.program, 'gradient', PIECE_BYTES);
+    programs.push({ rows, segments, program, constants: compiled.constants });
   }
   return {
     sampler: { length: data.length, batch, seed, shuffle, dropLast },

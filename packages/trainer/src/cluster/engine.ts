@@ -17,6 +17,7 @@ import { RECORD_WORDS } from '../programs.ts';
 import { type Bundle, batchSizes } from './bundle.ts';
 import type { DataColumn } from './dataImage.ts';
 import { NodeProfile } from './profile.ts';
+import { sendingOrder } from './stages.ts';
 import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitBook.ts';
 import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
 
@@ -36,6 +37,8 @@ export class NodeEngine implements NodeWork {
   readonly vector: UnitVector;
   readonly unitBuckets: readonly Bucket[];
   readonly modelBuckets: readonly Bucket[];
+  readonly order: readonly number[];
+  readonly head: number;
   readonly sampler: Sampler;
   readonly #bundle: Bundle;
   readonly #heap = new SharedHeap();
@@ -74,6 +77,8 @@ export class NodeEngine implements NodeWork {
     this.vector = unitVector(sizes);
     this.unitBuckets = this.vector.buckets;
     this.modelBuckets = modelBuckets(sizes);
+    this.order = sendingOrder(bundle);
+    this.head = this.unitBuckets.filter(({ from }) => from < this.vector.gradient).length;
     this.sampler = new Sampler(sampler);
     this.#seed = seedWords(sampler.seed);
     const heap = this.#heap;

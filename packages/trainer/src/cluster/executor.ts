@@ -162,6 +162,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         reducing: math.reducing,
         isFinite: (value) => math.isFinite(value),
         hasDiverged: (step, model) => this.#hasDiverged(step, model),
+        streams: inner.hasBuckets,
         model: () => this.#modelBuckets.map((_, i) => this.#copyOf(i)),
         reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
         apply: (step) => this.#apply(step),

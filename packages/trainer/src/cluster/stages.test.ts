@@ -29,14 +29,19 @@ const prepared = () =>
 test('sums are done before all gradients, and the last layers’ gradients before the first ones’', async () => {
   const { programs, sizes } = makeBundle(await prepared());
   const vector = unitVector(sizes);
-  expect(vector.buckets.length).toBe(1 + 4);
+  expect(vector.buckets.length).toBe(1 + 8);
   for (const { program } of programs) {
     const stages = stagesOf(program, vector);
     const order = stages.flatMap(({ buckets }) => buckets);
-    expect([...order].sort()).toEqual([0, 1, 2, 3, 4]);
+    expect([...order].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
     expect(order[0]).toBe(0);
-    // [layer 0, 300,000 floats | layer 1 | layer 2]: bucket 4 has the end of layer 1 and layer 2, bucket 1 only layer 0.
+    // [layer 0, 300,000 floats | layer 1 | layer 2]: bucket 8 has the end of layer 1 and layer 2, bucket 1 only layer 0.
+    expect(order.indexOf(8)).toBeLessThan(order.indexOf(1));
+    // A weight's gradient is there piece by piece, the last rows first.
     expect(order.indexOf(4)).toBeLessThan(order.indexOf(1));
+    expect(stages.findIndex(({ buckets }) => buckets.includes(1))).toBeGreaterThan(
+      stages.findIndex(({ buckets }) => buckets.includes(5)),
+    );
     expect(stages.at(-1)!.end).toBe(program.starts.length);
   }
 });

@@ -1,6 +1,7 @@
 /** When a unit's program is done with which buckets of its vector: the last layers' gradients come first. */
 import { instructionExtents, type Program } from '@lockstep/kernels';
-import type { UnitVector } from './vectors.ts';
+import type { Bundle } from './bundle.ts';
+import { type UnitVector, unitVector } from './vectors.ts';
 
 /** Buckets that are done before an instruction. */
 export interface Stage {
@@ -34,8 +35,25 @@ export function stagesOf({ code, starts, regions }: Program, vector: UnitVector)
   }
   const ends = [...new Set(needs)].sort((a, b) => a - b).slice(-MOST_STAGES);
   const last = ends.at(-1) ?? 0;
+  const order = fromItsEnd(vector);
   return ends.map((end, i) => ({
     end: end === last ? starts.length : end,
-    buckets: needs.flatMap((need, bucket) => (need <= end && need > (ends[i - 1] ?? -1) ? [bucket] : [])),
+    buckets: order.filter((bucket) => needs[bucket]! <= end && needs[bucket]! > (ends[i - 1] ?? -1)),
   }));
 }
+
+/** Sums first, as updates need them; then the gradient from its end, as backward goes. */
+const fromItsEnd = ({ buckets, gradient }: UnitVector): number[] => {
+  const all = buckets.map((_, i) => i);
+  const head = all.filter((i) => buckets[i]!.from < gradient);
+  return [...head, ...all.slice(head.length).reverse()];
+};
+
+/** The order in which every node sends the buckets of every unit: as backward of the first program is done with them. */
+export const sendingOrder = ({ programs, sizes }: Bundle): number[] => {
+  const vector = unitVector(sizes);
+  const { gradient } = vector;
+  const order = stagesOf(programs[0]!.program, vector).flatMap(({ buckets }) => buckets);
+  const isHead = (bucket: number): boolean => vector.buckets[bucket]!.from < gradient;
+  return [...order.filter(isHead), ...order.filter((bucket) => !isHead(bucket))];
+};
