@@ -13,7 +13,7 @@ const HEARTBEAT = 150;
 
 const large = {
   batch: '512',
-  steps: '60',
+  epochs: '6',
   data: '() => data.digits({ train: 5120, validation: 10 })',
   model:
     '() => nn.sequential(nn.linear(784, 1024), nn.relu(), nn.linear(1024, 1024), nn.relu(), nn.linear(1024, 10))',
