@@ -24,6 +24,16 @@ test.each<[what: string, args: string, says: RegExp]>([
   ['a token in the address', `join ws://x:${TOKEN}@127.0.0.1:7070`, /URL_MALFORMED/],
   ['a pin without a certificate', `join ws://127.0.0.1:7070 --fingerprint ${'ab'.repeat(32)}`, /wss/],
   ['no workers to join with', 'join ws://127.0.0.1:7070 --workers 0', /--workers.*'0'/],
+  [
+    'a name that no terminal should show',
+    'join ws://127.0.0.1:7070 --name \u001b[31m',
+    /name: got .*expected at most 64/,
+  ],
+  [
+    'a data folder that is not there',
+    'join ws://127.0.0.1:7070 --data none',
+    /data: there is no folder none/,
+  ],
   ['a port beyond the last', 'serve --port 65536', /--port.*'65536'.*0.*to 65535/],
   ['a port that is taken', 'serve --port TAKEN', /cannot listen on 127\.0\.0\.1:\d+.*--port/],
   ['a host that nobody knows', 'serve --host 300.1.1.1', /cannot listen on 300\.1\.1\.1:7070.*--host/],
@@ -38,6 +48,28 @@ test.each<[what: string, args: string, says: RegExp]>([
   expect(stderr).not.toMatch(/mistake in Lockstep|\n +at /);
   expect(stderr).not.toContain(TOKEN);
   expect(code).toBe(2);
+});
+
+test('why there is no connection is said once, in words; then a node tries again until it is told to leave', async () => {
+  for (const [url, says] of [
+    ['ws://127.0.0.1:1', 'UNREACHABLE: ws://127.0.0.1:1: nobody listens there (ECONNREFUSED); trying again'],
+    ['ws://no.such.host.invalid:1', 'UNREACHABLE: ws://no.such.host.invalid:1: no'],
+  ] as const) {
+    let asked = false;
+    const { code, stdout } = await lockstep(['join', url], {
+      cwd,
+      onOutput: (output, child) => {
+        if (asked || !output.includes('trying again')) return;
+        asked = true;
+        setTimeout(() => child.kill('SIGINT'), 300);
+      },
+    });
+    const [first, second, ...rest] = stdout.trimEnd().split('\n');
+    expect(first?.startsWith(says), stdout).toBe(true);
+    expect(second).toMatch(/^leaving/);
+    expect(rest).toEqual(['left: 0 shards of 0 batches computed here']);
+    expect(code).toBe(130);
+  }
 });
 
 test('a node that does not know the token goes at once, and says so', async () => {

@@ -19,4 +19,4 @@ export {
   MAX_CONTROL_BYTES,
   PROTOCOL_VERSION,
 } from './header.ts';
-export type { CoordinatorMessage, NodeMessage } from './messages.ts';
+export { type CoordinatorMessage, isNodeName, type NodeMessage } from './messages.ts';

@@ -8,6 +8,8 @@ const u32 = z
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** A name is shown to people: no control characters, and it never becomes a path. */
 const name = z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N} ._:@-]{0,63}$/u);
+/** Whether a node may be called so. */
+export const isNodeName = (text: string): boolean => name.safeParse(text).success;
 const word = z.string().max(64);
 const shard = z.int().min(0).max(65_535);
 /** A unit: the shards [lo, hi), a node of the shard tree. */

@@ -1,3 +1,4 @@
+export { isNodeName } from '@lockstep/protocol';
 export * from './buckets.ts';
 export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';

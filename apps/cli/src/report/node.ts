@@ -21,6 +21,7 @@ export class NodeReporter {
   #batches = 0;
   /** The last reason: the same one again and again is told once. */
   #trouble = '';
+  #isLeaving = false;
 
   constructor(stream: NodeJS.WriteStream, options: Options) {
     this.#stream = stream;
@@ -51,7 +52,9 @@ export class NodeReporter {
         this.#line.print(`connected to ${report.peer}`);
         break;
       case 'disconnected':
-        if (report.code !== this.#trouble) this.#line.print(pc.yellow(`${report.message}; trying again`));
+        // Of a node that leaves, it is the end.
+        if (report.code !== this.#trouble && !this.#isLeaving)
+          this.#line.print(pc.yellow(`${report.message}; trying again`));
         this.#trouble = report.code;
         break;
       case 'receiving':
@@ -72,6 +75,7 @@ export class NodeReporter {
   }
 
   leaving(): void {
+    this.#isLeaving = true;
     if (!this.#options.json && !this.#options.quiet)
       this.#line.print('leaving: finishing what is under way (once more: stop at once)');
   }

@@ -200,5 +200,16 @@ const explained = (error: unknown, url: string): TransportError => {
       `${url}: no answer that makes sense; is it ws:// or wss://? (${code})`,
     );
   }
-  return new TransportError('UNREACHABLE', `${url}: ${code || message}`);
+  const why = UNREACHABLE[code];
+  return new TransportError('UNREACHABLE', `${url}: ${why ? `${why} (${code})` : code || message}`);
+};
+
+/** What a system's codes mean to the one who typed the address. */
+const UNREACHABLE: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody listens there',
+  ECONNRESET: 'the other end hung up; is it ws:// or wss://?',
+  EHOSTUNREACH: 'there is no way to this host',
+  ENETUNREACH: 'there is no way to this network',
+  ENOTFOUND: 'no host of this name is known',
+  EAI_AGAIN: 'the name of the host cannot be looked up',
 };

@@ -1,9 +1,11 @@
 /** join(): this machine computes for a coordinator, until the run is over. */
+import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { KernelChoice } from '@lockstep/kernels';
-import { type DialOptions, dial, type NodeOutcome, type NodeReport } from '@lockstep/sync';
+import { ConfigError } from '@lockstep/nn';
+import { type DialOptions, dial, isNodeName, type NodeOutcome, type NodeReport } from '@lockstep/sync';
 import { resolveKernels, resolveWorkers } from '../train.ts';
-import { startNode } from './node.ts';
+import { PATIENCE, startNode } from './node.ts';
 import { defaultCache, diskStore } from './store.ts';
 
 export type { NodeOutcome, NodeReport } from '@lockstep/sync';
@@ -25,13 +27,14 @@ export interface JoinOptions extends Pick<DialOptions, 'url' | 'token' | 'finger
 
 /**
  * Settles when the run is over, or the node has left. A coordinator that is gone is looked for again and again. Throws a
- * RefusedError, TransportError or Error where this node cannot take part.
+ * ConfigError on options that cannot be, and a RefusedError, TransportError or Error where this node cannot take part.
  */
 export async function join(options: JoinOptions): Promise<NodeOutcome> {
   const { url, token, fingerprint, cache = defaultCache(), dataDir, signal, on } = options;
+  await check(options);
   const target = { url, ...(token && { token }), ...(fingerprint && { fingerprint }) };
   const node = startNode({
-    dial: (accept) => dial(target, accept),
+    dial: (accept) => dial({ ...target, timeout: PATIENCE }, accept),
     name: options.name ?? nameOf(hostname()),
     workers: resolveWorkers(options.workers),
     kernels: resolveKernels(options.kernels),
@@ -42,6 +45,18 @@ export async function join(options: JoinOptions): Promise<NodeOutcome> {
   if (signal?.aborted) leave();
   signal?.addEventListener('abort', leave, { once: true });
   return node.ended.finally(() => signal?.removeEventListener('abort', leave));
+}
+
+async function check({ name, dataDir }: JoinOptions): Promise<void> {
+  if (name !== undefined && !isNodeName(name)) {
+    throw new ConfigError(
+      'name',
+      `got ${JSON.stringify(name)}, expected at most 64 letters, digits, spaces and . _ : @ -, a letter or digit first`,
+    );
+  }
+  if (dataDir === undefined) return;
+  const found = await stat(dataDir).catch(() => undefined);
+  if (!found?.isDirectory()) throw new ConfigError('data', `there is no folder ${dataDir}`);
 }
 
 /** A host's name as the protocol takes it. */

@@ -39,7 +39,7 @@ export interface NodeOptions {
  * Milliseconds for a connection and its welcome. While nothing gets through, systems ask for a connection after 0, 1, 3, 7 and 15
  * s: a new attempt at 5 leaves at most two seconds between two of them.
  */
-const PATIENCE = 5_000;
+export const PATIENCE = 5_000;
 
 /** A node at work: `ended` settles when it is over; the threads end with it. */
 export function startNode(options: NodeOptions): NodeDriver {
