@@ -1,8 +1,9 @@
 /**
  * What a cluster of processes does on this machine, over loopback:
- * `node bench/cluster.mjs [speed] [recovery] [--rounds n] [--how killed,stopped] [--keep FILE]`.
+ * `node bench/cluster.mjs [speed] [recovery] [--rounds n] [--python COMMAND] [--how killed,stopped] [--keep FILE]`.
  *
- * speed     784-1024-1024-10 at batch 512: samples/s of one and two nodes of one worker each, and of one process
+ * speed     784-1024-1024-10 at batch 512: one process, one and two nodes, a coordinator that computes as well; with
+ *           `--python COMMAND` also PyTorch's DDP. In rounds that take turns
  * recovery  from a node's end (killed: its socket closes; stopped: it is silent) to the next batch, and from the start of
  *           a node that has the data to its first work; small model, default heartbeats. `--keep`: the times are added to
  *           those in the file, so that many rounds can be measured in portions
@@ -13,6 +14,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { models } from './peers/models.mjs';
+import { pytorch } from './peers/pytorch.mjs';
 
 const MAIN = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
 
@@ -93,9 +96,9 @@ for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, nam
 
 /** @param {string} url */
 const node = (url) => new Command(`join ${url} --workers 1 --cache cache`, folder);
-/** @param {string} words */
-const serve = async (words) => {
-  const coordinator = new Command(`serve ${words} --workers 0 --port 0`, folder);
+/** @param {string} words @param {number} [workers] */
+const serve = async (words, workers = 0) => {
+  const coordinator = new Command(`serve ${words} --workers ${workers} --port 0`, folder);
   const { told } = await coordinator.at('listening');
   return { coordinator, url: String(/** @type {string[]} */ (told.urls)[0]) };
 };
@@ -111,19 +114,62 @@ const speedOf = async (command) => {
   return (512 * (steps.length - 1)) / seconds;
 };
 
-const speed = async () => {
-  const alone = await speedOf(new Command('train large.mjs --workers 1', folder));
-  const rates = [];
-  for (const count of [1, 2]) {
-    const { coordinator, url } = await serve(`large.mjs --min-nodes ${count}`);
-    const nodes = Array.from({ length: count }, () => node(url));
-    rates.push(await speedOf(coordinator));
-    await Promise.all(nodes.map(({ ended }) => ended));
+/**
+ * A run with nodes of one worker each. `own`: workers of the coordinator's process, which are a node, too.
+ * @param {number} nodes @param {number} [own]
+ */
+const cluster = async (nodes, own = 0) => {
+  const all = nodes + Math.min(own, 1);
+  const { coordinator, url } = await serve(`large.mjs --min-nodes ${all}`, own);
+  const joined = Array.from({ length: nodes }, () => node(url));
+  const rate = await speedOf(coordinator);
+  await Promise.all(joined.map(({ ended }) => ended));
+  return rate;
+};
+
+/** PyTorch's DDP with gloo: two processes of one thread. @param {string} python */
+const ddp = async (python) => {
+  const model = models.find(({ name }) => name === '784-1024-1024-10');
+  if (model === undefined) throw new Error('bench/peers/models.mjs has no 784-1024-1024-10');
+  const peer = pytorch(python, model, { threads: 1, processes: 2 });
+  await peer.about();
+  const seconds = await peer.round();
+  peer.close();
+  return model.batch / seconds;
+};
+
+/** Cases take turns, so that a machine that drifts hurts all alike. @param {number} rounds @param {string | undefined} python */
+const speed = async (rounds, python) => {
+  /** @type {Record<string, () => Promise<number>>} */
+  const cases = {
+    'one process, 1 worker': () => speedOf(new Command('train large.mjs --workers 1', folder)),
+    'one process, 2 workers': () => speedOf(new Command('train large.mjs --workers 2', folder)),
+    '1 node': () => cluster(1),
+    '2 nodes': () => cluster(2),
+    'a coordinator that computes, and 1 node': () => cluster(1, 1),
+    ...(python && { 'PyTorch, DDP with gloo, 2 processes': () => ddp(python) }),
+  };
+  /** @type {Record<string, number[]>} */
+  const rates = Object.fromEntries(Object.keys(cases).map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, run] of Object.entries(cases)) rates[name]?.push(await run());
   }
-  const [one = 0, two = 0] = rates;
-  console.log(`one process, 1 worker   ${alone.toFixed(0)} samples/s`);
-  console.log(`1 node of 1 worker      ${one.toFixed(0)} samples/s`);
-  console.log(`2 nodes of 1 worker     ${two.toFixed(0)} samples/s   ${(two / one).toFixed(2)} ×`);
+  const median = (/** @type {string} */ name) => {
+    const sorted = (rates[name] ?? []).toSorted((a, b) => a - b);
+    return sorted[sorted.length >> 1] ?? Number.NaN;
+  };
+  console.log(`784-1024-1024-10, batch 512, 1 worker a node; medians of ${rounds} rounds (least to most)`);
+  for (const [name, each] of Object.entries(rates)) {
+    const range = `${(512_000 / Math.max(...each)).toFixed(1)} to ${(512_000 / Math.min(...each)).toFixed(1)}`;
+    const time = `${(512_000 / median(name)).toFixed(1)} ms a step (${range})`;
+    console.log(`${name.padEnd(40)} ${median(name).toFixed(0).padStart(6)} samples/s, ${time}`);
+  }
+  for (const two of ['2 nodes', 'a coordinator that computes, and 1 node']) {
+    const ratios = ['1 node', 'PyTorch, DDP with gloo, 2 processes']
+      .filter((name) => rates[name])
+      .map((name) => `${(median(two) / median(name)).toFixed(2)} × ${name}`);
+    console.log(`${two}: ${ratios.join(', ')}`);
+  }
 };
 
 /**
@@ -180,7 +226,8 @@ const recovery = async (rounds, ways, file) => {
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
-    rounds: { type: 'string', default: '10' },
+    rounds: { type: 'string' },
+    python: { type: 'string' },
     how: { type: 'string', default: 'killed,stopped' },
     keep: { type: 'string' },
   },
@@ -188,8 +235,8 @@ const { positionals, values } = parseArgs({
 const ways = /** @type {How[]} */ (values.how.split(','));
 const wanted = positionals.length === 0 ? ['speed', 'recovery'] : positionals;
 try {
-  if (wanted.includes('speed')) await speed();
-  if (wanted.includes('recovery')) await recovery(Number(values.rounds), ways, values.keep);
+  if (wanted.includes('speed')) await speed(Number(values.rounds ?? 3), values.python);
+  if (wanted.includes('recovery')) await recovery(Number(values.rounds ?? 10), ways, values.keep);
 } finally {
   rmSync(folder, { recursive: true });
 }
