@@ -25,6 +25,8 @@
 #define MM_ROWS 4
 #endif
 #define MM_COLUMNS (2 * LS_W)
+/* Panels of A that are packed together: 16 floats. */
+#define MM_TOGETHER (16 / MM_ROWS)
 
 /* Rows of A that are read in place for one pass over B: 4 MiB of them. */
 #define MM_IN_PLACE_A (1024 * 1024)
@@ -150,18 +152,29 @@ static void packRows(float *to, size_t width, const float *b, size_t ldb, size_t
       ls_store(to, j + LS_W <= n ? ls_load(b + j) : j < n ? ls_load_part(b + j, n - j) : (vf){0});
 }
 
-/** Panels of A stored [K, M]: for each panel of R rows to[k][r] = a[k][r]. */
-static void packA(float *to, const float *a, size_t lda, size_t k, size_t m) {
-  for (size_t i = 0, rows; i < m; i += rows) {
-    rows = panelRows(m, i);
-    const float *from = a + i;
-    if (rows == MM_ROWS)
-      for (size_t p = 0; p < k; p++, from += lda, to += MM_ROWS)
+/** `count` panels of A stored [K, M], of `rows` each: to[k][r] = a[k][r]. Rows of A are read once for all of them. */
+LS_INLINE void packPanels(float *to, const float *a, size_t lda, size_t k, const size_t count, const size_t rows) {
+  for (size_t p = 0; p < k; p++, a += lda)
+    for (size_t panel = 0; panel < count; panel++) {
+      float *at = to + (panel * k + p) * rows;
 #pragma GCC unroll 8
-        for (size_t r = 0; r < MM_ROWS; r++) to[r] = from[r];
-    else
-      for (size_t p = 0; p < k; p++, from += lda, to += rows)
-        for (size_t r = 0; r < rows; r++) to[r] = from[r];
+      for (size_t r = 0; r < rows; r++) at[r] = a[panel * rows + r];
+    }
+}
+
+/** All panels of A stored [K, M]; as many at a time as a cache line of a row has. */
+static void packA(float *to, const float *a, size_t lda, size_t k, size_t m) {
+  for (size_t i = 0, rows; i < m; to += rows * k, i += rows) {
+    rows = panelRows(m, i);
+    const size_t full = rows == MM_ROWS ? (m - i) / MM_ROWS : 0;
+    if (full >= MM_TOGETHER && panelRows(m, i + (MM_TOGETHER - 1) * MM_ROWS) == MM_ROWS) {
+      packPanels(to, a + i, lda, k, MM_TOGETHER, MM_ROWS);
+      rows = MM_TOGETHER * MM_ROWS;
+    } else if (rows == MM_ROWS) {
+      packPanels(to, a + i, lda, k, 1, MM_ROWS);
+    } else {
+      packPanels(to, a + i, lda, k, 1, rows);
+    }
   }
 }
 
