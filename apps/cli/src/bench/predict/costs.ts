@@ -92,15 +92,13 @@ export async function measureCosts<M, F extends string>(
     await opened.close();
   }
   const threads = { workers: most, ...(await threadCosts(most, plan.kernels, parameters)) };
-  // What else runs can only slow a peak down.
-  const [alone, together] = peaks.map((rounds) => Math.max(...rounds));
-  const busy = Math.max(1, (most * alone!) / together!);
+  // Within a round: a host that takes a core away does so to the steps, too.
+  const busy = peaks[0]!.map((alone, round) => Math.max(1, (most * alone) / peaks[1]![round]!));
   const common = {
     parameters,
     batch,
     shards,
     threads,
-    busy,
     jitter: jitterOf(first!.computeTimes),
     ...codecSpeed(),
   };
@@ -115,7 +113,7 @@ export async function measureCosts<M, F extends string>(
       time: part(each, ({ data, forward, backward }) => data + forward + backward),
     }));
     return {
-      ...common,
+      ...{ ...common, busy: pick(busy) },
       ...{ units: units.reverse(), sum, apply: update - sum },
       rest: part(first!, ({ wait, record }) => wait + record),
     };
