@@ -214,6 +214,18 @@ describe('the coordinator', () => {
     expect(share(2)).toBeLessThan(share(1));
   });
 
+  test('who has computed, but is held back on the wire, helps a late one', () => {
+    const bench = new Bench({ steps: 10, minNodes: 2 });
+    bench.join('a', 'b');
+    bench.work({ 1: 100, 2: 100 });
+    bench.tell({ type: 'computed', session: 1, step: 1, milliseconds: 90 }, 100);
+    // Both are late: b still computes, and a waits for it.
+    expect(bench.tell({ type: 'tick' }, 200)).toEqual(['report straggler', '1: 4-8']);
+    bench.tell({ type: 'computed', session: 1, step: 1, milliseconds: 90 }, 90);
+    bench.unit(1, 4, 8);
+    expect(bench.unit(1, 0, 4)).toEqual(['apply 0-4 4-8']);
+  });
+
   test('a leaving node finishes what it holds', () => {
     const bench = new Bench({ minNodes: 2 });
     bench.join('a', 'b');

@@ -299,11 +299,12 @@ class Turn {
   #helpLate(): void {
     const { open, phase, members } = this.#state;
     if (phase !== 'open') return;
+    const isComputing = (session: number): boolean => (members.get(session)?.busy?.uncomputed ?? 0) > 0;
     const idle = this.#takers()
-      .filter(({ session }) => (members.get(session)!.busy?.uncomputed ?? 0) === 0)
+      .filter(({ session }) => !isComputing(session))
       .sort((a, b) => b.speed - a.speed);
     for (const { session } of idle) {
-      const unit = open.findLate(this.#now, session);
+      const unit = open.findLate(this.#now, session, isComputing);
       if (unit === undefined) continue;
       const late = unit.holders.map((holder) => members.get(holder.session)!.name);
       const helper = members.get(session)!.name;

@@ -83,12 +83,16 @@ export class OpenStep {
     return orders;
   }
 
-  /** A unit that all its holders are late with, none of which is this session. */
-  findLate(now: number, session: number): UnitState | undefined {
-    return this.#units.find(
+  /**
+   * A unit that all its holders are late with, none of which is this session: one that somebody is still computing, where there
+   * is one, for another may only be held back until that is there.
+   */
+  findLate(now: number, session: number, isComputing: (holder: number) => boolean): UnitState | undefined {
+    const late = this.#units.filter(
       ({ done, holders }) =>
         !done && holders.length > 0 && holders.every((each) => each.due <= now && each.session !== session),
     );
+    return late.find(({ holders }) => holders.some((each) => isComputing(each.session))) ?? late[0];
   }
 
   /** When the next holder is late; Infinity when none will be. */

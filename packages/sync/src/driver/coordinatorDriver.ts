@@ -43,8 +43,8 @@ export interface CoordinatorHost {
   readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'>;
   /** The model that the run begins or goes on with, by bucket. Nothing of it may change. */
   model(): readonly Float32Array[];
-  /** Whether a bucket is published as soon as it is reduced and the batch is known, and not only when all of them are. */
-  readonly streams: boolean;
+  /** Whether a bucket of this step will be published as soon as it is reduced, whatever else happens. */
+  streams(step: number): boolean;
   /** The sum of a bucket over all shards is here; the others may still be missing. Good until the step's end. */
   reduced(step: number, bucket: number, total: Float32Array): void;
   /**
@@ -383,7 +383,7 @@ export class CoordinatorDriver {
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
         this.#timer.assign(effect.session, units.length, performance.now());
-        const isPaced = effect.together && this.#options.host.streams;
+        const isPaced = effect.together && this.#options.host.streams(effect.step);
         this.#control(effect.session, {
           type: 'assign',
           step: effect.step,

@@ -162,7 +162,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         reducing: math.reducing,
         isFinite: (value) => math.isFinite(value),
         hasDiverged: (step, model) => this.#hasDiverged(step, model),
-        streams: inner.hasBuckets,
+        // Before the loop has said what becomes of a batch, nothing comes back: a validation may come first.
+        streams: (step) => inner.hasBuckets && this.#jobs.has(step),
         model: () => this.#modelBuckets.map((_, i) => this.#copyOf(i)),
         reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
         apply: (step) => this.#apply(step),
