@@ -7,15 +7,17 @@ import type { ShardRange } from './tree.ts';
 /** The median of the last measurements: on a machine that does other things, too, single ones say little. */
 export class Typical {
   readonly #last: number[] = [];
+  /** Of the last ones: it is asked for more often than anything is measured. */
+  #median: number | undefined;
 
   /** Undefined until it was measured so often. */
   value(least = 1): number | undefined {
-    if (this.#last.length < least) return undefined;
-    return this.#last.toSorted((a, b) => a - b)[Math.floor((this.#last.length - 1) / 2)];
+    return this.#last.length < least ? undefined : this.#median;
   }
 
   add(measured: number): void {
     if (this.#last.push(measured) > MEASUREMENTS) this.#last.shift();
+    this.#median = this.#last.toSorted((a, b) => a - b)[Math.floor((this.#last.length - 1) / 2)];
   }
 
   forget(): void {
