@@ -45,16 +45,19 @@ class OpOrigin<A> implements Origin, BackwardContext<A> {
   }
 }
 
-/** A tensor of numbers: nested or flat arrays, typed arrays (kept, not copied, where the type fits), or one number. */
+/**
+ * A tensor of numbers: nested or flat arrays, typed arrays (kept, not copied, where the type fits), or one number. Booleans
+ * give a bool, an Int32Array an i32, all else an f32, unless `dtype` says otherwise; numbers become what `cast` makes of
+ * them. Throws RangeError.
+ */
 export function tensor(
   values: TensorLike,
   options: { shape?: readonly number[]; dtype?: Spec['dtype'] } = {},
 ): Tensor {
-  const dtype = options.dtype ?? (values instanceof Int32Array ? 'i32' : 'f32');
-  const flat = typeof values === 'number' ? [values] : ArrayBuffer.isView(values) ? values : flatten(values);
-  const inferred =
-    typeof values === 'number' ? [] : ArrayBuffer.isView(values) ? [values.length] : shapeOf(values);
-  const shape = options.shape ?? inferred;
+  const nested: readonly Nested[] | undefined = ArrayBuffer.isView(values) ? undefined : [values];
+  const flat = nested ? flatten(nested) : (values as TypedArray);
+  const dtype = options.dtype ?? (values instanceof Int32Array ? 'i32' : isBoolean(flat[0]) ? 'bool' : 'f32');
+  const shape = options.shape ?? (nested ? shapeOf(nested).slice(1) : [flat.length]);
   const size = shape.reduce((product, n) => product * n, 1);
   if (size !== flat.length) {
     throw new RangeError(
@@ -64,32 +67,42 @@ export function tensor(
   return new Tensor(toStorage(flat, dtype), shape, dtype);
 }
 
-export type TensorLike = number | Nested | Float32Array | Float64Array | Int32Array | Uint8Array;
-type Nested = readonly (number | Nested)[];
+type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array;
+export type TensorLike = Nested | TypedArray;
+type Nested = number | boolean | readonly Nested[];
 
-function toStorage(values: ArrayLike<number>, dtype: Spec['dtype']) {
-  if (dtype !== 'f32') return values instanceof Int32Array ? values : Int32Array.from(values);
-  if (context().precision === 'float64') return Float64Array.from(values);
-  return values instanceof Float32Array ? values : Float32Array.from(values);
+const isBoolean = (value: unknown): boolean => typeof value === 'boolean';
+
+function toStorage(values: ArrayLike<number | boolean>, dtype: Spec['dtype']) {
+  if (dtype === 'bool') return Int32Array.from(values, (x) => (Number(x) === 0 ? 0 : 1));
+  if (dtype === 'u8') return Int32Array.from(values, (x) => Number(x) & 255);
+  if (dtype === 'i32') return values instanceof Int32Array ? values : Int32Array.from(values, Number);
+  if (context().precision === 'float64') return Float64Array.from(values, Number);
+  return values instanceof Float32Array ? values : Float32Array.from(values, Number);
 }
 
-function shapeOf(values: Nested): number[] {
+function shapeOf(values: readonly Nested[]): number[] {
   const first = values[0];
   return Array.isArray(first) ? [values.length, ...shapeOf(first)] : [values.length];
 }
 
-function flatten(values: Nested): number[] {
+function flatten(values: readonly Nested[]): (number | boolean)[] {
   const shape = shapeOf(values);
-  const flat: number[] = [];
-  const visit = (part: number | Nested, axis: number): void => {
-    if (typeof part === 'number') {
+  const flat: (number | boolean)[] = [];
+  const visit = (part: Nested, axis: number): void => {
+    if (typeof part === 'number' || typeof part === 'boolean') {
       if (axis !== shape.length) throw new RangeError(`tensor: nested arrays differ in depth at ${part}`);
       flat.push(part);
       return;
     }
+    if (!Array.isArray(part)) {
+      throw new RangeError(
+        `tensor: got ${String(part)}, expected numbers, booleans or nested arrays of them`,
+      );
+    }
     if (part.length !== shape[axis]) {
       throw new RangeError(
-        `tensor: got a nested array of ${part.length} values at depth ${axis}, expected ${shape[axis] ?? 'a number'}`,
+        `tensor: got a nested array of ${part.length} values at depth ${axis - 1}, expected ${shape[axis] ?? 'a number'}`,
       );
     }
     for (const inner of part) visit(inner, axis + 1);

@@ -39,6 +39,8 @@ describe('errors of ops', () => {
     ],
     ['ragged rows', () => a.tensor([[1, 2], [3]]), 'got a nested array of 1 values at depth 1, expected 2'],
     ['depths that differ', () => a.tensor([[1], 2]), 'differ in depth'],
+    ['a text', () => a.tensor([1, '2' as never]), 'got 2, expected numbers, booleans'],
+    ['nothing', () => a.tensor(undefined as never), 'got undefined, expected numbers'],
     ['a seed that is not whole', () => a.withSeed(1.5, () => 0), 'got 1.5, expected an integer'],
   ])('%s', (_, call, message) => {
     expect(call).toThrow(RangeError);

@@ -75,6 +75,21 @@ describe('where there is no derivative, as PyTorch', () => {
     // + 0: the sign of a zero does not matter.
     expect(at(values, f).map((g) => g + 0)).toEqual(expected);
   });
+
+  it('knows all derivatives of a power at 0', () => {
+    const derivatives = [2, 3].map((p) => {
+      let f = (x: a.Tensor): a.Tensor => a.sum(a.pow(x, p));
+      return [1, 2, 3, 4, 5].map(() => {
+        const before = f;
+        f = (x) => a.sum(a.grad(before)(x)[0]);
+        return f(a.tensor([0])).item() + 0;
+      });
+    });
+    expect(derivatives).toEqual([
+      [0, 2, 0, 0, 0],
+      [0, 0, 6, 0, 0],
+    ]);
+  });
 });
 
 describe('grad and valueAndGrad', () => {

@@ -11,6 +11,7 @@ import {
   type OpName,
   ops,
   setEagerKernels,
+  squeeze,
   sum,
   type Tensor,
   type TensorData,
@@ -104,4 +105,28 @@ describe.each(entries)('%s', (_, { cases, ulps, ofLargest = false, differentiabl
       });
     }
   });
+});
+
+describe('tensor', () => {
+  const specOf = (x: Tensor): unknown => [x.dtype, [...x.shape], [...x.data()]];
+  it.each<[string, Tensor, unknown]>([
+    ['numbers', tensor([[1, 2]]), ['f32', [1, 2], [1, 2]]],
+    ['a scalar', tensor(3), ['f32', [], [3]]],
+    ['nothing', tensor([]), ['f32', [0], []]],
+    ['booleans', tensor([[true], [false]]), ['bool', [2, 1], [1, 0]]],
+    ['a boolean', tensor(true), ['bool', [], [1]]],
+    ['booleans as numbers', tensor([true, false], { dtype: 'f32' }), ['f32', [2], [1, 0]]],
+    ['numbers as bool', tensor([2, 0, 0.5, -0], { dtype: 'bool' }), ['bool', [4], [1, 0, 1, 0]]],
+    ['numbers as bytes', tensor([257, -1], { dtype: 'u8' }), ['u8', [2], [1, 255]]],
+    ['integers', tensor(Int32Array.of(7, 8), { shape: [2, 1] }), ['i32', [2, 1], [7, 8]]],
+  ])('of %s', (_, x, spec) => {
+    expect(specOf(x)).toEqual(spec);
+  });
+});
+
+it('squeezes one axis of size 1, or all of them', () => {
+  const x = numbers([1, 2, 1, 3], -1, 1);
+  expect(squeeze(x, -2).shape).toEqual([1, 2, 3]);
+  expect(squeeze(x).shape).toEqual([2, 3]);
+  expect(squeeze(tensor([[5]])).shape).toEqual([]);
 });

@@ -28,6 +28,8 @@ const rows = (f: (x: Tensor) => Tensor): OpCase[] => [
   on([2, 3, 5], f, 'rank 3'),
   on([3, 1], f, 'one column'),
   on([0, 4], f, 'no rows'),
+  on([3, 0], f, 'no columns'),
+  on([], f, 'a scalar'),
   on([2, 19], f, 'more than 16 columns'),
   one('large numbers', [numbers([2, 6], -300, 300)], f),
 ];

@@ -193,6 +193,29 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
       on([1, 1], (x) => a.upsample2d(x, 3, { mode: 'bilinear', alignCorners: true }), 'one position'),
     ],
   },
+  'attention that broadcasts': {
+    ulps: 32,
+    ofLargest: true,
+    cases: (
+      [
+        [[2, 2, 3, 2], [1, 2, 4, 2], [2, 1, 4, 3], undefined],
+        [
+          [2, 5, 2],
+          [1, 3, 2],
+          [1, 3, 6],
+          [2, 5, 3],
+        ],
+        [[3, 1], [1, 1], [1, 17], undefined],
+      ] as const
+    ).map(([q, k, v, mask]) =>
+      sums(
+        (x, y, z) => a.scaledDotProductAttention(x, y, z, mask ? { mask: numbers(mask, -1, 1, 9) } : {}),
+        q,
+        k,
+        v,
+      ),
+    ),
+  },
   'attention with dropout': {
     ulps: 32,
     ofLargest: true,

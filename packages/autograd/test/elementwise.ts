@@ -53,6 +53,9 @@ const logical = (f: (p: Tensor, q: Tensor) => Tensor): OpCase[] =>
     one(name(p, q), [numbers(p, -1, 1), numbers(q, -1, 1, 2)], (x, y) => f(a.gt(x, 0), a.gt(y, 0))),
   );
 
+const ofIntegers = (f: (x: Tensor) => Tensor): OpCase =>
+  one('integers', [], () => f(a.tensor(Int32Array.of(3, -4, 0, 2 ** 31 - 1, -(2 ** 31)))));
+
 const slopeOf =
   (name: 'gelu' | 'geluTanh' | 'silu' | 'mish') =>
   (x: Tensor): Tensor =>
@@ -71,13 +74,14 @@ export const elementwiseTests = {
       one('large i32', [], () => a.full([5], 1_000_003, 'i32')),
     ],
   },
-  neg: { ulps: 0, cases: unary(a.neg, [-3, 3]) },
-  abs: { ulps: 0, cases: unary(a.abs, [-3, 3]) },
+  neg: { ulps: 0, cases: [...unary(a.neg, [-3, 3]), ofIntegers(a.neg)] },
+  abs: { ulps: 0, cases: [...unary(a.abs, [-3, 3]), ofIntegers(a.abs)] },
   sign: {
     ulps: 0,
     cases: [
       ...unary(a.sign, [-3, 3]),
       { ...one('zeros', [a.tensor([0, -0, Number.NaN])], a.sign), forwardOnly: true },
+      ofIntegers(a.sign),
     ],
   },
   floor: { ulps: 0, cases: unary(a.floor, [-3, 3], [-1e9, 1e9]) },

@@ -178,8 +178,29 @@ export const families: readonly ErrorCase[] = [
   [
     'sizes that differ',
     () => a.scaledDotProductAttention(x, y, y),
+    'scaledDotProductAttention',
+    'q f32[2, 3], k f32[4, 5]',
+    'q and k of one size',
+  ],
+  [
+    'keys without values',
+    () => a.scaledDotProductAttention(x, x, a.ones([4, 3])),
+    'scaledDotProductAttention',
+    'v f32[4, 3]',
+    'as many keys as values',
+  ],
+  [
+    'batches that do not meet',
+    () => a.scaledDotProductAttention(tokens, a.ones([3, 3, 4]), tokens),
+    'scaledDotProductAttention',
+    '[2] and [3]',
+    'equal or 1',
+  ],
+  [
+    'heads that differ',
+    () => a.apply(ops.attention, [headed, image, headed], attending),
     'attention',
-    'f32[1, 4, 1, 5]',
+    'f32[1, 2, 4, 4]',
     'equal batch',
   ],
   [

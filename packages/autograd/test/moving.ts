@@ -137,7 +137,8 @@ export const movingTests = {
       one('stack', [numbers([3, 2], -2, 2), numbers([3, 2], -2, 2, 2)], (x, y) => a.stack([x, y], -1)),
       one('stack of scalars', [numbers([], -2, 2), numbers([], -2, 2, 2)], (x, y) => a.stack([x, y])),
       on([5, 3], (x) => a.roll(x, 2, 0), 'roll'),
-      on([5, 3], (x) => a.roll(x, -4), 'roll'),
+      on([5, 3], (x) => a.roll(x, -4), 'roll of all elements'),
+      on([5, 3], (x) => a.roll(x, [1, -2], [0, 1]), 'roll of two axes'),
     ],
   },
   flip: {

@@ -20,10 +20,10 @@ import { contiguousView, type Emitter, expandedStrides, materialize, type View }
 import { arange } from './creation.ts';
 import { add, cast, eq, ge, gt, le, mul, sub, where } from './elementwise.ts';
 import { matmul } from './matmul.ts';
-import { slice } from './parts.ts';
+import { narrow, pad, slice } from './parts.ts';
 import { rand } from './random.ts';
 import { max, sum } from './reduce.ts';
-import { permute, reshape, unsqueeze, withRank } from './shape.ts';
+import { expand, permute, reshape, unsqueeze, withRank } from './shape.ts';
 import { softmax } from './softmax.ts';
 
 export interface AttentionAttrs {
@@ -376,8 +376,9 @@ const attrsOf = (size: number, { causal = false, scale = 1 / Math.sqrt(size) }: 
 });
 
 /**
- * softmax(q kᵀ / √size + mask) v over q [..., Tq, size], k and v [..., Tk, size], as PyTorch's function of this name
- * (Vaswani et al., 2017). Memory is linear in T. A query that sees no key gives zeros. Throws OpError.
+ * softmax(q kᵀ / √size + mask) v over q [..., Tq, size], k [..., Tk, size] and v [..., Tk, n], as PyTorch's function of this
+ * name (Vaswani et al., 2017): [..., Tq, n]; the axes in front broadcast. Memory is linear in T. A query that sees no key
+ * gives zeros. Throws OpError.
  */
 export function scaledDotProductAttention(
   q: Tensor,
@@ -393,16 +394,33 @@ export function scaledDotProductAttention(
       `got ${[q, k, v].map(formatSpec).join(', ')}, expected three tensors of rank 2 to 4: [batch, heads, T, size]`,
     );
   }
-  broadcastShapes(name, [q.shape.slice(0, -2), k.shape.slice(0, -2), v.shape.slice(0, -2)]);
-  const bias = asBias(name, options.mask);
-  const [q4, k4, v4] = [q, k, v].map((x) => toHeads(withHeads(x))) as [Tensor, Tensor, Tensor];
-  const attrs = attrsOf(q.shape.at(-1)!, options);
+  const [size, width] = [q.shape.at(-1)!, v.shape.at(-1)!];
+  if (k.shape.at(-1) !== size || k.shape.at(-2) !== v.shape.at(-2)) {
+    throw new OpError(
+      name,
+      `got q ${formatSpec(q)}, k ${formatSpec(k)} and v ${formatSpec(v)}, expected q and k of one size [..., T, size], and as ` +
+        'many keys as values',
+    );
+  }
+  const batch = broadcastShapes(
+    name,
+    [q, k, v].map((x) => x.shape.slice(0, -2)),
+  );
+  // The kernels know one size: zeros beside q and k change no score, and what they make of v is cut off.
+  const widest = Math.max(size, width);
+  const [q4, k4, v4] = [q, k, v].map((x) => {
+    const wide = pad(x, [[0, widest - x.shape.at(-1)!]]);
+    return toHeads(withHeads(expand(wide, [...batch, ...wide.shape.slice(-2)])));
+  }) as [Tensor, Tensor, Tensor];
+  const { mask } = options;
+  const bias = asBias(name, mask?.rank === 3 && q.rank === 3 ? unsqueeze(mask, 1) : mask);
+  const attrs = attrsOf(size, options);
   const dropout = expectDropout(name, options);
   const byParts = dropout > 0 || bias?.requiresGrad;
   const y = byParts
     ? attentionByParts([q4, k4, v4], bias, attrs, dropout)
     : apply(attentionOp, bias ? [q4, k4, v4, bias] : [q4, k4, v4], attrs);
-  return reshape(toHeads(y), q.shape);
+  return narrow(reshape(toHeads(y), [...batch, q.shape.at(-2)!, widest]), -1, 0, width);
 }
 
 /** [T, D] and [B, T, D] get a head of their own. */

@@ -66,10 +66,14 @@ function operands(name: string, ...values: Operand[]): Tensor[] {
   if (tensors.length === 0) {
     throw new OpError(name, 'got numbers only, expected at least one tensor; wrap one with tensor(x)');
   }
-  return values.map((value) =>
-    typeof value === 'number' ? full(new Array<number>(rank).fill(1), value, dtype) : withRank(value, rank),
-  );
+  return values.map((value) => operand(name, value, rank, dtype));
 }
+
+/** A number as a constant of the type of what stands beside it. */
+const operand = (name: string, value: Operand, rank: number, dtype: DType): Tensor =>
+  typeof value === 'number'
+    ? inNameOf(name, () => full(new Array<number>(rank).fill(1), value, dtype))
+    : withRank(value, rank);
 
 const inferBroadcast = (name: string, inputs: readonly Spec[], dtype: DType): Spec => ({
   shape: broadcastShapes(
@@ -81,20 +85,22 @@ const inferBroadcast = (name: string, inputs: readonly Spec[], dtype: DType): Sp
 
 // ─── one input ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** A function of one f32. `steps` reads value 0. */
+/** A function of one f32, and of one i32 where there are steps for it. The steps read value 0. */
 function unary(
   name: string,
   steps: readonly Step[] | MicroOpName,
   rule: Rule | null,
+  ofIntegers?: readonly Step[],
 ): ElementwiseOp<NoAttrs> {
+  const ofFloats: readonly Step[] = typeof steps === 'string' ? [{ op: steps, args: [0] }] : steps;
   return {
     kind: 'elementwise',
     name,
     infer: ([x]) => {
-      expectDType(name, 'input', x!, 'f32');
+      expectDType(name, 'input', x!, 'f32', ...(ofIntegers ? (['i32'] as const) : []));
       return x!;
     },
-    steps: () => (typeof steps === 'string' ? [{ op: steps, args: [0] }] : steps),
+    steps: ([x]) => (x!.dtype === 'f32' ? ofFloats : ofIntegers!),
     backward: [rule],
   };
 }
@@ -104,9 +110,19 @@ const callable1 =
   (x: Tensor): Tensor =>
     apply(op, [x], {});
 
-export const negOp = unary('neg', 'neg', (g) => neg(g));
-export const absOp = unary('abs', 'abs', (g, { inputs: [x] }) => mul(g, sign(x!)));
-export const signOp = unary('sign', 'sign', (g) => fullOf(g, 0));
+const integer = (bits: number): Step => ({ op: 'constant', args: [], bits });
+const minusX: readonly Step[] = [integer(0), { op: 'subI', args: [1, 0] }];
+
+export const negOp = unary('neg', 'neg', (g) => neg(g), minusX);
+export const absOp = unary('abs', 'abs', (g, { inputs: [x] }) => mul(g, sign(x!)), [
+  ...minusX,
+  { op: 'maxI', args: [0, 2] },
+]);
+export const signOp = unary('sign', 'sign', (g) => fullOf(g, 0), [
+  ...[integer(-1), integer(1)],
+  { op: 'maxI', args: [0, 1] },
+  { op: 'minI', args: [3, 2] },
+]);
 export const floorOp = unary('floor', 'floor', (g) => fullOf(g, 0));
 export const ceilOp = unary('ceil', 'ceil', (g) => fullOf(g, 0));
 export const roundOp = unary('round', 'round', (g) => fullOf(g, 0));
@@ -214,10 +230,16 @@ export const maximumOp = arithmetic('maximum', { f32: 'max', i32: 'maxI' }, [
   towards((a, b) => gt(a, b), 0),
   towards((a, b) => gt(a, b), 1),
 ]);
-/** x^p for x ≥ 0, or any x with an integer p. */
+/** x^p for x ≥ 0, or any x with an integer p. What `where` does not take is finite: its own gradients are multiplied by it. */
 export const powOp = arithmetic('pow', { f32: 'pow' }, [
-  (g, { inputs: [x, p] }) => mul(g, where(eq(p!, 0), 0, mul(p!, pow(x!, sub(p!, 1))))),
-  (g, { inputs: [x], output: y }) => mul(g, where(eq(x!, 0), 0, mul(y, log(x!)))),
+  (g, { inputs: [x, p] }) => {
+    const flat = eq(p!, 0);
+    return mul(g, where(flat, 0, mul(p!, pow(x!, where(flat, 1, sub(p!, 1))))));
+  },
+  (g, { inputs: [x], output: y }) => {
+    const zero = eq(x!, 0);
+    return mul(g, where(zero, 0, mul(y, log(where(zero, 1, x!)))));
+  },
 ]);
 
 export const add = callable2(addOp);
@@ -241,7 +263,7 @@ function comparison(name: string, f32: MicroOpName, i32: MicroOpName, swap = fal
       if ((a.dtype === 'f32') !== (b.dtype === 'f32')) {
         throw new OpError(
           name,
-          `got ${formatSpec(a)} and ${formatSpec(b)}, expected one type; convert with cast(x, '${a.dtype}')`,
+          `got ${formatSpec(a)} and ${formatSpec(b)}, expected one type; convert with cast(x, 'f32')`,
         );
       }
       return inferBroadcast(name, inputs, 'bool');
@@ -321,9 +343,7 @@ export const whereOp: ElementwiseOp<NoAttrs> = {
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   const rank = Math.max(...[condition, a, b].map((x) => (typeof x === 'number' ? 0 : x.rank)));
   const dtype = [a, b].find((x) => typeof x !== 'number')?.dtype ?? 'f32';
-  const [c, x, y] = [condition, a, b].map((value) =>
-    typeof value === 'number' ? full(new Array<number>(rank).fill(1), value, dtype) : withRank(value, rank),
-  );
+  const [c, x, y] = [condition, a, b].map((value) => operand('where', value, rank, dtype));
   return apply(whereOp, [c!, x!, y!], {});
 }
 

@@ -4,6 +4,7 @@ import type { KernelOp, ViewOp } from '../op.ts';
 import { axisFromEnd, formatShape, formatSpec, OpError, type Shape, sameShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { copyInto, type Emitter, expandedStrides, moved, type View } from '../view.ts';
+import type { Axes } from './reduce.ts';
 import { expand, flatten, permute, reshape, unsqueeze } from './shape.ts';
 
 /** Element i of axis a is element starts[a] + i · steps[a] of the whole; the arrays belong to the last axes. */
@@ -304,10 +305,21 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
   return list.length === 0 ? x : apply(flipOp, [x], { axes: list });
 }
 
-/** Elements moved by `shift` along `axis`; what leaves at one end comes in at the other. Throws OpError. */
-export function roll(x: Tensor, shift: number, axis = -1): Tensor {
+/**
+ * Elements moved by `shift` along `axis`, or by a shift along each of several axes; what leaves at one end comes in at the
+ * other. Without an axis all elements move in their row-major order, as in PyTorch. Throws OpError.
+ */
+export function roll(x: Tensor, shift: number | readonly number[], axis?: Axes): Tensor {
+  if (axis === undefined) return reshape(roll(reshape(x, [x.size]), shift, 0), x.shape);
+  const [shifts, axes] = [[shift].flat(), [axis].flat()];
+  if (!shifts.every(Number.isInteger) || shifts.length !== axes.length) {
+    throw new OpError('roll', `got shift ${shift} along axis ${axis}, expected a whole number for each axis`);
+  }
+  return axes.reduce((rolled, along, i) => rollAlong(rolled, shifts[i]!, along), x);
+}
+
+function rollAlong(x: Tensor, shift: number, axis: number): Tensor {
   const at = axisFromEnd('roll', axis, x.rank);
-  if (!Number.isInteger(shift)) throw new OpError('roll', `got shift ${shift}, expected a whole number`);
   const n = x.shape[x.rank + at]!;
   const cut = n === 0 ? 0 : ((-shift % n) + n) % n;
   return cut === 0 ? x : concat([narrow(x, at, cut, n - cut), narrow(x, at, 0, cut)], at);

@@ -133,8 +133,13 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
-/** Removes `axis`, which must have size 1. */
-export function squeeze(x: Tensor, axis: number): Tensor {
+/** Removes `axis`, which must have size 1; without one, all axes of size 1. Throws OpError. */
+export function squeeze(x: Tensor, axis?: number): Tensor {
+  if (axis === undefined)
+    return reshape(
+      x,
+      x.shape.filter((n) => n !== 1),
+    );
   const at = x.rank + axisFromEnd('squeeze', axis, x.rank);
   if (x.shape[at] !== 1) {
     throw new OpError('squeeze', `got ${formatSpec(x)} and axis ${axis}, expected an axis of size 1`);

@@ -15,7 +15,7 @@ import {
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { oneHot } from './creation.ts';
-import { exp, mul, sub } from './elementwise.ts';
+import { exp, full, mul, sub } from './elementwise.ts';
 import { type Axes, type ReduceOptions, sum } from './reduce.ts';
 import { reshape, transpose, unsqueeze } from './shape.ts';
 import { lastOf } from './statistics.ts';
@@ -63,9 +63,13 @@ export const logSumExpOp = overRows('logSumExp', 'logSumExp', (g, { inputs: [x] 
   mul(softmax(x!), unsqueeze(g, -1)),
 );
 
-/** Along `axis`: the op sees it as the last one. */
+/** Along `axis`: the op sees it as the last one. A scalar counts as one element. */
 function along(op: KernelOp<NoAttrs>, x: Tensor, axis: number): Tensor {
-  if (x.rank === 0 || axisFromEnd(op.name, axis, x.rank) === -1) return apply(op, [x], {});
+  expectDType(op.name, 'input', x, 'f32');
+  if (x.rank === 0) return reshape(along(op, reshape(x, [1]), axis), []);
+  const isLast = axisFromEnd(op.name, axis, x.rank) === -1;
+  if (x.size === 0) return x;
+  if (isLast) return apply(op, [x], {});
   return transpose(apply(op, [transpose(x, axis, -1)], {}), axis, -1);
 }
 
@@ -73,11 +77,12 @@ function along(op: KernelOp<NoAttrs>, x: Tensor, axis: number): Tensor {
 export const softmax = (x: Tensor, axis = -1): Tensor => along(softmaxOp, x, axis);
 /** x − log Σ e^x along an axis (default: the last). Throws OpError. */
 export const logSoftmax = (x: Tensor, axis = -1): Tensor => along(logSoftmaxOp, x, axis);
-/** log Σ e^x over `axes` (default: the last one). Throws OpError. */
+/** log Σ e^x over `axes` (default: the last one); −∞ where there is nothing. Throws OpError. */
 export function logSumExp(x: Tensor, axes: Axes = -1, { keepDims = false }: ReduceOptions = {}): Tensor {
-  if (x.rank === 0) return apply(logSumExpOp, [x], {});
-  const { rows, kept, full } = lastOf('logSumExp', x, axes);
-  return reshape(apply(logSumExpOp, [rows], {}), keepDims ? full : kept);
+  expectDType('logSumExp', 'input', x, 'f32');
+  const { rows, kept, full: whole } = lastOf('logSumExp', x, x.rank === 0 ? [] : axes);
+  const shape = keepDims ? whole : kept;
+  return rows.shape.at(-1) === 0 ? full(shape, -Infinity) : reshape(apply(logSumExpOp, [rows], {}), shape);
 }
 
 function expectLabels(name: string, logits: Spec, labels: Spec): Shape {
