@@ -37,6 +37,7 @@ def losses():
         "bceWithLogits": (F.binary_cross_entropy_with_logits, prediction, probabilities),
     }
     weight = torch.tensor([0.5, 2.0, 0.0, 1.5])
+    shares = F.softmax(logits.flip(0), -1) * 0.75 + torch.eye(5, 4) * 0.25
     ignoring = torch.tensor([0, -100, 1, 1, 2])
     signs = torch.tensor([1.0, -1.0, -1.0])
     distribution = F.softmax(torch.randn(3, 4), -1) * torch.tensor([1.0, 1.0, 0.0, 1.0])
@@ -46,6 +47,10 @@ def losses():
         "crossEntropy smoothed": (lambda a, b: F.cross_entropy(a, b, label_smoothing=0.2), logits, labels),
         "crossEntropy all": (
             lambda a, b: F.cross_entropy(a, b, weight=weight, label_smoothing=0.2), logits, ignoring
+        ),
+        "shares of classes": (F.cross_entropy, logits, shares),
+        "shares of classes, all": (
+            lambda a, b: F.cross_entropy(a, b, weight=weight, label_smoothing=0.2), logits, shares
         ),
         "crossEntropy sum": (lambda a, b: F.cross_entropy(a, b, weight=weight, reduction="sum"), logits, labels),
         "nll": (F.nll_loss, F.log_softmax(logits, -1), labels),

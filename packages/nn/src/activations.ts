@@ -58,14 +58,15 @@ export function gelu(options: GeluOptions = {}): Module {
 }
 
 /**
- * While training: each element is 0 with probability p, else scaled by 1 / (1 − p), so that the mean stays (Srivastava
- * et al., 2014). Otherwise: the input. The mask depends on seed, step, shard and place alone. Throws ConfigError.
+ * While training: each element is 0 with probability p, from 0 to 1, else scaled by 1 / (1 − p), so that the mean stays
+ * (Srivastava et al., 2014). Otherwise: the input. The mask depends on seed, step, shard and place alone. Throws ConfigError.
  */
 export function dropout(p = 0.5): Module {
-  expectNumber('nn.dropout', 'p', p, { min: 0, below: 1 });
-  return activation(`dropout(${p})`, (x) =>
-    isTraining() && p > 0 ? where(ops.ge(rand(x.shape), p), mul(x, 1 / (1 - p)), 0) : x,
-  );
+  expectNumber('nn.dropout', 'p', p, { min: 0, max: 1 });
+  return activation(`dropout(${p})`, (x) => {
+    if (!isTraining() || p === 0) return x;
+    return p === 1 ? mul(x, 0) : where(ops.ge(rand(x.shape), p), mul(x, 1 / (1 - p)), 0);
+  });
 }
 
 /** Merges all axes but the first, the batch: [rows, a, b, …] → [rows, a · b · …]. */

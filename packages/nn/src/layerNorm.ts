@@ -8,6 +8,7 @@ import {
   OpError,
   type Parameter,
   reshape,
+  sizeOf,
   type Tensor,
 } from '@lockstep/autograd';
 import { ConfigError, expectNumber, expectOptions } from './errors.ts';
@@ -97,7 +98,10 @@ export function groupNorm(groups: number, channels: number, options: LayerNormOp
     if (x.rank < 2) expectFeatures(kind, x, channels, 1);
     expectFeatures(kind, x, channels, 1 - x.rank);
     const rows = x.shape[0]!;
-    const hat = reshape(ops.standardize(reshape(x, [rows, groups, x.size / rows / groups]), eps), x.shape);
+    const hat = reshape(
+      ops.standardize(reshape(x, [rows, groups, sizeOf(x.shape.slice(1)) / groups]), eps),
+      x.shape,
+    );
     const perChannel = (p: Tensor): Tensor =>
       reshape(p, [1, channels, ...new Array<number>(x.rank - 2).fill(1)]);
     const scaled = mul(hat, perChannel(weight));

@@ -38,6 +38,8 @@ const losses: Record<string, (x: Tensor, y: Tensor) => Tensor> = {
   'crossEntropy ignoring': (x, y) => loss.crossEntropy(x, y, { ignoreIndex }),
   'crossEntropy smoothed': (x, y) => loss.crossEntropy(x, y, { labelSmoothing: 0.2 }),
   'crossEntropy all': (x, y) => loss.crossEntropy(x, y, { weight, ignoreIndex, labelSmoothing: 0.2 }),
+  'shares of classes': loss.crossEntropy,
+  'shares of classes, all': (x, y) => loss.crossEntropy(x, y, { weight, labelSmoothing: 0.2 }),
   'crossEntropy sum': (x, y) => loss.crossEntropy(x, y, { weight, reduction: 'sum' }),
   nll: loss.nll,
   'nll weighted': (x, y) => loss.nll(x, y, { weight, ignoreIndex }),
@@ -258,7 +260,10 @@ test.each<[() => unknown, string]>([
   ],
   [() => loss.huber(tensor([1]), tensor(1)), 'loss.huber'],
   [() => loss.bceWithLogits(tensor([1]), tensor([[1]])), 'loss.bceWithLogits'],
-  [() => loss.crossEntropy(tensor([[1, 2]]), tensor([1])), 'crossEntropy: got labels f32[1], expected i32'],
+  [
+    () => loss.crossEntropy(tensor([[1, 2]]), tensor([1])),
+    'loss.crossEntropy: got logits f32[1, 2] and labels f32[1], expected a probability for each logit, or i32 class numbers [1]',
+  ],
   [
     () => metrics.accuracy(tensor([[1, 2]]), tensor([1])),
     'metrics.accuracy: got logits f32[1, 2] and labels f32[1]',
@@ -276,7 +281,11 @@ test.each<[() => unknown, string]>([
   ],
   [
     () => loss.crossEntropy(tensor([[1, 2]]), tensor([0]), { ignoreIndex: -1 }),
-    'one i32 class number per row',
+    'expected a probability for each logit, or i32 class numbers [1]',
+  ],
+  [
+    () => loss.crossEntropy(tensor([[1, 2]]), tensor([[0, 1]]), { ignoreIndex: -1 }),
+    'got ignoreIndex with probabilities',
   ],
   [
     () => loss.mse(tensor([1]), tensor([1]), { reduction: 'avg' as never }),

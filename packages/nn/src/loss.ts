@@ -14,6 +14,8 @@ import {
   customGradient,
   div,
   eq,
+  formatShape,
+  formatSpec,
   gt,
   le,
   log,
@@ -22,7 +24,9 @@ import {
   mean,
   mul,
   neg,
+  OpError,
   oneHot,
+  sameShape,
   softplus,
   sqrt,
   square,
@@ -79,16 +83,10 @@ function weighRows(who: string, scores: Tensor, labels: Tensor, options: ClassLo
   const classes = scores.shape.at(-1) ?? 0;
   if (!weight && ignoreIndex === undefined) return { classes, safe: labels };
   expectLabels(who, scores, labels);
-  if (weight && (weight.length !== classes || !weight.every((w) => Number.isFinite(w) && w >= 0))) {
-    throw new ConfigError(
-      who,
-      `got ${weight.length} weights, expected ${classes} numbers >= 0, one for each class`,
-    );
-  }
+  const byClass = weight && weightsOf(who, weight, classes);
   if (ignoreIndex !== undefined) expectNumber(who, 'ignoreIndex', ignoreIndex, { integer: true });
   const ignored = ignoreIndex === undefined ? undefined : eq(labels, ignoreIndex);
   const safe = ignored ? where(ignored, 0, labels) : labels;
-  const byClass = weight && tensor([...weight]);
   const own = byClass && sum(mul(oneHot(safe, classes), byClass), -1);
   const counts = ignored ? where(ignored, 0, own ?? cast(eq(safe, safe), 'f32')) : own;
   return { classes, safe, counts, byClass };
@@ -96,14 +94,15 @@ function weighRows(who: string, scores: Tensor, labels: Tensor, options: ClassLo
 
 /**
  * Mean of log Σ e^logits − logits[label]: softmax and negative log-likelihood in one. Logits [..., classes], labels i32
- * [...] in [0, classes). With weights or `ignoreIndex` see Note [Means of shards]. PyTorch's cross_entropy with the
- * classes on the last axis. Throws OpError, ConfigError.
+ * [...] in [0, classes), or f32 [..., classes]: a probability for each class. With weights or `ignoreIndex` see Note [Means
+ * of shards]. PyTorch's cross_entropy with the classes on the last axis. Throws OpError, ConfigError.
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
   const who = 'loss.crossEntropy';
   expectOptions(who, options, ['weight', 'ignoreIndex', 'labelSmoothing', 'reduction']);
   const { labelSmoothing = 0, reduction } = options;
   expectNumber(who, 'labelSmoothing', labelSmoothing, { min: 0, max: 1 });
+  if (labels.dtype === 'f32') return reduce(who, towardsShares(who, logits, labels, options), reduction);
   const { safe, counts, byClass, classes } = weighRows(who, logits, labels, options);
   const hard = crossEntropyRows(logits, safe);
   const weighted = counts ? mul(hard, counts) : hard;
@@ -113,6 +112,35 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   const counted = options.ignoreIndex === undefined ? even : where(eq(labels, options.ignoreIndex), 0, even);
   const both = mul(weighted, 1 - labelSmoothing).add(mul(counted, labelSmoothing / classes));
   return reduce(who, both, reduction, counts);
+}
+
+/** −Σ weight · share · log softmax(logits) of each row. */
+function towardsShares(who: string, logits: Tensor, shares: Tensor, options: CrossEntropyOptions): Tensor {
+  const { weight, ignoreIndex, labelSmoothing = 0 } = options;
+  if (!sameShape(logits.shape, shares.shape) || logits.rank === 0) {
+    throw new OpError(
+      who,
+      `got logits ${formatSpec(logits)} and labels ${formatSpec(shares)}, expected a probability for each logit, or i32 class ` +
+        `numbers ${formatShape(logits.shape.slice(0, -1))}; convert those with cast(x, 'i32')`,
+    );
+  }
+  if (ignoreIndex !== undefined) {
+    throw new ConfigError(who, 'got ignoreIndex with probabilities, expected it with class numbers');
+  }
+  const classes = logits.shape.at(-1)!;
+  const smooth = mul(shares, 1 - labelSmoothing).add(labelSmoothing / classes);
+  const target = labelSmoothing === 0 ? shares : smooth;
+  const weighted = weight ? mul(target, weightsOf(who, weight, classes)) : target;
+  return neg(sum(mul(weighted, logSoftmax(logits)), -1));
+}
+
+/** A factor for each class. Throws ConfigError. */
+function weightsOf(who: string, weight: readonly number[], classes: number): Tensor {
+  if (weight.length === classes && weight.every((w) => Number.isFinite(w) && w >= 0)) return tensor(weight);
+  throw new ConfigError(
+    who,
+    `got ${weight.length} weights, expected ${classes} numbers >= 0, one for each class`,
+  );
 }
 
 /**

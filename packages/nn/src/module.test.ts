@@ -3,9 +3,11 @@ import {
   OpError,
   type Parameter,
   relu,
+  sum,
   type Tensor,
   Trace,
   tensor,
+  valueAndGrad,
   withSeed,
   withTrace,
   withTraining,
@@ -233,6 +235,12 @@ describe('dropout', () => {
     expect(nn.dropout(0)(x)).toBe(x);
   });
 
+  test('of everything gives zeros, and zeros as gradient', () => {
+    const [y, [slope]] = valueAndGrad((x: Tensor) => sum(nn.dropout(1)(x)))(x);
+    expect(y.item()).toBe(0);
+    expect(slope.data().every((g) => g === 0)).toBe(true);
+  });
+
   test('two layers draw different masks', () => {
     const [a, b] = withSeed(1, () => [nn.dropout()(x), nn.dropout()(x)]);
     expect(a!.data()).not.toEqual(b!.data());
@@ -248,7 +256,7 @@ test.each<[() => unknown, string]>([
   [() => nn.linear(3, 2.5), 'nn.linear: got outFeatures = 2.5'],
   [() => nn.linear(3, undefined as never), 'got outFeatures = undefined'],
   [() => nn.linear(3, 2, { biases: false } as never), 'got unknown option biases, expected bias, weightInit'],
-  [() => nn.dropout(1), 'nn.dropout: got p = 1, expected a finite number >= 0 and < 1'],
+  [() => nn.dropout(1.5), 'nn.dropout: got p = 1.5, expected a finite number >= 0 and <= 1'],
   [
     () => nn.sequential(nn.relu(), undefined as never),
     'nn.sequential, layer 1: got undefined, expected a function',
