@@ -130,13 +130,16 @@ test('autoencoder: draws images again from few numbers, better than the mean ima
   }
 });
 
-test.each(['digits', 'regression', 'autoencoder'])('the command trains %s by its config', async (name) => {
-  const command = join(folder, '../cli/dist/main.js');
-  const config = join(folder, name, 'lockstep.config.ts');
-  const { stdout } = await run(process.execPath, [command, 'train', config, '--epochs', '1', '--json']);
-  const last = JSON.parse(stdout.trim().split('\n').at(-1)!);
-  expect(last).toMatchObject({ type: 'done', epoch: 1, exact: true });
-});
+test.each(['digits', 'regression', 'autoencoder', 'custom-gradient'])(
+  'the command trains %s by its config',
+  async (name) => {
+    const command = join(folder, '../cli/dist/main.js');
+    const config = join(folder, name, 'lockstep.config.ts');
+    const { stdout } = await run(process.execPath, [command, 'train', config, '--epochs', '1', '--json']);
+    const last = JSON.parse(stdout.trim().split('\n').at(-1)!);
+    expect(last).toMatchObject({ type: 'done', epoch: 1, exact: true });
+  },
+);
 
 test('an unknown example is refused with the names of all', async () => {
   await expect(example('nothing')).rejects.toMatchObject({
