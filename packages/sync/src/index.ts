@@ -4,13 +4,13 @@ export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';
 export * from './coordinatorTypes.ts';
 export { ClockOffset, wallClock } from './driver/clock.ts';
-export {
-  type Content,
-  CoordinatorDriver,
-  type CoordinatorDriverOptions,
-  type CoordinatorHost,
-  type NodeInfo,
-} from './driver/coordinatorDriver.ts';
+export { CoordinatorDriver } from './driver/coordinatorDriver.ts';
+export type {
+  Content,
+  CoordinatorDriverOptions,
+  CoordinatorHost,
+  NodeInfo,
+} from './driver/coordinatorHost.ts';
 export * from './driver/nodeDriver.ts';
 export {
   createNode,

@@ -1,124 +1,23 @@
 /** Runs the coordinator's state machine over connections: frames in, effects out. No sockets, no tensors. */
 import {
-  type CoordinatorMessage,
   decodeNodeMessage,
-  encodeControl,
   floatsOf,
   type Header,
   type NodeMessage,
   ProtocolError,
 } from '@lockstep/protocol';
-import { type Bucket, BucketIndex } from '../buckets.ts';
+import { BucketIndex } from '../buckets.ts';
 import { coordinate } from '../coordinator.ts';
 import { admits, type Coordinator, createCoordinator, expects, nextWake } from '../coordinatorState.ts';
-import type {
-  CloseReason,
-  CoordinatorConfig,
-  CoordinatorEvent,
-  Effect,
-  Report,
-} from '../coordinatorTypes.ts';
-import { Reducer, type ReducerOptions } from '../reducer.ts';
-import { type StepTime, StepTimer } from '../stepTime.ts';
-import type { Accept, ClosedReason, Connection } from '../transport.ts';
+import type { CloseReason, CoordinatorEvent, Effect } from '../coordinatorTypes.ts';
+import { Reducer } from '../reducer.ts';
+import { StepTimer } from '../stepTime.ts';
+import type { Accept } from '../transport.ts';
 import { Alarm } from './alarm.ts';
-import { ClockOffset, wallClock } from './clock.ts';
+import type { Content, CoordinatorDriverOptions, NodeInfo, Traffic } from './coordinatorHost.ts';
+import { Peer } from './peer.ts';
+import { Published } from './published.ts';
 
-/** Something that nodes fetch, named by its SHA-256 (hex). */
-export interface Content {
-  readonly hash: string;
-  /** In bytes. */
-  readonly length: number;
-  /** Bytes `from` to `to` (excluded); nothing changes them. */
-  read(from: number, to: number): Uint8Array;
-}
-
-/** The data plane of a run: what the coordinator does with units, and what it publishes. Vectors are cut into buckets. */
-export interface CoordinatorHost {
-  /** Whether all numbers of a piece are finite. */
-  isFinite(value: Float32Array): boolean;
-  /** Whether that can be right: the batch does give such numbers. Then the run has failed, and the host ends it. */
-  hasDiverged(step: number, model: readonly Float32Array[]): boolean;
-  /** How pieces of units are kept and added. */
-  readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'>;
-  /** The model that the run begins or goes on with, by bucket. Nothing of it may change. */
-  model(): readonly Float32Array[];
-  /** Whether a bucket of this step will be published as soon as it is reduced, whatever else happens. */
-  streams(step: number): boolean;
-  /** The sum of a bucket over all shards is here; the others may still be missing. Good until the step's end. */
-  reduced(step: number, bucket: number, total: Float32Array): void;
-  /**
-   * All of them are. Settles when every bucket of the new model was given to `publish`, with the milliseconds that the
-   * host did something else meanwhile.
-   */
-  apply(step: number): Promise<number>;
-  /** The model after this step stands; where the time of the step went. */
-  committed(step: number, time: StepTime): void;
-  /** Nobody holds on to these buckets any more, which were published. */
-  release(buckets: readonly Float32Array[]): void;
-  report(report: Report): void;
-  /** A unit of this session went into the run. */
-  contributed(session: number): void;
-  /** What a node found in the steps that it measured; its clock is so many milliseconds ahead of `wallClock` here. */
-  profiled?(node: NodeInfo, bytes: Uint8Array, ahead: number): void;
-}
-
-export interface CoordinatorDriverOptions {
-  readonly config: CoordinatorConfig;
-  /** SHA-256 (hex) of what the run is. */
-  readonly definition: string;
-  readonly shards: number;
-  readonly parameters: number;
-  readonly contents: { readonly program: Content; readonly data: Content };
-  readonly unitBuckets: readonly Bucket[];
-  readonly modelBuckets: readonly Bucket[];
-  /** What a node's known-answer test must give. */
-  readonly arithmetic: { readonly name: 'strict' | 'fused'; readonly proof: string };
-  /** Steps that nodes are to measure. */
-  readonly profile?: { readonly from: number; readonly to: number } | undefined;
-  readonly host: CoordinatorHost;
-}
-
-/** A node as people are told of it. */
-export interface NodeInfo {
-  readonly session: number;
-  /** Of its process. */
-  readonly id: string;
-  readonly name: string;
-  readonly peer: string;
-  readonly workers: number;
-  readonly kernels: string;
-}
-
-/** Bytes of weights that left, to all nodes together, and of gradients that came. */
-export interface Traffic {
-  sent: number;
-  received: number;
-}
-
-interface Peer {
-  readonly connection: Connection;
-  session: number;
-  hello: (NodeMessage & { type: 'hello' }) | undefined;
-  /** What it is being sent. */
-  readonly streams: Set<'program' | 'data'>;
-  /** The newest model of which it was sent something, and what. */
-  sent: { readonly step: number; readonly buckets: Set<number> };
-  /** By bucket of the model: which one it was last sent. */
-  readonly has: Piece[];
-  /** Whether its profile is still to come; undefined: it is not ready to measure. */
-  profiles: boolean | undefined;
-  readonly clock: ClockOffset;
-}
-
-/** A bucket of models. One that does not change is the same piece in one model after the other. */
-interface Piece {
-  readonly values: Float32Array;
-}
-
-/** Bytes of content that may wait in a connection. */
-const MOST_BUFFERED = 4 << 20;
-const CHUNK_BYTES = 1 << 20;
 /**
  * Bytes that a node sends ahead of the weights that come back: so two nodes keep a network of 1 Gbit/s busy while the weights
  * of one bucket go to both.
@@ -130,10 +29,12 @@ export class CoordinatorDriver {
   readonly #core: Coordinator;
   readonly #reducer: Reducer<Float32Array>;
   readonly #unitIndex: BucketIndex;
+  readonly #published: Published<Peer>;
   readonly #timer = new StepTimer(performance.now());
   readonly #alarm = new Alarm(() => this.#tell({ type: 'tick' }));
   readonly #peers = new Map<number, Peer>();
   readonly #sessions = new Map<number, Peer>();
+  #traffic: Traffic = { sent: 0, received: 0 };
   #isStopping = false;
   #unsaved: number | undefined;
   #finished = false;
@@ -146,25 +47,26 @@ export class CoordinatorDriver {
     this.#core = createCoordinator(options.config, performance.now());
     this.#reducer = new Reducer({ buckets: options.unitBuckets.length, ...options.host.reducing });
     this.#unitIndex = new BucketIndex(options.unitBuckets);
+    this.#published = new Published<Peer>({
+      first: () => options.host.model(),
+      send: (peer, step, bucket, values) => {
+        peer.weights(step, options.modelBuckets[bucket]!.from, values);
+        this.#traffic.sent += values.byteLength;
+      },
+      kept: (peer, step, from, to) => peer.control({ type: 'kept', step, from, to }),
+    });
     this.#tell({ type: 'tick' });
   }
 
   /** Nodes that are members now. */
   get nodes(): NodeInfo[] {
-    return [...this.#core.members.keys()].flatMap((session) => {
-      const { hello, connection } = this.#sessions.get(session) ?? {};
-      if (hello === undefined || connection === undefined) return [];
-      const { id, name, workers, kernels } = hello;
-      return [{ session, id, name, peer: connection.peer, workers, kernels }];
-    });
+    return [...this.#core.members.keys()].flatMap((session) => this.#sessions.get(session)?.node ?? []);
   }
 
   /** The step under way: the model is the one before it. */
   get step(): number {
     return this.#core.step;
   }
-
-  #traffic: Traffic = { sent: 0, received: 0 };
 
   /** Since it was last asked for. */
   takeTraffic(): Traffic {
@@ -200,25 +102,17 @@ export class CoordinatorDriver {
   }
 
   readonly accept: Accept = (connection) => {
-    const peer: Peer = {
-      connection,
-      session: 0,
-      hello: undefined,
-      streams: new Set(),
-      sent: { step: -1, buckets: new Set() },
-      has: [],
-      profiles: undefined,
-      clock: new ClockOffset(),
-    };
+    const peer = new Peer(connection, this.#options.config);
     this.#peers.set(connection.id, peer);
     if (this.#isStopping) connection.close('STOPPING', 'the coordinator ends');
     return {
       frame: (header, payload) => this.#guard(peer, () => this.#take(peer, header, payload)),
-      closed: (reason) => this.#closed(peer, reason),
+      closed: () => this.#closed(peer),
     };
   };
 
-  #closed(peer: Peer, _: ClosedReason): void {
+  #closed(peer: Peer): void {
+    peer.gone();
     this.#peers.delete(peer.connection.id);
     if (peer.session > 0 && !this.#isStopping) this.#tell({ type: 'lost', session: peer.session });
   }
@@ -229,13 +123,8 @@ export class CoordinatorDriver {
       work();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#refuse(peer, error.code, error.message);
+      peer.refuse(error.code, error.message);
     }
-  }
-
-  #refuse({ connection, session }: Peer, code: string, message: string): void {
-    this.#sendControl(connection, { type: 'refused', code, message: message.slice(0, 1000) }, session);
-    connection.close(code, message);
   }
 
   // Frames
@@ -248,14 +137,15 @@ export class CoordinatorDriver {
     }
     if (peer.session === 0 || header.session !== peer.session || !admits(this.#core, header)) return;
     const { session } = peer;
-    if (message?.type === 'need') this.#stream(peer, message.what, message.from);
+    if (message?.type === 'need')
+      peer.stream(message.what, this.#options.contents[message.what], message.from);
     else if (message?.type === 'computed') this.#computed(session, message);
-    else if (message?.type === 'time') peer.clock.answer(message.milliseconds, wallClock());
+    else if (message?.type === 'time') peer.time(message.milliseconds);
     else if (header.type === 'gradient') this.#gradient(session, header, payload);
     else if (header.type === 'profile') this.#profiled(peer, payload);
     const type = message?.type;
     if (type === 'ready') {
-      peer.profiles ??= true;
+      peer.ready();
       this.#askForProfile(peer);
     }
     this.#tell({ type: type === 'leave' || type === 'ready' ? type : 'heard', session });
@@ -266,8 +156,7 @@ export class CoordinatorDriver {
     peer.hello = hello;
     const { name, proof } = this.#options.arithmetic;
     if (hello.arithmetic !== name || hello.proof !== proof) {
-      this.#refuse(
-        peer,
+      peer.refuse(
         'WRONG_ARITHMETIC',
         `the known-answer test of ${hello.name} (kernels ${hello.kernels}, ${hello.arithmetic}) does not give the bits of ` +
           `this run (${name}); use the same version of Lockstep, or other kernels`,
@@ -282,20 +171,16 @@ export class CoordinatorDriver {
     this.#tell({ type: 'computed', session, step, milliseconds });
   }
 
-  /** Again with each step until they are measured: the clocks are compared each time. */
   #askForProfile(peer: Peer): void {
     const { profile } = this.#options;
-    const { step } = this.#core;
-    if (!profile || !peer.profiles || step > profile.to + 1) return;
-    peer.clock.ask(wallClock());
-    this.#control(peer.session, { type: 'profile', ...profile, done: step });
+    if (profile) peer.askForProfile(profile, this.#core.step);
   }
 
   #profiled(peer: Peer, payload: Uint8Array): void {
     const node = this.nodes.find(({ session }) => session === peer.session);
-    if (!this.#options.profile || !node || !peer.profiles) return;
-    peer.profiles = false;
-    this.#options.host.profiled?.(node, payload.slice(), peer.clock.ahead);
+    if (!this.#options.profile || !node) return;
+    const ahead = peer.profiled();
+    if (ahead !== undefined) this.#options.host.profiled?.(node, payload.slice(), ahead);
   }
 
   #gradient(session: number, header: Header, payload: Uint8Array): void {
@@ -329,30 +214,13 @@ export class CoordinatorDriver {
 
   /** Throws a ProtocolError unless the run itself is at fault: then no word of this node is wrong. */
   #notFinite(session: number, { step, lo, hi }: Header): void {
-    const model =
-      step === this.#core.step
-        ? this.#modelOf(step).flatMap((piece) => (piece ? [piece.values] : []))
-        : undefined;
+    const model = step === this.#core.step ? this.#published.model(step) : undefined;
     if (model && this.#options.host.hasDiverged(step, model)) return;
     const name = this.#core.names.get(session);
     throw new ProtocolError(
       'NOT_FINITE',
       `${name} sent a number that is not finite for shards ${lo} to ${hi - 1} of step ${step}, where there is none`,
     );
-  }
-
-  /** Sends content in chunks, as fast as the peer takes them. */
-  async #stream(peer: Peer, what: 'program' | 'data', from: number): Promise<void> {
-    const content = this.#options.contents[what];
-    const { connection, session, streams } = peer;
-    if (streams.has(what) || from % 4 !== 0 || from > content.length) return;
-    streams.add(what);
-    for (let at = from; at < content.length && this.#peers.has(connection.id); at += CHUNK_BYTES) {
-      const key = { ...this.#fence(session), type: what, step: 0, lo: 0, hi: 0, offset: at / 4 };
-      connection.send(key, content.read(at, Math.min(at + CHUNK_BYTES, content.length)));
-      if (connection.buffered > MOST_BUFFERED) await connection.flushed();
-    }
-    streams.delete(what);
   }
 
   // The core and its effects
@@ -370,26 +238,22 @@ export class CoordinatorDriver {
   }
 
   #do(effect: Effect): void {
+    const peer = 'session' in effect ? this.#sessions.get(effect.session) : undefined;
     switch (effect.do) {
       case 'welcome':
         this.#welcome(effect);
         break;
       case 'ping':
-        this.#control(effect.session, { type: 'ping' });
+        peer?.control({ type: 'ping' });
         break;
       case 'publish':
-        this.#publish(effect.session, effect.step);
+        if (peer) this.#published.complete(effect.step, peer);
         break;
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
         this.#timer.assign(effect.session, units.length, performance.now());
         const isPaced = effect.together && this.#options.host.streams(effect.step);
-        this.#control(effect.session, {
-          type: 'assign',
-          step: effect.step,
-          units,
-          ...(isPaced && { ahead: AHEAD }),
-        });
+        peer?.control({ type: 'assign', step: effect.step, units, ...(isPaced && { ahead: AHEAD }) });
         break;
       }
       case 'open':
@@ -421,7 +285,7 @@ export class CoordinatorDriver {
     this.#sessions.set(session, peer);
     const { config, definition, shards, parameters, contents } = this.#options;
     const content = ({ hash, length }: Content) => ({ hash, bytes: length });
-    this.#control(session, {
+    peer.control({
       type: 'welcome',
       attempt: peer.hello.attempt,
       heartbeat: config.heartbeat,
@@ -436,65 +300,20 @@ export class CoordinatorDriver {
 
   // The model
 
-  /** The model before the step under way, and what there is of the next one. Who joins in between needs the former. */
-  readonly #models: { readonly step: number; readonly buckets: (Piece | undefined)[] }[] = [];
-
-  #modelOf(step: number): (Piece | undefined)[] {
-    const known = this.#models.find((each) => each.step === step);
-    if (known !== undefined) return known.buckets;
-    const first = this.#models.length === 0 ? this.#options.host.model() : [];
-    const buckets: (Piece | undefined)[] = first.map((values) => ({ values }));
-    this.#models.push({ step, buckets });
-    return buckets;
-  }
-
   /** A bucket of the model before `step` is as it will be: it is on its way to all who compute. It must not change. */
   publish(step: number, bucket: number, values: Float32Array): void {
-    const piece = { values };
-    this.#modelOf(step)[bucket] = piece;
-    for (const peer of this.#computing()) this.#sendBucket(peer, step, bucket, piece);
+    this.#published.publish(step, bucket, values, this.#computing());
   }
 
   /** Buckets [from, to) of the model before `step` are those of the model before it: who has them is not sent them again. */
   keep(step: number, from: number, to: number): void {
-    if (from === to) return;
-    const kept = this.#modelOf(step - 1).slice(from, to) as Piece[];
-    const model = this.#modelOf(step);
-    for (const [i, piece] of kept.entries()) model[from + i] = piece;
-    for (const peer of this.#computing()) {
-      if (kept.every((piece, i) => peer.has[from + i] === piece)) {
-        for (let bucket = from; bucket < to; bucket++) isFirst(peer, step, bucket);
-        this.#control(peer.session, { type: 'kept', step, from, to });
-      } else {
-        for (const [i, piece] of kept.entries()) this.#sendBucket(peer, step, from + i, piece);
-      }
-    }
+    if (from < to) this.#published.keep(step, from, to, this.#computing());
   }
 
   /** Those who get every model; also who leaves, for its gradient is paced by them. */
   #computing(): Peer[] {
     const members = [...this.#core.members.values()].filter(({ ready }) => ready);
     return members.flatMap(({ session }) => this.#sessions.get(session) ?? []);
-  }
-
-  /** What a session lacks of a model. */
-  #publish(session: number, step: number): void {
-    const peer = this.#sessions.get(session);
-    if (peer === undefined) return;
-    for (const [bucket, piece] of this.#modelOf(step).entries()) {
-      if (piece !== undefined) this.#sendBucket(peer, step, bucket, piece);
-    }
-  }
-
-  #sendBucket(peer: Peer, step: number, bucket: number, piece: Piece): void {
-    if (!isFirst(peer, step, bucket)) return;
-    peer.has[bucket] = piece;
-    const { values } = piece;
-    const { session } = peer;
-    const offset = this.#options.modelBuckets[bucket]!.from;
-    const key = { ...this.#fence(session), type: 'weights' as const, step, lo: 0, hi: 0, offset };
-    peer.connection.send(key, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    this.#traffic.sent += values.byteLength;
   }
 
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {
@@ -515,12 +334,8 @@ export class CoordinatorDriver {
 
   /** Nobody needs the model before this step any more, once it has left. */
   #forget(step: number): void {
-    const place = this.#models.findIndex((each) => each.step === step);
-    const [old] = place < 0 ? [] : this.#models.splice(place, 1);
-    if (old === undefined) return;
     const left = [...this.#peers.values()].map(({ connection }) => connection.flushed());
-    const used = new Set(this.#models.flatMap(({ buckets }) => buckets));
-    const buckets = old.buckets.flatMap((piece) => (piece && !used.has(piece) ? [piece.values] : []));
+    const buckets = this.#published.forget(step);
     void Promise.all(left).then(() => this.#options.host.release(buckets));
   }
 
@@ -528,33 +343,7 @@ export class CoordinatorDriver {
     const peer = this.#sessions.get(session);
     this.#sessions.delete(session);
     const isOver = reason === 'finished' || (reason === 'interrupted' && this.#finished);
-    if (isOver) {
-      const { step } = this.#core;
-      if (peer) this.#sendControl(peer.connection, { type: 'finished', step, digest: this.#digest }, session);
-    }
+    if (isOver) peer?.control({ type: 'finished', step: this.#core.step, digest: this.#digest });
     peer?.connection.close(reason.toUpperCase(), `the coordinator closes: ${reason}`);
   }
-
-  #fence(session: number) {
-    const { run, incarnation } = this.#options.config;
-    return { run, incarnation, session };
-  }
-
-  #control(session: number, message: CoordinatorMessage): void {
-    const peer = this.#sessions.get(session);
-    if (peer) this.#sendControl(peer.connection, message, session);
-  }
-
-  #sendControl(connection: Connection, message: CoordinatorMessage, session: number): void {
-    const key = { ...this.#fence(session), type: 'control' as const, step: 0, lo: 0, hi: 0, offset: 0 };
-    connection.send(key, encodeControl(message));
-  }
-}
-
-/** Notes that a peer gets a bucket of the model before `step`; false: it has got it. */
-function isFirst(peer: Peer, step: number, bucket: number): boolean {
-  if (peer.sent.step !== step) peer.sent = { step, buckets: new Set() };
-  if (peer.sent.buckets.has(bucket)) return false;
-  peer.sent.buckets.add(bucket);
-  return true;
 }

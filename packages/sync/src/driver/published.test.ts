@@ -1,0 +1,166 @@
+/** What nodes are sent of the models. */
+import { expect, test } from 'vitest';
+import { Copies, Published } from './published.ts';
+
+interface Node {
+  readonly name: string;
+  readonly copies: Copies;
+}
+
+/** The model that the run begins with: three buckets of one number. */
+const FIRST = [10, 20, 30];
+
+/** Tells what happens, one line each: `a 5.1=42` is bucket 1 of the model before step 5 with the number 42 to node a. */
+class Scene {
+  readonly told: string[] = [];
+  readonly #nodes = new Map<string, Node>();
+  readonly #published = new Published<Node>({
+    first: () => FIRST.map((value) => Float32Array.of(value)),
+    send: ({ name }, step, bucket, [value]) => this.told.push(`${name} ${step}.${bucket}=${value}`),
+    kept: ({ name }, step, from, to) => this.told.push(`${name} ${step}.${from}-${to} kept`),
+  });
+
+  /** From now on it gets what is published; now it gets what there is. */
+  join(name: string, step: number): void {
+    const node = { name, copies: new Copies() };
+    this.#nodes.set(name, node);
+    this.#published.complete(step, node);
+  }
+
+  complete(name: string, step: number): void {
+    this.#published.complete(step, this.#nodes.get(name)!);
+  }
+
+  publish(step: number, bucket: number, value: number): void {
+    this.#published.publish(step, bucket, Float32Array.of(value), this.#nodes.values());
+  }
+
+  keep(step: number, from: number, to: number): void {
+    this.#published.keep(step, from, to, this.#nodes.values());
+  }
+
+  forget(step: number): void {
+    const released = this.#published.forget(step).map(([value]) => value);
+    this.told.push(`released ${released}`);
+  }
+
+  model(step: number): (number | undefined)[] {
+    return this.#published.model(step).map(([value]) => value);
+  }
+}
+
+test.each<[string, (scene: Scene) => void, string[]]>([
+  ['who joins gets the whole model', (s) => s.join('a', 5), ['a 5.0=10', 'a 5.1=20', 'a 5.2=30']],
+  [
+    'and nothing of it twice',
+    (s) => {
+      s.join('a', 5);
+      s.complete('a', 5);
+      s.join('b', 5);
+    },
+    ['a 5.0=10', 'a 5.1=20', 'a 5.2=30', 'b 5.0=10', 'b 5.1=20', 'b 5.2=30'],
+  ],
+  [
+    'who was sent a bucket as it was published lacks the others only',
+    (s) => {
+      s.join('a', 5);
+      s.told.length = 0;
+      s.publish(6, 1, 21);
+      s.publish(6, 0, 11);
+      s.complete('a', 6);
+      s.publish(6, 2, 31);
+      s.complete('a', 6);
+    },
+    ['a 6.1=21', 'a 6.0=11', 'a 6.2=31'],
+  ],
+  [
+    'who joins while a model comes into being gets the one before it, then what is still to come, and then the rest',
+    (s) => {
+      s.join('a', 5);
+      s.publish(6, 0, 11);
+      s.told.length = 0;
+      s.join('b', 5);
+      s.publish(6, 1, 21);
+      s.publish(6, 2, 31);
+      s.forget(5);
+      s.complete('a', 6);
+      s.complete('b', 6);
+    },
+    [
+      'b 5.0=10',
+      'b 5.1=20',
+      'b 5.2=30',
+      'a 6.1=21',
+      'b 6.1=21',
+      'a 6.2=31',
+      'b 6.2=31',
+      'released 10,20,30',
+      'b 6.0=11',
+    ],
+  ],
+  [
+    'pieces that a node has are kept, once; they are released with the last model that they are of',
+    (s) => {
+      s.join('a', 5);
+      s.told.length = 0;
+      s.keep(6, 1, 3);
+      s.publish(6, 0, 11);
+      s.complete('a', 6);
+      s.forget(5);
+      s.keep(7, 0, 3);
+      s.forget(6);
+      s.publish(8, 0, 12);
+      s.publish(8, 1, 22);
+      s.keep(8, 2, 3);
+      s.forget(7);
+    },
+    [
+      'a 6.1-3 kept',
+      'a 6.0=11',
+      'released 10',
+      'a 7.0-3 kept',
+      'released ',
+      'a 8.0=12',
+      'a 8.1=22',
+      'a 8.2-3 kept',
+      'released 11,20',
+    ],
+  ],
+  [
+    'pieces that a node has not are sent: it missed the model that they are of',
+    (s) => {
+      s.join('a', 5);
+      s.publish(6, 0, 11);
+      s.publish(6, 1, 21);
+      s.told.length = 0;
+      s.join('b', 5);
+      s.keep(6, 2, 3);
+      s.keep(7, 0, 2);
+    },
+    [
+      'b 5.0=10',
+      'b 5.1=20',
+      'b 5.2=30',
+      'a 6.2-3 kept',
+      'b 6.2-3 kept',
+      'a 7.0-2 kept',
+      'b 7.0=11',
+      'b 7.1=21',
+    ],
+  ],
+  ['a model that is not there is forgotten', (s) => s.forget(3), ['released ']],
+])('%s', (_, happen, told) => {
+  const scene = new Scene();
+  happen(scene);
+  expect(scene.told).toEqual(told);
+});
+
+test('a model is what there is of it', () => {
+  const scene = new Scene();
+  expect(scene.model(5)).toEqual(FIRST);
+  scene.publish(6, 2, 31);
+  expect(scene.model(6)).toEqual([31]);
+  scene.keep(6, 0, 2);
+  expect(scene.model(6)).toEqual([10, 20, 31]);
+  expect(scene.model(5)).toEqual(FIRST);
+});
