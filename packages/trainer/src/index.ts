@@ -1,8 +1,9 @@
 export type { StepTime } from '@lockstep/sync';
 export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
-export { ClusterExecutor, type ClusterOptions } from './cluster/executor.ts';
+export { ClusterExecutor } from './cluster/executor.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './cluster/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
+export type { ClusterOptions } from './cluster/options.ts';
 export { ClusterProfile } from './cluster/profile.ts';
 export { RecentSteps } from './cluster/recentSteps.ts';
 export { type ServeOptions, serve } from './cluster/serve.ts';

@@ -1,58 +1,21 @@
 /** Training on many machines: batches are computed by nodes; sums, updates and validation are made here. */
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
-import {
-  type Accept,
-  type Bucket,
-  batchShards,
-  CoordinatorDriver,
-  everyPart,
-  type NodeInfo,
-  type Report,
-  type StepTime,
-} from '@lockstep/sync';
+import { type Accept, batchShards, CoordinatorDriver, type StepTime } from '@lockstep/sync';
 import type { ClusterStep } from '../events.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from '../executor.ts';
 import { PoolExecutor, type PoolExecutorOptions } from '../pool.ts';
 import type { Prepared } from '../prepare.ts';
 import { BatchUpdate } from './batchUpdate.ts';
 import { BucketMath } from './bucketMath.ts';
-import { encodeBundle, makeBundle } from './bundle.ts';
-import { columnsOf, encodeData } from './dataImage.ts';
-import type { NodeOptions } from './node.ts';
-import { Pieces } from './pieces.ts';
-import type { ClusterProfile } from './profile.ts';
+import { makeBundle } from './bundle.ts';
+import { contentsOf, type OwnContents } from './contents.ts';
+import { optimizerStep, totalBatches } from './course.ts';
+import { ModelPublisher } from './modelPublisher.ts';
+import type { ClusterOptions } from './options.ts';
 import { arithmeticProof } from './proof.ts';
-import { modelBuckets, type Sizes, type UnitVector, unitVector } from './vectors.ts';
-
-export interface ClusterOptions {
-  /** SHA-256 (hex) of what the run is: nodes of another run are not heard. */
-  readonly definition: string;
-  /** Grows by one with every start of this run's coordinator. */
-  readonly incarnation: number;
-  /** The batch that the run begins or goes on with. */
-  readonly from: number;
-  /** Threads of the node of this process; 0: there is none. */
-  readonly ownWorkers: number;
-  /** So many nodes must be there before the first batch. */
-  readonly minNodes: number;
-  /** Milliseconds between two pings; who is silent for two of them is lost. */
-  readonly heartbeat: number;
-  readonly straggler: { readonly factor: number; readonly least: number; readonly unknown: number };
-  /** Why a batch on these weights gives a number that is not finite; undefined: it does not. */
-  readonly diagnose: (
-    weights: Float32Array,
-    batch: { step: number; index: number } & BatchPlace,
-  ) => Error | undefined;
-  /** Takes what nodes measure. */
-  readonly profile?: ClusterProfile | undefined;
-  /** Nobody is there to compute, and a batch that has changed weights must be finished. */
-  readonly rescue: () => void;
-  /** When it is aborted, batches that have not been computed are given up. */
-  readonly signal?: AbortSignal | undefined;
-  /** `step`: the optimizer step under way. */
-  readonly report: (report: Report, step: number, nodes: readonly NodeInfo[]) => void;
-}
+import { StepAccounts } from './stepAccounts.ts';
+import { type UnitVector, unitVector } from './vectors.ts';
 
 /** Batches that the loop may hand over before they are done. */
 const AHEAD = 64;
@@ -62,7 +25,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   /** What is to be ended before the executor is. */
   readonly closing: (() => Promise<void>)[] = [];
   /** Program and data, for a node of this process. */
-  readonly own: Required<Pick<NodeOptions, 'store' | 'data'>>;
+  readonly own: OwnContents;
   readonly #inner: PoolExecutor<M, F>;
   readonly #driver: CoordinatorDriver;
   readonly #vector: UnitVector;
@@ -70,17 +33,11 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   readonly #done: Sums[] = [];
   /** Sums of the batch that is applied. */
   #applied: Sums | undefined;
-  /** By optimizer step: where the time of its batches went, and what travelled. */
-  readonly #steps = new Map<number, Pick<ClusterStep, 'time' | 'bytes'>>();
+  readonly #accounts = new StepAccounts();
   #underWay = 0;
   #isRescued = false;
   #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
-  readonly #sizes: Sizes;
-  readonly #modelBuckets: readonly Bucket[];
-  /** The first of the model's buckets: those of the weights that are trained, those of all weights. */
-  readonly #bucketCounts: { readonly trained: number; readonly weights: number };
-  /** Buckets that nobody needs, by length. */
-  readonly #free = new Map<number, Float32Array[]>();
+  readonly #model: ModelPublisher;
   readonly #signal: AbortSignal | undefined;
   readonly #options: ClusterOptions;
   readonly #stepOf: (batch: number) => number;
@@ -116,34 +73,28 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     options: ClusterOptions,
   ) {
     this.#inner = inner;
-    this.#sizes = bundle.sizes;
     this.#vector = unitVector(bundle.sizes);
-    this.#modelBuckets = modelBuckets(bundle.sizes);
-    const below = (limit: number): number => this.#modelBuckets.filter(({ from }) => from < limit).length;
-    this.#bucketCounts = { trained: below(bundle.sizes.trained), weights: below(bundle.sizes.weights) };
+    this.#model = new ModelPublisher({
+      sizes: bundle.sizes,
+      current: () => inner.current,
+      to: () => this.#driver,
+    });
     const sampler = new Sampler(bundle.sampler);
-    const columns = columnsOf(data);
-    const contents = { program: new Pieces(encodeBundle(bundle)), data: new Pieces(...encodeData(columns)) };
-    this.own = {
-      store: {
-        get: async (hash, bytes) =>
-          hash === contents.program.hash ? contents.program.read(0, bytes) : undefined,
-        put: async () => {},
-      },
-      data: { hash: contents.data.hash, columns },
-    };
+    const { contents, own } = contentsOf(bundle, data);
+    this.own = own;
     this.#signal = options.signal;
     this.#signal?.addEventListener('abort', this.#onAbort);
     const math = new BucketMath(inner.kernels as KernelVariant);
     this.#options = options;
-    this.#stepOf = (batch) => optimizerStep(definition, sampler, batch);
+    const batches = totalBatches(definition, sampler.stepsPerEpoch);
+    this.#stepOf = (batch) => optimizerStep(definition, sampler.stepsPerEpoch, batch);
     this.#placeOf = (batch) => sampler.place(batch);
     this.#driver = new CoordinatorDriver({
       config: {
         run: BigInt(`0x${options.definition.slice(0, 16)}`),
         incarnation: options.incarnation,
         start: options.from,
-        steps: totalBatches(definition, sampler),
+        steps: batches,
         shards: (step) => batchShards(sampler.place(step).rows, definition.shards).used,
         minNodes: options.minNodes,
         heartbeat: options.heartbeat,
@@ -155,8 +106,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
       parameters: layout.size,
       contents,
       unitBuckets: this.#vector.buckets,
-      modelBuckets: this.#modelBuckets,
-      profile: options.profile?.window(options.from, totalBatches(definition, sampler)),
+      modelBuckets: this.#model.buckets,
+      profile: options.profile?.window(options.from, batches),
       arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as KernelVariant) },
       host: {
         reducing: math.reducing,
@@ -164,11 +115,11 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         hasDiverged: (step, model) => this.#hasDiverged(step, model),
         // Before the loop has said what becomes of a batch, nothing comes back: a validation may come first.
         streams: (step) => inner.hasBuckets && this.#jobs.has(step),
-        model: () => this.#modelBuckets.map((_, i) => this.#copyOf(i)),
+        model: () => this.#model.copies(),
         reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
         apply: (step) => this.#apply(step),
         committed: (step, time) => this.#committed(step, time),
-        release: (buckets) => this.#release(buckets),
+        release: (buckets) => this.#model.release(buckets),
         report: (report) => {
           options.report(report, this.#stepOf(report.step), this.#driver.nodes);
           this.#rescue();
@@ -298,8 +249,9 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     const update = new BatchUpdate({
       updater: this.#inner,
       vector: this.#vector,
-      updated: (bucket) => this.#updated(step + 1, bucket),
-      kept: () => this.#driver.keep(step + 1, 0, this.#bucketCounts.trained),
+      updated: (bucket) =>
+        bucket === undefined ? this.#model.others(step + 1) : this.#model.trained(step + 1, bucket),
+      kept: () => this.#model.kept(step + 1),
     });
     this.#open = { step, update };
     this.#start();
@@ -316,13 +268,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   #hasDiverged(step: number, model: readonly Float32Array[]): boolean {
-    const weights = new Float32Array(this.#sizes.weights);
-    for (const [i, values] of model.entries()) {
-      const { from } = this.#modelBuckets[i]!;
-      if (from < weights.length) weights.set(values, from);
-    }
     const batch = { step: this.#stepOf(step), index: step, ...this.#placeOf(step) };
-    this.#failure ??= this.#options.diagnose(weights, batch);
+    this.#failure ??= this.#options.diagnose(this.#model.weightsOf(model), batch);
     if (this.#failure) this.#wakeLoop();
     return this.#failure !== undefined;
   }
@@ -352,14 +299,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   #committed(step: number, time: StepTime): void {
-    const optimizerStep = this.#stepOf(step);
     this.#options.profile?.step(step, time);
-    const before = this.#steps.get(optimizerStep);
-    const { sent, received } = this.#driver.takeTraffic();
-    this.#steps.set(optimizerStep, {
-      time: addTimes(time, before?.time),
-      bytes: { sent: sent + (before?.bytes.sent ?? 0), received: received + (before?.bytes.received ?? 0) },
-    });
+    this.#accounts.add(this.#stepOf(step), time, this.#driver.takeTraffic());
     this.#done.push(this.#applied!);
     this.#underWay--;
     this.#jobs.delete(step);
@@ -367,67 +308,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   howWent(step: number): ClusterStep {
-    const how = this.#steps.get(step)!;
-    this.#steps.delete(step);
+    const how = this.#accounts.take(step);
     return { nodes: this.#driver.nodes.length, workers: this.workers, ...how };
   }
-
-  /** Weights of a bucket are new; undefined: the buffers are. Weights that are not trained never change. */
-  #updated(step: number, bucket: number | undefined): void {
-    if (bucket !== undefined) {
-      this.#driver.publish(step, bucket, this.#copyOf(bucket));
-      return;
-    }
-    const { trained, weights } = this.#bucketCounts;
-    this.#driver.keep(step, trained, weights);
-    for (let i = weights; i < this.#modelBuckets.length; i++) {
-      this.#driver.publish(step, i, this.#copyOf(i));
-    }
-  }
-
-  /** What is published stays as it is, while the next update goes on. */
-  #copyOf(bucket: number): Float32Array {
-    const { from, to } = this.#modelBuckets[bucket]!;
-    const { weights, buffers } = this.#inner.current;
-    const values =
-      from < weights.length
-        ? weights.subarray(from, to)
-        : buffers.subarray(from - weights.length, to - weights.length);
-    const copy = this.#free.get(values.length)?.pop() ?? new Float32Array(values.length);
-    copy.set(values);
-    return copy;
-  }
-
-  #release(buckets: readonly Float32Array[]): void {
-    for (const values of buckets) {
-      const free = this.#free.get(values.length);
-      if (free) free.push(values);
-      else this.#free.set(values.length, [values]);
-    }
-  }
-}
-
-/** In whole microseconds. */
-const addTimes = (a: StepTime, b: StepTime | undefined): StepTime =>
-  everyPart((part) => Math.round((a[part] + (b?.[part] ?? 0)) * 1000) / 1000);
-
-interface Course {
-  readonly epochs: number;
-  readonly steps?: number;
-  readonly accumulate: number;
-}
-
-/** The optimizer step that a batch belongs to, from 1. */
-function optimizerStep({ accumulate }: Course, { stepsPerEpoch: perEpoch }: Sampler, batch: number): number {
-  const epoch = Math.floor(batch / perEpoch);
-  return epoch * Math.ceil(perEpoch / accumulate) + Math.floor((batch - epoch * perEpoch) / accumulate) + 1;
-}
-
-/** Batches of a whole run. */
-function totalBatches({ epochs, steps, accumulate }: Course, { stepsPerEpoch: perEpoch }: Sampler): number {
-  const updates = Math.ceil(perEpoch / accumulate);
-  const total = Math.min(epochs * updates, steps ?? Number.POSITIVE_INFINITY);
-  const whole = Math.floor(total / updates);
-  const batches = whole * perEpoch + Math.min((total - whole * updates) * accumulate, perEpoch);
-  return Math.min(batches, 2 ** 32 - 1);
 }

@@ -1,0 +1,23 @@
+/** What nodes fetch: the program and the data, for all of them and for the node of this process. */
+import type { Dataset } from '@lockstep/data';
+import { encodeBundle, type makeBundle } from './bundle.ts';
+import { columnsOf, encodeData } from './dataImage.ts';
+import type { NodeOptions } from './node.ts';
+import { Pieces } from './pieces.ts';
+
+/** With these, a node fetches nothing. */
+export type OwnContents = Required<Pick<NodeOptions, 'store' | 'data'>>;
+
+export function contentsOf(bundle: ReturnType<typeof makeBundle>, data: Dataset) {
+  const columns = columnsOf(data);
+  const contents = { program: new Pieces(encodeBundle(bundle)), data: new Pieces(...encodeData(columns)) };
+  const own: OwnContents = {
+    store: {
+      get: async (hash, bytes) =>
+        hash === contents.program.hash ? contents.program.read(0, bytes) : undefined,
+      put: async () => {},
+    },
+    data: { hash: contents.data.hash, columns },
+  };
+  return { contents, own };
+}

@@ -1,0 +1,33 @@
+/** What the coordinator of a run is told about its cluster. */
+import type { BatchPlace } from '@lockstep/data';
+import type { NodeInfo, Report } from '@lockstep/sync';
+import type { ClusterProfile } from './profile.ts';
+
+export interface ClusterOptions {
+  /** SHA-256 (hex) of what the run is: nodes of another run are not heard. */
+  readonly definition: string;
+  /** Grows by one with every start of this run's coordinator. */
+  readonly incarnation: number;
+  /** The batch that the run begins or goes on with. */
+  readonly from: number;
+  /** Threads of the node of this process; 0: there is none. */
+  readonly ownWorkers: number;
+  /** So many nodes must be there before the first batch. */
+  readonly minNodes: number;
+  /** Milliseconds between two pings; who is silent for two of them is lost. */
+  readonly heartbeat: number;
+  readonly straggler: { readonly factor: number; readonly least: number; readonly unknown: number };
+  /** Why a batch on these weights gives a number that is not finite; undefined: it does not. */
+  readonly diagnose: (
+    weights: Float32Array,
+    batch: { step: number; index: number } & BatchPlace,
+  ) => Error | undefined;
+  /** Takes what nodes measure. */
+  readonly profile?: ClusterProfile | undefined;
+  /** Nobody is there to compute, and a batch that has changed weights must be finished. */
+  readonly rescue: () => void;
+  /** When it is aborted, batches that have not been computed are given up. */
+  readonly signal?: AbortSignal | undefined;
+  /** `step`: the optimizer step under way. */
+  readonly report: (report: Report, step: number, nodes: readonly NodeInfo[]) => void;
+}
