@@ -2,10 +2,11 @@
 import { context } from './context.ts';
 import { executeEagerly } from './eager.ts';
 import type { AnyOp, BackwardContext, Op } from './op.ts';
-import type { Spec } from './shape.ts';
+import { expectTensors, type Spec } from './shape.ts';
 import { type Origin, Tensor } from './tensor.ts';
 
 export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor {
+  expectTensors(op.name, ...inputs);
   const spec = op.infer(inputs, attrs);
   const { trace, scope, recording, observer } = context();
   const label = scope ? `${scope}/${op.name}` : op.name;

@@ -2,6 +2,7 @@
 import { tensor } from './apply.ts';
 import { withPrecision } from './context.ts';
 import { gradients, variable } from './gradients.ts';
+import { expectArray, expectTensors } from './shape.ts';
 import type { Tensor, TensorData } from './tensor.ts';
 
 export interface CheckOptions {
@@ -31,6 +32,8 @@ export function checkGradients(
   inputs: readonly Tensor[],
   { epsilon = 1e-5, tolerance = 1e-6 }: CheckOptions = {},
 ): CheckResult {
+  expectArray('checkGradients', 'inputs', inputs);
+  expectTensors('checkGradients', ...inputs);
   return withPrecision('float64', () => {
     const values = inputs.map((x) => (x.dtype === 'f32' ? Float64Array.from(x.data()) : x.data()));
     const at = (index: number, data: TensorData): Tensor => {

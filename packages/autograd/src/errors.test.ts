@@ -31,6 +31,65 @@ describe('errors of ops', () => {
     expect(message).toContain(expected);
   });
 
+  it('says so where something is no tensor', () => {
+    const x = a.ones([2, 3]);
+    const values: [unknown, string][] = [
+      [[1, 2], 'got an array, expected a tensor; make one with tensor(values)'],
+      [undefined, 'got undefined, expected a tensor; did a function forget to return it?'],
+      [{ output: x }, 'got an object { output }, expected a tensor; take one of its fields'],
+      [new Float32Array(2), 'got Float32Array, expected a tensor; make one'],
+      [Math.abs, 'got a function abs, expected a tensor'],
+    ];
+    const calls: Record<string, (y: a.Tensor) => unknown> = {
+      ...{ relu: a.relu, softmax: a.softmax, reshape: (y) => a.reshape(y, [-1]), transpose: a.transpose },
+      ...{
+        mul: (y) => a.mul(x, y),
+        matmul: (y) => a.matmul(x, y),
+        sum: a.sum,
+        cumsum: a.cumsum,
+        norm: a.norm,
+      },
+      ...{
+        concat: (y) => a.concat([x, y]),
+        slice: (y) => a.slice(y, 0),
+        take: (y) => a.take(x, y),
+        tril: a.tril,
+      },
+      ...{ where: (y) => a.where(y, x, x), einsum: (y) => a.einsum('ij,jk->ik', x, y), argsort: a.argsort },
+      ...{
+        conv2d: (y) => a.conv2d(a.ones([1, 1, 1, 1]), y),
+        maxPool2d: (y) => a.maxPool2d(y, 2),
+        layerNorm: (y) => a.layerNorm(x, y),
+      },
+      ...{
+        cast: (y) => a.cast(y, 'i32'),
+        clamp: (y) => a.clamp(y, 0, 1),
+        variable: a.variable,
+        detach: a.detach,
+      },
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      for (const [value, message] of values) {
+        const run = (): unknown => call(value as a.Tensor);
+        expect(run, name).toThrow(a.OpError);
+        expect(run, name).toThrow(message);
+      }
+    }
+  });
+
+  it.each<[string, () => unknown]>([
+    ['reshape: got shape 6,', () => a.reshape(a.ones([2, 3]), 6 as never)],
+    ['permute: got axes 1,', () => a.permute(a.ones([2, 3]), 1 as never)],
+    ['full: got shape 2,', () => a.zeros(2 as never)],
+    ['concat: got tensors f32[2],', () => a.concat(a.ones([2]) as never)],
+    ['split: got sizes undefined,', () => a.split(a.ones([2]), undefined as never)],
+    ['gradients: got sources f32[],', () => a.gradients(a.ones([]), a.ones([]) as never)],
+    ['einsum: got no equation,', () => a.einsum(a.ones([2]) as never)],
+  ])('%s expected an array', (message, call) => {
+    expect(call).toThrow(a.OpError);
+    expect(call).toThrow(message);
+  });
+
   it.each([
     [
       'too few values',

@@ -1,7 +1,7 @@
 /** The engine's back half: walks the record backwards. It works on tensors, so gradients have gradients. */
 import { atScope, context, noGrad, withGrad } from './context.ts';
 import { add, fullOf, sumTo } from './ops/index.ts';
-import { formatSpec, OpError, sameShape } from './shape.ts';
+import { expectArray, expectTensors, formatSpec, OpError, sameShape } from './shape.ts';
 import { type Origin, Tensor } from './tensor.ts';
 
 export interface GradientOptions {
@@ -23,6 +23,8 @@ export function gradients<const S extends readonly Tensor[]>(
   sources: S,
   options: GradientOptions = {},
 ): EachOf<S> {
+  expectArray('gradients', 'sources', sources);
+  expectTensors('gradients', output, ...sources);
   if (!options.seed && output.size !== 1) {
     throw new OpError(
       'gradients',
@@ -117,10 +119,16 @@ const sameAs = (source: Tensor, options: { requiresGrad?: boolean; origin?: Orig
   new Tensor(context().trace?.nodeOf(source) ?? source.value, source.shape, source.dtype, options);
 
 /** A leaf that requires gradients, with the numbers of `source`. */
-export const variable = (source: Tensor): Tensor => sameAs(source, { requiresGrad: true });
+export function variable(source: Tensor): Tensor {
+  expectTensors('variable', source);
+  return sameAs(source, { requiresGrad: true });
+}
 
 /** The same numbers without history. */
-export const detach = (source: Tensor): Tensor => sameAs(source);
+export function detach(source: Tensor): Tensor {
+  expectTensors('detach', source);
+  return sameAs(source);
+}
 
 /** A tensor of its own to differentiate by; gradients of gradients still flow through it. */
 const alias = (source: Tensor): Tensor =>

@@ -53,6 +53,7 @@ export {
   broadcastShapes,
   contiguousStrides,
   type DType,
+  expectTensors,
   formatShape,
   formatSpec,
   OpError,

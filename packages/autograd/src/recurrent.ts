@@ -20,7 +20,7 @@ import {
   tanh,
 } from './ops/index.ts';
 import { recurrentGradOp, recurrentOp } from './ops/recurrent.ts';
-import { OpError } from './shape.ts';
+import { expectTensors, OpError } from './shape.ts';
 import type { Tensor } from './tensor.ts';
 
 export interface RecurrentOptions {
@@ -125,6 +125,7 @@ function byParts(inputs: readonly Tensor[], sequence: Sequence): Tensor {
  */
 export function recurrent(x: Tensor, w: Tensor, options: RecurrentOptions): Tensor {
   const { kind, bias, h0, c0, reverse = false, cells = false } = options;
+  expectTensors('recurrent', x, w);
   const isLstm = kind === 'lstm';
   if ((c0 || cells) && !isLstm)
     throw new OpError('recurrent', `got cells for ${kind}; only an lstm has them`);

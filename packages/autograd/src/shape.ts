@@ -31,6 +31,34 @@ export class OpError extends Error {
   }
 }
 
+const isTensor = (value: unknown): value is Spec =>
+  typeof (value as Partial<Spec> | null | undefined)?.dtype === 'string';
+
+/** What stands where a tensor should: for people. */
+function describe(value: unknown): string {
+  if (isTensor(value)) return formatSpec(value);
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'function') return `a function ${value.name}`.trimEnd();
+  if (typeof value !== 'object' || value === null) return String(value);
+  const fields = Object.keys(value).slice(0, 4).join(', ');
+  return ArrayBuffer.isView(value) ? value.constructor.name : `an object { ${fields} }`;
+}
+
+/** Throws OpError on what is no tensor: code that nobody checks the types of may pass anything. */
+export function expectTensors(op: string, ...values: readonly unknown[]): void {
+  for (const value of values) {
+    if (isTensor(value)) continue;
+    const isData = typeof value === 'number' || Array.isArray(value) || ArrayBuffer.isView(value);
+    const isObject = typeof value === 'object' && value !== null && !isData;
+    const wayOut = isData
+      ? 'make one with tensor(values)'
+      : isObject
+        ? 'take one of its fields'
+        : 'did a function forget to return it?';
+    throw new OpError(op, `got ${describe(value)}, expected a tensor; ${wayOut}`);
+  }
+}
+
 /** Runs a function that is made of ops: what they refuse is refused in its name. */
 export function inNameOf<T>(op: string, body: () => T): T {
   try {
@@ -91,13 +119,21 @@ export function axisFromEnd(op: string, axis: number, rank: number): number {
   return axis < 0 ? axis : axis - rank;
 }
 
+/** Throws OpError where there is no array: `permute(x, 0, 1)` instead of `permute(x, [0, 1])`. */
+export function expectArray(op: string, what: string, value: unknown): void {
+  if (Array.isArray(value)) return;
+  throw new OpError(op, `got ${what} ${describe(value)}, expected an array such as [2, 3]`);
+}
+
 /** Sizes of something new: whole numbers from 0 on. Throws OpError. */
 export function expectSizes(op: string, shape: Shape): void {
+  expectArray(op, 'shape', shape);
   if (shape.every((n) => Number.isInteger(n) && n >= 0)) return;
   throw new OpError(op, `got shape ${formatShape(shape)}, expected whole numbers from 0 on`);
 }
 
 export function expectDType(op: string, what: string, spec: Spec, ...allowed: DType[]): void {
+  expectTensors(op, spec);
   if (!allowed.includes(spec.dtype)) {
     throw new OpError(
       op,

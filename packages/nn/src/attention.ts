@@ -1,7 +1,7 @@
 /** Attention with several heads. Names, layouts and start values are those of PyTorch's MultiheadAttention. */
 import {
   add,
-  context,
+  expectTensors,
   formatSpec,
   isTraining,
   matmul,
@@ -11,13 +11,13 @@ import {
   reshape,
   scaledDotProductAttention,
   selfAttention,
-  Tensor,
+  type Tensor,
   transpose,
 } from '@lockstep/autograd';
 import { ConfigError, expectNumber, expectOptions } from './errors.ts';
 import { xavierUniform, zeros } from './init.ts';
 import { type Linear, linear } from './linear.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 export interface MultiHeadAttentionOptions {
   /** Each position sees itself and what is before it. Default false. */
@@ -42,6 +42,9 @@ export interface AttentionInput {
   /** Added to the scores (f32), or where a query may see a key (bool); broadcasts to [batch, heads, Tq, Tk]. */
   readonly mask?: Tensor;
 }
+
+const isAttentionInput = (input: Tensor | AttentionInput): input is AttentionInput =>
+  typeof input === 'object' && Boolean(input) && 'query' in input;
 
 export interface MultiHeadAttention extends Module<Tensor | AttentionInput> {
   /** [3 · features, features]: q, k, v. */
@@ -78,12 +81,9 @@ export function multiHeadAttention(
 
   /** Parts [first, first + count) of the projection of x. */
   const project = (x: Tensor, first: number, count: number): Tensor => {
+    expectTensors(placeOf(kind), x);
     if (x.rank !== 3 || x.shape[2] !== features) {
-      const { scope } = context();
-      throw new OpError(
-        `${scope ? `${scope}: ` : ''}${kind}`,
-        `got ${formatSpec(x)}, expected [batch, T, ${features}]`,
-      );
+      throw new OpError(placeOf(kind), `got ${formatSpec(x)}, expected [batch, T, ${features}]`);
     }
     const part = (p: Tensor): Tensor => (count === 3 ? p : narrow(p, 0, first * features, count * features));
     const y = matmul(x, part(in_proj_weight), { transB: true });
@@ -106,7 +106,8 @@ export function multiHeadAttention(
   };
   const fields = in_proj_bias ? { in_proj_weight, in_proj_bias, out_proj } : { in_proj_weight, out_proj };
   return module(kind, fields, (input: Tensor | AttentionInput) => {
-    const given = input instanceof Tensor ? { query: input } : input;
+    const given = isAttentionInput(input) ? input : { query: input };
+    expectTensors(placeOf(kind), given.query);
     return out_proj(reshape(attend(given), given.query.shape));
   });
 }

@@ -1,9 +1,9 @@
 /** Batch normalisation (Ioffe and Szegedy, 2015). */
 import {
   add,
-  context,
   detach,
   div,
+  expectTensors,
   formatSpec,
   full,
   isTraining,
@@ -21,7 +21,7 @@ import {
 } from '@lockstep/autograd';
 import { expectNumber, expectOptions } from './errors.ts';
 import { ones, zeros } from './init.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 export interface BatchNormOptions {
   /** Added to the variance. Default 1e-5. */
@@ -79,10 +79,10 @@ function batchNorm(
   const kind = `${name}(${channels})`;
 
   const forward = (x: Tensor): Tensor => {
+    expectTensors(placeOf(kind), x);
     if (!ranks.includes(x.rank) || x.shape[1] !== channels) {
-      const { scope } = context();
       throw new OpError(
-        `${scope ? `${scope}: ` : ''}${kind}`,
+        placeOf(kind),
         `got ${formatSpec(x)}, expected ${ranks.join(' or ')} axes with ${channels} channels in axis 1`,
       );
     }

@@ -5,7 +5,7 @@ import {
   type Conv1dOptions,
   type ConvOptions,
   type ConvTransposeOptions,
-  context,
+  expectTensors,
   formatSpec,
   OpError,
   type Parameter,
@@ -14,9 +14,9 @@ import {
   type Shape,
   type Tensor,
 } from '@lockstep/autograd';
-import { ConfigError, expectNumber, expectOptions } from './errors.ts';
+import { ConfigError, expectNumber, expectOptions, expectPair } from './errors.ts';
 import { type Initialiser, uniform } from './init.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 interface LayerOptions {
   /** Add a learnt bias for each channel. Default true. */
@@ -74,11 +74,11 @@ function layer({ name, channels, kernel, transposed, options, apply }: Recipe): 
   const rank = kernel.length + 2;
 
   return module(kind, bias ? { weight, bias } : { weight }, (x: Tensor) => {
+    expectTensors(placeOf(kind), x);
     if (x.rank !== rank || x.shape[1] !== inputs) {
-      const { scope } = context();
       const axes = kernel.length === 1 ? 'length' : 'height, width';
       throw new OpError(
-        `${scope ? `${scope}: ` : ''}${kind}`,
+        placeOf(kind),
         `got ${formatSpec(x)}, expected [rows, ${inputs}, ${axes}]; change inChannels or reshape the input`,
       );
     }
@@ -86,8 +86,6 @@ function layer({ name, channels, kernel, transposed, options, apply }: Recipe): 
     return bias ? add(y, reshape(bias, [outputs, ...kernel.map(() => 1)])) : y;
   });
 }
-
-const both = (kernel: PerAxis): readonly number[] => (typeof kernel === 'number' ? [kernel, kernel] : kernel);
 
 /** Convolution along one axis: [rows, in, length] → [rows, out, …]. Throws ConfigError, and OpError on an input that does not fit. */
 export function conv1d(
@@ -124,7 +122,7 @@ export function conv2d(
     ...{
       name: 'conv2d',
       channels: [inChannels, outChannels],
-      kernel: both(kernelSize),
+      kernel: expectPair('nn.conv2d', 'kernelSize', kernelSize),
       transposed: false,
       options,
     },
@@ -142,7 +140,13 @@ export function convTranspose2d(
   const name = 'convTranspose2d';
   expectOptions(`nn.${name}`, options, [...SETTINGS, 'outputPadding']);
   return layer({
-    ...{ name, channels: [inChannels, outChannels], kernel: both(kernelSize), transposed: true, options },
+    ...{
+      name,
+      channels: [inChannels, outChannels],
+      kernel: expectPair(`nn.${name}`, 'kernelSize', kernelSize),
+      transposed: true,
+      options,
+    },
     apply: (x, weight) => ops.convTranspose2d(x, weight, options),
   });
 }

@@ -2,9 +2,9 @@
 import {
   add,
   arange,
-  context,
   detach,
   eq,
+  expectTensors,
   formatSpec,
   narrow,
   OpError,
@@ -18,7 +18,7 @@ import {
 import { ConfigError, expectNumber, expectOptions } from './errors.ts';
 import { cosPi, exp, log } from './exactMath.ts';
 import { type Initialiser, normal } from './init.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 export interface EmbeddingOptions {
   /** A token whose vector starts at zeros and is not trained. */
@@ -50,12 +50,9 @@ export function embedding(tokens: number, features: number, options: EmbeddingOp
   const weight = parameter(paddingIndex === undefined ? start : where(isPadding(), 0, start));
   const kind = `embedding(${tokens}, ${features})`;
   return module(kind, { weight }, (index: Tensor) => {
+    expectTensors(placeOf(kind), index);
     if (index.dtype !== 'i32') {
-      const { scope } = context();
-      throw new OpError(
-        `${scope ? `${scope}: ` : ''}${kind}`,
-        `got ${formatSpec(index)}, expected i32; convert with cast(x, 'i32')`,
-      );
+      throw new OpError(placeOf(kind), `got ${formatSpec(index)}, expected i32; convert with cast(x, 'i32')`);
     }
     return take(paddingIndex === undefined ? weight : where(isPadding(), detach(weight), weight), index);
   });
@@ -63,11 +60,11 @@ export function embedding(tokens: number, features: number, options: EmbeddingOp
 
 /** The table's first rows, as many as the input has steps. */
 function firstRows(kind: string, table: Tensor, x: Tensor): Tensor {
+  expectTensors(placeOf(kind), x);
   const [steps, features] = [x.shape.at(-2) ?? 0, x.shape.at(-1)];
   if (x.rank < 2 || steps > table.shape[0]! || features !== table.shape[1]) {
-    const { scope } = context();
     throw new OpError(
-      `${scope ? `${scope}: ` : ''}${kind}`,
+      placeOf(kind),
       `got ${formatSpec(x)}, expected [..., steps, ${table.shape[1]}] with at most ${table.shape[0]} steps`,
     );
   }

@@ -1,6 +1,6 @@
 /** Wrong options, models or weights: found where they are given, before anything runs. */
 
-import { formatSpec, OpError, type Spec, sameShape } from '@lockstep/autograd';
+import { expectTensors, formatSpec, OpError, type Spec, sameShape } from '@lockstep/autograd';
 
 /** The message says who complains, what it got, what it expected, and the way out. */
 export class ConfigError extends Error {
@@ -48,6 +48,19 @@ export function expectNumber(who: string, what: string, value: unknown, range: N
   return value;
 }
 
+/** An integer >= 1 for both axes, or one for each: both of them. Throws ConfigError. */
+export function expectPair(who: string, what: string, value: unknown): readonly [number, number] {
+  const [first, second, ...more] = Array.isArray(value) ? (value as unknown[]) : [value, value];
+  if (more.length > 0) {
+    throw new ConfigError(
+      who,
+      `got ${more.length + 2} numbers for ${what}, expected one, or one for each axis`,
+    );
+  }
+  const range = { min: 1, integer: true };
+  return [expectNumber(who, what, first, range), expectNumber(who, what, second, range)];
+}
+
 /** An options object with no key but the known ones (a misspelt option would silently do nothing). Throws ConfigError. */
 export function expectOptions(who: string, options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
@@ -72,6 +85,7 @@ export function formatValue(value: unknown): string {
 
 /** Broadcasting [n, 1] with [n] would silently compare all pairs. Throws OpError. */
 export function expectSameShape(who: string, prediction: Spec, target: Spec): void {
+  expectTensors(who, prediction, target);
   if (!sameShape(prediction.shape, target.shape)) {
     throw new OpError(
       who,
@@ -82,6 +96,7 @@ export function expectSameShape(who: string, prediction: Spec, target: Spec): vo
 
 /** One i32 class number per row of scores [..., classes]. Throws OpError. */
 export function expectLabels(who: string, scores: Spec, labels: Spec): void {
+  expectTensors(who, scores, labels);
   const rows = scores.shape.slice(0, -1);
   if (
     labels.shape.length !== rows.length ||

@@ -2,7 +2,7 @@
 import * as ops from '@lockstep/autograd';
 import {
   add,
-  context,
+  expectTensors,
   formatSpec,
   mul,
   OpError,
@@ -13,7 +13,7 @@ import {
 } from '@lockstep/autograd';
 import { ConfigError, expectNumber, expectOptions } from './errors.ts';
 import { ones, zeros } from './init.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 export interface LayerNormOptions {
   /** Added to the variance. Default 1e-5. */
@@ -31,12 +31,9 @@ export interface Norm extends Module {
 
 /** Checks the last axis, with the place in the model in the message. */
 function expectFeatures(kind: string, x: Tensor, features: number, axis = -1): void {
+  expectTensors(placeOf(kind), x);
   if (x.shape.at(axis) === features) return;
-  const { scope } = context();
-  throw new OpError(
-    `${scope ? `${scope}: ` : ''}${kind}`,
-    `got ${formatSpec(x)}, expected ${features} elements along axis ${axis}`,
-  );
+  throw new OpError(placeOf(kind), `got ${formatSpec(x)}, expected ${features} elements along axis ${axis}`);
 }
 
 /**
@@ -95,6 +92,7 @@ export function groupNorm(groups: number, channels: number, options: LayerNormOp
   const weight = parameter(ones()([channels]));
   const bias = hasBias ? parameter(zeros()([channels])) : undefined;
   return module(kind, bias ? { weight, bias } : { weight }, (x: Tensor) => {
+    expectTensors(placeOf(kind), x);
     if (x.rank < 2) expectFeatures(kind, x, channels, 1);
     expectFeatures(kind, x, channels, 1 - x.rank);
     const rows = x.shape[0]!;

@@ -1,7 +1,15 @@
-import { add, context, formatSpec, matmul, OpError, type Parameter, type Tensor } from '@lockstep/autograd';
+import {
+  add,
+  expectTensors,
+  formatSpec,
+  matmul,
+  OpError,
+  type Parameter,
+  type Tensor,
+} from '@lockstep/autograd';
 import { expectNumber, expectOptions } from './errors.ts';
 import { type Initialiser, uniform } from './init.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 export interface LinearOptions {
   /** Add a learnt bias. Default true. */
@@ -37,10 +45,10 @@ export function linear(inFeatures: number, outFeatures: number, options: LinearO
   const kind = `linear(${inFeatures}, ${outFeatures}${hasBias ? '' : ', { bias: false }'})`;
 
   return module(kind, bias ? { weight, bias } : { weight }, (x: Tensor) => {
+    expectTensors(placeOf(kind), x);
     if (x.shape.at(-1) !== inFeatures) {
-      const { scope } = context();
       throw new OpError(
-        `${scope ? `${scope}: ` : ''}${kind}`,
+        placeOf(kind),
         `got ${formatSpec(x)}, expected a last axis of ${inFeatures}; change inFeatures or reshape the input ` +
           '(nn.flatten() merges all axes but the batch)',
       );

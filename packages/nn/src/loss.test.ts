@@ -249,6 +249,16 @@ test('metrics give no gradients', () => {
   expect(metrics.mae(variable(tensor([1, 2])), tensor([2, 4])).requiresGrad).toBe(false);
 });
 
+test('what is no tensor is refused by the loss', () => {
+  const [x, labels] = [tensor([[1, 2]]), tensor(new Int32Array(1))];
+  for (const [name, f] of Object.entries({ ...loss, accuracy: metrics.accuracy, mae: metrics.mae })) {
+    const call = f as (...xs: unknown[]) => Tensor;
+    const rest = name === 'cosineEmbedding' ? [labels] : [];
+    expect(() => call([[1, 2]], labels, ...rest), name).toThrow(/: got an array, expected a tensor/);
+    expect(() => call(x, undefined, ...rest), name).toThrow(/: got undefined, expected a tensor/);
+  }
+});
+
 test.each<[() => unknown, string]>([
   [
     () => loss.mse(tensor([[1], [2]]), tensor([1, 2])),

@@ -14,6 +14,7 @@ import {
   customGradient,
   div,
   eq,
+  expectTensors,
   formatShape,
   formatSpec,
   gt,
@@ -102,6 +103,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   expectOptions(who, options, ['weight', 'ignoreIndex', 'labelSmoothing', 'reduction']);
   const { labelSmoothing = 0, reduction } = options;
   expectNumber(who, 'labelSmoothing', labelSmoothing, { min: 0, max: 1 });
+  expectTensors(who, logits, labels);
   if (labels.dtype === 'f32') return reduce(who, towardsShares(who, logits, labels, options), reduction);
   const { safe, counts, byClass, classes } = weighRows(who, logits, labels, options);
   const hard = crossEntropyRows(logits, safe);

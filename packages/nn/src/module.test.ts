@@ -247,6 +247,29 @@ describe('dropout', () => {
   });
 });
 
+test('what is no tensor is refused by the layer, by its place', () => {
+  const layers: Record<string, (x: Tensor) => unknown> = {
+    ...{
+      linear: nn.linear(3, 2),
+      conv2d: nn.conv2d(3, 2, 1),
+      batchNorm1d: nn.batchNorm1d(3),
+      lstm: nn.lstm(3, 2),
+    },
+    ...{ layerNorm: nn.layerNorm(3), groupNorm: nn.groupNorm(1, 3), embedding: nn.embedding(3, 2) },
+    ...{ multiHeadAttention: nn.multiHeadAttention(4, 2), dropout: nn.dropout(), relu: nn.relu() },
+    ...{ learnedPositions: nn.learnedPositions(4, 3) },
+  };
+  for (const [name, layer] of Object.entries(layers)) {
+    for (const wrong of [undefined, null, [[1, 2, 3]], { output: 1 }]) {
+      const run = (): unknown => nn.sequential(layer as never)(wrong as never);
+      expect(run, name).toThrow(OpError);
+      expect(run, name).toThrow(new RegExp(`${name}.*: got .*, expected a tensor;`));
+    }
+  }
+  const states = nn.sequential(nn.lstm(3, 3) as never, nn.linear(3, 1));
+  expect(() => states(tensor([[[1, 2, 3]]]))).toThrow('gave Object, expected a Tensor');
+});
+
 test('flatten keeps the batch', () => {
   expect(nn.flatten()(tensor(new Float32Array(24), { shape: [2, 3, 4] })).shape).toEqual([2, 12]);
 });
@@ -257,6 +280,12 @@ test.each<[() => unknown, string]>([
   [() => nn.linear(3, undefined as never), 'got outFeatures = undefined'],
   [() => nn.linear(3, 2, { biases: false } as never), 'got unknown option biases, expected bias, weightInit'],
   [() => nn.dropout(1.5), 'nn.dropout: got p = 1.5, expected a finite number >= 0 and <= 1'],
+  [
+    () => nn.maxPool2d(undefined as never),
+    'nn.maxPool2d: got kernelSize = undefined, expected an integer >= 1',
+  ],
+  [() => nn.conv2d(1, 2, [3, 0]), 'nn.conv2d: got kernelSize = 0, expected an integer >= 1'],
+  [() => nn.upsample2d([2, 2, 2] as never), 'nn.upsample2d: got 3 numbers for factor'],
   [
     () => nn.sequential(nn.relu(), undefined as never),
     'nn.sequential, layer 1: got undefined, expected a function',

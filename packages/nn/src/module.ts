@@ -1,5 +1,5 @@
 /** What a module is: anything callable, or with a `forward`, that holds its parameters in fields. No base class. */
-import { context, OpError, Parameter, Tensor, withScope } from '@lockstep/autograd';
+import { context, expectTensors, OpError, Parameter, Tensor, withScope } from '@lockstep/autograd';
 import { ConfigError, formatValue } from './errors.ts';
 
 /** A function from input to output; its own enumerable fields hold parameters and further modules. */
@@ -22,6 +22,12 @@ export function module<F extends object, I = Tensor, O = Tensor>(
   return Object.assign(callable, fields);
 }
 
+/** A layer by its place in the model and what it is: `blocks.0.linear1: linear(8, 32)`. Who complains in messages. */
+export function placeOf(kind: string): string {
+  const { scope } = context();
+  return scope ? `${scope}: ${kind}` : kind;
+}
+
 /** A layer as a function. Throws ConfigError on anything that is none. */
 export function toModule<I, O>(who: string, layer: Layer<I, O>): Module<I, O> {
   if (typeof layer === 'function') return layer;
@@ -34,6 +40,7 @@ export function toModule<I, O>(who: string, layer: Layer<I, O>): Module<I, O> {
 
 /** A tensor that training changes, with a copy of the given f32 numbers. Throws OpError. */
 export function parameter(values: Tensor): Parameter {
+  expectTensors('nn.parameter', values);
   if (values.isTraced) {
     throw new OpError(
       'nn.parameter',

@@ -2,7 +2,7 @@
 import {
   add,
   concat,
-  context,
+  expectTensors,
   formatSpec,
   matmul,
   narrow,
@@ -11,13 +11,13 @@ import {
   recurrent,
   reshape,
   stack,
-  Tensor,
+  type Tensor,
   withScope,
 } from '@lockstep/autograd';
 import { dropout } from './activations.ts';
 import { ConfigError, expectNumber, expectOptions, formatValue } from './errors.ts';
 import { uniform } from './init.ts';
-import { type Module, module, parameter } from './module.ts';
+import { type Module, module, parameter, placeOf } from './module.ts';
 
 export interface RecurrentLayerOptions {
   /** Layers on top of each other. Default 1. */
@@ -43,6 +43,9 @@ export interface RecurrentInput {
   /** The cells of an lstm, [layers · directions, batch, hidden]. */
   readonly cell?: Tensor;
 }
+
+const isRecurrentInput = (given: Tensor | RecurrentInput): given is RecurrentInput =>
+  typeof given === 'object' && Boolean(given) && 'input' in given;
 
 export interface RecurrentOutput {
   /** The last layer's states at all steps, [batch, steps, directions · hidden]. */
@@ -147,12 +150,12 @@ function layer<O extends RecurrentOutput>(
   const drop = dropout(options.dropout ?? 0);
   const label = `${name}(${inputs}, ${hidden})`;
   const fail = (problem: string): never => {
-    const { scope } = context();
-    throw new OpError(`${scope ? `${scope}: ` : ''}${label}`, problem);
+    throw new OpError(placeOf(label), problem);
   };
 
   const run = (given: Tensor | RecurrentInput): LstmOutput => {
-    const { input, hidden: h, cell: c } = given instanceof Tensor ? { input: given } : given;
+    const { input, hidden: h, cell: c } = isRecurrentInput(given) ? given : { input: given };
+    expectTensors(placeOf(label), input);
     if (input.rank !== 3 || input.shape[2] !== inputs) {
       fail(`got ${formatSpec(input)}, expected [batch, steps, ${inputs}]`);
     }

@@ -2,7 +2,7 @@
 import type { MicroOpName } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
-import { expectDType, inNameOf, OpError } from '../shape.ts';
+import { expectDType, expectTensors, inNameOf, OpError } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import {
   add,
@@ -212,7 +212,9 @@ export const clampOp = activation<BoundsAttrs>(
 );
 
 /** x between `low` and `high`. */
-export const clamp = (x: Tensor, low: Operand, high: Operand): Tensor =>
-  typeof low === 'number' && typeof high === 'number' && x.dtype === 'f32'
+export function clamp(x: Tensor, low: Operand, high: Operand): Tensor {
+  expectTensors('clamp', x);
+  return typeof low === 'number' && typeof high === 'number' && x.dtype === 'f32'
     ? apply(clampOp, [x], { low, high })
     : inNameOf('clamp', () => minimum(maximum(x, low), high));
+}

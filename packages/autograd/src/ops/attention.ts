@@ -9,6 +9,7 @@ import type { BackwardRule, KernelOp } from '../op.ts';
 import {
   broadcastShapes,
   expectDType,
+  expectTensors,
   formatSpec,
   OpError,
   type Shape,
@@ -387,6 +388,7 @@ export function scaledDotProductAttention(
   options: AttentionOptions = {},
 ): Tensor {
   const name = 'scaledDotProductAttention';
+  expectTensors(name, q, k, v);
   const ranks = [q, k, v].map((x) => x.rank);
   if (q.rank < 2 || q.rank > 4 || new Set(ranks).size !== 1) {
     throw new OpError(
@@ -433,6 +435,7 @@ const withHeads = (x: Tensor): Tensor =>
  */
 export function selfAttention(packed: Tensor, options: AttentionOptions = {}): Tensor {
   const name = 'selfAttention';
+  expectTensors(name, packed);
   const bias = asBias(name, options.mask);
   const attrs = attrsOf(packed.shape.at(-1) ?? 1, options);
   const dropout = expectDropout(name, options);

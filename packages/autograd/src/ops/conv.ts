@@ -13,7 +13,7 @@ import {
 } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { expectDType, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../shape.ts';
+import { expectDType, expectTensors, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { reshape } from './shape.ts';
@@ -344,6 +344,7 @@ export interface ConvTranspose1dOptions extends Conv1dOptions {
 
 /** [a, b, n] as [a, b, 1, n]. Throws OpError. */
 export function asRows(op: string, what: string, x: Tensor): Tensor {
+  expectTensors(op, x);
   if (x.rank !== 3) {
     throw new OpError(
       op,

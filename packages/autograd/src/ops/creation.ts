@@ -1,6 +1,6 @@
 /** Constants with a pattern, and masks by place. */
 import { tensor } from '../apply.ts';
-import { type DType, expectDType, formatSpec, OpError } from '../shape.ts';
+import { type DType, expectDType, expectTensors, formatSpec, OpError } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { cast, eq, where } from './elementwise.ts';
 import { unsqueeze } from './shape.ts';
@@ -65,6 +65,7 @@ export function oneHot(labels: Tensor, classes: number): Tensor {
 }
 
 function triangle(op: string, x: Tensor, keep: (row: number, column: number) => boolean): Tensor {
+  expectTensors(op, x);
   if (x.rank < 2) throw new OpError(op, `got ${formatSpec(x)}, expected matrices [..., rows, columns]`);
   const [rows, columns] = x.shape.slice(-2) as [number, number];
   const mask = Int32Array.from({ length: rows * columns }, (_, i) =>

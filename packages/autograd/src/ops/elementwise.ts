@@ -7,6 +7,7 @@ import {
   type DType,
   expectDType,
   expectSizes,
+  expectTensors,
   formatSpec,
   inNameOf,
   OpError,
@@ -61,6 +62,7 @@ export const fullOf = (x: Spec, value: number): Tensor => full(x.shape, value, x
 /** Both operands as tensors of one rank. */
 function operands(name: string, ...values: Operand[]): Tensor[] {
   const tensors = values.filter((value) => typeof value !== 'number');
+  expectTensors(name, ...tensors);
   const dtype = tensors.find((t) => t.dtype !== 'bool')?.dtype ?? 'f32';
   const rank = Math.max(0, ...tensors.map((t) => t.rank));
   if (tensors.length === 0) {
@@ -341,6 +343,7 @@ export const whereOp: ElementwiseOp<NoAttrs> = {
 
 /** a where the condition holds, else b. The gradient of the branch not taken is 0, even if its value is NaN. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  expectTensors('where', condition, ...[a, b].filter((x) => typeof x !== 'number'));
   const rank = Math.max(...[condition, a, b].map((x) => (typeof x === 'number' ? 0 : x.rank)));
   const dtype = [a, b].find((x) => typeof x !== 'number')?.dtype ?? 'f32';
   const [c, x, y] = [condition, a, b].map((value) => operand('where', value, rank, dtype));
@@ -374,5 +377,7 @@ export const castOp: ElementwiseOp<CastAttrs> = {
 };
 
 /** Another element type: to i32 truncates and saturates, to u8 then keeps the low 8 bits, to bool is x ≠ 0. No gradient. */
-export const cast = (x: Tensor, dtype: DType): Tensor =>
-  x.dtype === dtype ? x : apply(castOp, [x], { dtype });
+export function cast(x: Tensor, dtype: DType): Tensor {
+  expectTensors('cast', x);
+  return x.dtype === dtype ? x : apply(castOp, [x], { dtype });
+}

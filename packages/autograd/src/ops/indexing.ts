@@ -2,7 +2,16 @@
 import { ELEMENT_BYTES, scatterAddScratchBytes } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, formatSpec, inNameOf, OpError, type Spec, sizeOf } from '../shape.ts';
+import {
+  axisFromEnd,
+  expectDType,
+  expectTensors,
+  formatSpec,
+  inNameOf,
+  OpError,
+  type Spec,
+  sizeOf,
+} from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, materialize, type View } from '../view.ts';
 import { add } from './elementwise.ts';
@@ -139,6 +148,7 @@ export const takeGradOp: KernelOp<TakeGradAttrs> = {
  * of range gives NaN. [V, D] and [B, T] → [B, T, D]. Throws OpError.
  */
 export function take(x: Tensor, index: Tensor, axis = 0): Tensor {
+  expectTensors('take', x, index);
   return apply(takeOp, [x, index], { axis: axisFromEnd('take', axis, x.rank), indexRank: index.rank });
 }
 
@@ -153,12 +163,14 @@ function expectVector(op: string, index: Spec): void {
 
 /** The elements of `axis` that an i32 vector names (PyTorch's index_select). Throws OpError. */
 export function indexSelect(x: Tensor, axis: number, index: Tensor): Tensor {
+  expectTensors('indexSelect', x, index);
   expectVector('indexSelect', index);
   return take(x, index, axis);
 }
 
 /** x with the rows of `source` added at `index` along `axis`, in the order of the index. Throws OpError. */
 export function indexAdd(x: Tensor, axis: number, index: Tensor, source: Tensor): Tensor {
+  expectTensors('indexAdd', x, index, source);
   expectVector('indexAdd', index);
   const at = axisFromEnd('indexAdd', axis, x.rank);
   const n = x.shape[x.rank + at]!;
@@ -288,6 +300,7 @@ function cutTo(op: string, x: Tensor, index: Tensor, axis: number): Tensor {
  * out of range gives NaN. Throws OpError.
  */
 export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
+  expectTensors('gather', x, index);
   const at = axisFromEnd('gather', axis, x.rank);
   return apply(gatherOp, [cutTo('gather', x, index, at), index], { axis: at });
 }
@@ -297,6 +310,7 @@ export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
  * added in their order along the axis. An index out of range is skipped. Throws OpError.
  */
 export function scatterAdd(x: Tensor, axis: number, index: Tensor, source: Tensor): Tensor {
+  expectTensors('scatterAdd', x, index, source);
   const at = axisFromEnd('scatterAdd', axis, x.rank);
   const n = x.shape[x.rank + at]!;
   cutTo('scatterAdd', x, index, at);
@@ -353,6 +367,7 @@ export interface SortOptions {
 
 /** The i32 indexes that sort along `axis`; equal elements keep their order, a NaN is the largest. Throws OpError. */
 export function argsort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+  expectTensors('argsort', x);
   const isLast = x.rank === 0 || axisFromEnd('argsort', axis, x.rank) === -1;
   if (isLast) return apply(argsortOp, [x], { descending });
   return transpose(apply(argsortOp, [transpose(x, axis, -1)], { descending }), axis, -1);

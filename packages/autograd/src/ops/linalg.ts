@@ -1,5 +1,5 @@
 /** Products of vectors and tensors, made of `matmul`. */
-import { broadcastShapes, formatSpec, OpError, sizeOf } from '../shape.ts';
+import { broadcastShapes, expectTensors, formatSpec, OpError, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { mul } from './elementwise.ts';
 import { matmul } from './matmul.ts';
@@ -9,6 +9,7 @@ import { expand, permute, reshape, unsqueeze } from './shape.ts';
 
 /** Every product of an element of a [n] and one of b [m]: [n, m]. Throws OpError. */
 export function outer(a: Tensor, b: Tensor): Tensor {
+  expectTensors('outer', a, b);
   if (a.rank !== 1 || b.rank !== 1) {
     throw new OpError('outer', `got ${formatSpec(a)} and ${formatSpec(b)}, expected two vectors`);
   }
@@ -17,6 +18,7 @@ export function outer(a: Tensor, b: Tensor): Tensor {
 
 /** Σ a[i] · b[i] of two vectors. Throws OpError. */
 export function dot(a: Tensor, b: Tensor): Tensor {
+  expectTensors('dot', a, b);
   if (a.rank !== 1 || b.rank !== 1 || a.size !== b.size) {
     throw new OpError('dot', `got ${formatSpec(a)} and ${formatSpec(b)}, expected two vectors of one size`);
   }
@@ -137,6 +139,9 @@ function contract(a: Named, b: Named, needed: ReadonlySet<string>): Named {
  * are named once, in alphabetical order. Tensors are combined from the left. Throws OpError.
  */
 export function einsum(equation: string, ...tensors: readonly Tensor[]): Tensor {
+  if (typeof equation !== 'string')
+    throw new OpError('einsum', "got no equation, expected einsum('ij,jk->ik', a, b)");
+  expectTensors('einsum', ...tensors);
   const { operands, result } = parse(equation, tensors);
   const neededFrom = (i: number): Set<string> =>
     new Set([...operands.slice(i).flatMap(({ names }) => names), ...result]);

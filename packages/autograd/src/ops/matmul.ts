@@ -1,7 +1,15 @@
 import { MATMUL_SCRATCH_BYTES } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { broadcastShapes, contiguousStrides, formatSpec, OpError, type Shape, sizeOf } from '../shape.ts';
+import {
+  broadcastShapes,
+  contiguousStrides,
+  expectTensors,
+  formatSpec,
+  OpError,
+  type Shape,
+  sizeOf,
+} from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Emitter, expandedStrides, materialize, type View } from '../view.ts';
 import { reshape, withRank } from './shape.ts';
@@ -168,6 +176,7 @@ export interface MatmulOptions {
  * counts as one row on the left and as one column on the right, as in PyTorch. Each element adds over K in order.
  */
 export function matmul(a: Tensor, b: Tensor, { transA = false, transB = false }: MatmulOptions = {}): Tensor {
+  expectTensors('matmul', a, b);
   if (a.rank === 0 || b.rank === 0) {
     throw new OpError(
       'matmul',

@@ -1,7 +1,16 @@
 /** Cutting and joining: windows on a tensor, and tensors made of parts. */
 import { apply } from '../apply.ts';
 import type { KernelOp, ViewOp } from '../op.ts';
-import { axisFromEnd, formatShape, formatSpec, OpError, type Shape, sameShape } from '../shape.ts';
+import {
+  axisFromEnd,
+  expectArray,
+  expectTensors,
+  formatShape,
+  formatSpec,
+  OpError,
+  type Shape,
+  sameShape,
+} from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { copyInto, type Emitter, expandedStrides, moved, type View } from '../view.ts';
 import type { Axes } from './reduce.ts';
@@ -60,6 +69,7 @@ function resolveRange(x: Tensor, axis: number, [start, end, step = 1]: Range) {
  * one element and drops the axis, or null for all. Missing axes are taken whole. No data move. Throws OpError.
  */
 export function slice(x: Tensor, ...ranges: readonly (Range | number | null)[]): Tensor {
+  expectTensors('slice', x);
   if (ranges.length > x.rank) {
     throw new OpError(
       'slice',
@@ -93,6 +103,7 @@ export function slice(x: Tensor, ...ranges: readonly (Range | number | null)[]):
 
 /** `length` elements of `axis` from `start` on. No data move. Throws OpError. */
 export function narrow(x: Tensor, axis: number, start: number, length: number): Tensor {
+  expectTensors('narrow', x);
   const at = x.rank + axisFromEnd('narrow', axis, x.rank);
   const n = x.shape[at]!;
   if (
@@ -108,6 +119,8 @@ export function narrow(x: Tensor, axis: number, start: number, length: number): 
 
 /** Parts of `axis` of a size (the last may be smaller), or of the given sizes. Throws OpError. */
 export function split(x: Tensor, sizes: number | readonly number[], axis = 0): Tensor[] {
+  expectTensors('split', x);
+  if (typeof sizes !== 'number') expectArray('split', 'sizes', sizes);
   const at = axisFromEnd('split', axis, x.rank);
   const n = x.shape[x.rank + at]!;
   const list =
@@ -133,6 +146,7 @@ export function split(x: Tensor, sizes: number | readonly number[], axis = 0): T
 
 /** At most `count` parts of `axis` of ⌈n / count⌉ elements, as in PyTorch. Throws OpError. */
 export function chunk(x: Tensor, count: number, axis = 0): Tensor[] {
+  expectTensors('chunk', x);
   if (!Number.isInteger(count) || count < 1) {
     throw new OpError('chunk', `got ${count} chunks, expected a whole number above 0`);
   }
@@ -186,6 +200,8 @@ export function pad(
   widths: readonly (readonly [before: number, after: number])[],
   value = 0,
 ): Tensor {
+  expectTensors('pad', x);
+  expectArray('pad', 'widths', widths);
   const valid = widths.flat().every((width) => Number.isInteger(width) && width >= 0);
   if (!valid || widths.length > x.rank) {
     throw new OpError(
@@ -257,6 +273,8 @@ export const concatOp: KernelOp<AxisAttrs> = {
 
 /** Tensors one after another along an axis that they have. Throws OpError. */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  expectArray('concat', 'tensors', tensors);
+  expectTensors('concat', ...tensors);
   const [first] = tensors;
   if (!first) throw new OpError('concat', 'got no tensors, expected at least one');
   const at = axisFromEnd('concat', axis, first.rank);
@@ -265,6 +283,8 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** Tensors of one shape along a new axis before `axis`. Throws OpError. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  expectArray('stack', 'tensors', tensors);
+  expectTensors('stack', ...tensors);
   const [first] = tensors;
   if (!first || !tensors.every(({ shape }) => sameShape(shape, first.shape))) {
     const got = first ? tensors.map(formatSpec).join(', ') : 'no tensors';
@@ -301,6 +321,7 @@ export const flipOp: KernelOp<FlipAttrs> = {
 
 /** The elements of `axes` in reverse. Throws OpError. */
 export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
+  expectTensors('flip', x);
   const list = [...new Set([axes].flat().map((axis) => axisFromEnd('flip', axis, x.rank)))];
   return list.length === 0 ? x : apply(flipOp, [x], { axes: list });
 }
@@ -310,6 +331,7 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
  * other. Without an axis all elements move in their row-major order, as in PyTorch. Throws OpError.
  */
 export function roll(x: Tensor, shift: number | readonly number[], axis?: Axes): Tensor {
+  expectTensors('roll', x);
   if (axis === undefined) return reshape(roll(reshape(x, [x.size]), shift, 0), x.shape);
   const [shifts, axes] = [[shift].flat(), [axis].flat()];
   if (!shifts.every(Number.isInteger) || shifts.length !== axes.length) {
@@ -327,6 +349,8 @@ function rollAlong(x: Tensor, shift: number, axis: number): Tensor {
 
 /** The whole tensor again and again: `counts[i]` times along axis i (new axes on the left). Throws OpError. */
 export function repeat(x: Tensor, counts: readonly number[]): Tensor {
+  expectTensors('repeat', x);
+  expectArray('repeat', 'counts', counts);
   if (counts.length < x.rank || !counts.every((count) => Number.isInteger(count) && count >= 0)) {
     throw new OpError(
       'repeat',
@@ -350,6 +374,7 @@ export function repeat(x: Tensor, counts: readonly number[]): Tensor {
 
 /** The elements [i, i] of two axes of one size, along a new last axis. Throws OpError. */
 export function diagonal(x: Tensor, axisA = -2, axisB = -1): Tensor {
+  expectTensors('diagonal', x);
   const [a, b] = [axisFromEnd('diagonal', axisA, x.rank), axisFromEnd('diagonal', axisB, x.rank)];
   const n = x.shape[x.rank + a]!;
   if (a === b || x.shape[x.rank + b] !== n) {

@@ -2,7 +2,16 @@
 import { reduceKinds } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
 import type { BackwardRule, KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, formatSpec, inNameOf, OpError, type Shape, sizeOf } from '../shape.ts';
+import {
+  axisFromEnd,
+  expectDType,
+  expectTensors,
+  formatSpec,
+  inNameOf,
+  OpError,
+  type Shape,
+  sizeOf,
+} from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { materialize, moved } from '../view.ts';
 import { cast, div, eq, mul } from './elementwise.ts';
@@ -89,6 +98,7 @@ function reduceBy(
   axes: Axes | undefined,
   { keepDims = false }: ReduceOptions,
 ) {
+  expectTensors(op.name, x);
   const runs = runsOf(op.name, axes, x.rank);
   const reduced = runs.reduce((value, run) => apply(op, [value], run), x);
   if (keepDims) return reduced;

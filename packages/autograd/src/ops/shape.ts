@@ -1,7 +1,16 @@
 /** Ops that move no data: other windows on the same memory. */
 import { apply } from '../apply.ts';
 import type { ViewOp } from '../op.ts';
-import { axisFromEnd, formatShape, formatSpec, OpError, type Shape, sizeOf } from '../shape.ts';
+import {
+  axisFromEnd,
+  expectArray,
+  expectTensors,
+  formatShape,
+  formatSpec,
+  OpError,
+  type Shape,
+  sizeOf,
+} from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { contiguousView, isContiguous } from '../view.ts';
 
@@ -31,6 +40,8 @@ export const reshapeOp: ViewOp<ShapeAttrs> = {
 
 /** The same elements in another shape; one size may be −1 and is then inferred. Throws OpError. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  expectTensors('reshape', x);
+  expectArray('reshape', 'shape', shape);
   const known = sizeOf(shape.filter((n) => n !== -1));
   const inferred = x.size / known;
   const full = Number.isInteger(inferred) ? shape.map((n) => (n === -1 ? inferred : n)) : shape;
@@ -40,6 +51,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 
 /** Merges the axes from `start` (default 1: all but the batch) to the end. Throws OpError. */
 export function flatten(x: Tensor, start = 1): Tensor {
+  expectTensors('flatten', x);
   const at = start === x.rank ? start : x.rank + axisFromEnd('flatten', start, x.rank);
   return reshape(x, [...x.shape.slice(0, at), sizeOf(x.shape.slice(at))]);
 }
@@ -79,11 +91,15 @@ export const permuteOp: ViewOp<AxesAttrs> = {
 };
 
 /** Axes in another order: output axis i is input axis `axes[i]`. */
-export const permute = (x: Tensor, axes: readonly number[]): Tensor =>
-  apply(permuteOp, [x], { axes: axes.map((axis) => axisFromEnd('permute', axis, x.rank)) });
+export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  expectTensors('permute', x);
+  expectArray('permute', 'axes', axes);
+  return apply(permuteOp, [x], { axes: axes.map((axis) => axisFromEnd('permute', axis, x.rank)) });
+}
 
 /** Two axes swapped; the last two by default. */
 export function transpose(x: Tensor, a = -2, b = -1): Tensor {
+  expectTensors('transpose', x);
   const axes = x.shape.map((_, i) => i - x.rank);
   const [i, j] = [axisFromEnd('transpose', a, x.rank), axisFromEnd('transpose', b, x.rank)];
   axes[x.rank + i] = j;
@@ -117,6 +133,8 @@ export const expandOp: ViewOp<ShapeAttrs> = {
 
 /** Repeats axes of size 1 to reach `shape`; further axes are added on the left. */
 export function expand(x: Tensor, shape: Shape): Tensor {
+  expectTensors('expand', x);
+  expectArray('expand', 'shape', shape);
   const padded = withRank(x, shape.length);
   const full = shape.map((n, i) => (n === -1 ? padded.shape[i]! : n));
   if (full.every((n, i) => n === padded.shape[i])) return padded;
@@ -129,12 +147,14 @@ export const withRank = (x: Tensor, rank: number): Tensor =>
 
 /** Adds an axis of size 1 before `axis` (−1: at the end). */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
+  expectTensors('unsqueeze', x);
   const at = x.rank + 1 + axisFromEnd('unsqueeze', axis, x.rank + 1);
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
 /** Removes `axis`, which must have size 1; without one, all axes of size 1. Throws OpError. */
 export function squeeze(x: Tensor, axis?: number): Tensor {
+  expectTensors('squeeze', x);
   if (axis === undefined)
     return reshape(
       x,

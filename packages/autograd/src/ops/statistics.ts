@@ -1,7 +1,7 @@
 /** Reductions made of other ops, and running sums. */
 import { apply } from '../apply.ts';
 import type { KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, inNameOf, OpError, type Shape, sizeOf } from '../shape.ts';
+import { axisFromEnd, expectDType, expectTensors, inNameOf, OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { materialize } from '../view.ts';
 import {
@@ -152,5 +152,7 @@ export const cumsumOp: KernelOp<CumsumAttrs> = {
 };
 
 /** Running sums along `axis`: x₀, x₀ + x₁, …, in order. Throws OpError. */
-export const cumsum = (x: Tensor, axis = -1): Tensor =>
-  apply(cumsumOp, [x], { axis: axisFromEnd('cumsum', axis, x.rank), reverse: false });
+export function cumsum(x: Tensor, axis = -1): Tensor {
+  expectTensors('cumsum', x);
+  return apply(cumsumOp, [x], { axis: axisFromEnd('cumsum', axis, x.rank), reverse: false });
+}
