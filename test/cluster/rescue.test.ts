@@ -1,5 +1,6 @@
 /** A batch that has changed weights is finished, whoever is there: between two batches alone a run can be left. */
 import { rmSync } from 'node:fs';
+import type { FrameKey } from '@lockstep/protocol';
 import { type Connection, type Dial, dial } from '@lockstep/sync';
 import { startNode } from '@lockstep/trainer';
 import { nn, optim, serve, type TrainingEvent, train } from 'lockstep';
@@ -24,6 +25,20 @@ const definition = classification({
 
 const BATCH = 5;
 
+/** A connection on which only some frames go out. */
+const sending = (connection: Connection, goesOut: (key: FrameKey) => boolean): Connection => ({
+  id: connection.id,
+  peer: connection.peer,
+  get buffered() {
+    return connection.buffered;
+  },
+  send: (key, payload) => {
+    if (goesOut(key)) connection.send(key, payload);
+  },
+  flushed: () => connection.flushed(),
+  close: (code, message) => connection.close(code, message),
+});
+
 /** A node that keeps back the last of its gradient of one batch. When it sees that weights have changed, its end has come. */
 const dying = (url: string, atItsEnd: () => void): Dial => {
   let isDead = false;
@@ -32,18 +47,7 @@ const dying = (url: string, atItsEnd: () => void): Dial => {
     if (isDead) throw Object.assign(new Error('it is dead'), { code: 'DEAD', isFinal: true });
     let made: Connection | undefined;
     await dial({ url }, (connection) => {
-      made = {
-        id: connection.id,
-        peer: connection.peer,
-        get buffered() {
-          return connection.buffered;
-        },
-        send: (key, payload) => {
-          if (key.type !== 'gradient' || key.step < BATCH || ++pieces < 4) connection.send(key, payload);
-        },
-        flushed: () => connection.flushed(),
-        close: (code, message) => connection.close(code, message),
-      };
+      made = sending(connection, (key) => key.type !== 'gradient' || key.step < BATCH || ++pieces < 4);
       const events = accept(made);
       return {
         ...events,
@@ -92,6 +96,47 @@ test.each([
       weightsDigest,
       interrupted: false,
     });
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+});
+
+/** A node that is gone when it is to give the first of a gradient. */
+const vanishing = (url: string): Dial => {
+  let isGone = false;
+  return async (accept) => {
+    if (isGone) throw Object.assign(new Error('it is gone'), { code: 'GONE', isFinal: true });
+    let made: Connection | undefined;
+    await dial({ url }, (connection) => {
+      made = sending(connection, ({ type, step }) => {
+        isGone ||= type === 'gradient' && step >= BATCH;
+        if (isGone) connection.close();
+        return !isGone;
+      });
+      return accept(made);
+    });
+    return made!;
+  };
+};
+
+test('a batch that is given up is in no checkpoint', async () => {
+  const out = folderWith();
+  try {
+    const interruption = new AbortController();
+    const saved: number[] = [];
+    const result = await serve(definition, {
+      ...{ workers: 0, out, listen: { port: 0 }, signal: interruption.signal },
+      // Due after the batch that nobody computes.
+      checkpointEvery: { steps: BATCH + 1 },
+      on: {
+        listening: ({ urls }) =>
+          startNode({ dial: vanishing(urls[0]!), name: 'vanishing', workers: 1, kernels: 'auto' }),
+        stall: () => interruption.abort(),
+        checkpoint: ({ step }) => saved.push(step),
+      },
+    });
+    expect(result).toMatchObject({ interrupted: true, step: BATCH });
+    expect(saved).toEqual([BATCH]);
   } finally {
     rmSync(out, { recursive: true });
   }

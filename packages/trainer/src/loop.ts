@@ -151,6 +151,8 @@ export class Loop<M, F extends string> {
       const result = yield* this.#epoch(epoch, step, mean, oneByOne);
       ({ step, cut } = result);
       mean = new Mean(this.#metrics);
+      // Interrupted before its first step: there is nothing to tell of it.
+      if (result.mean.rows === 0) break;
       const event = await this.#endOfEpoch(epoch, step, result);
       this.#lastEpoch = event;
       if (event.best ?? true) this.#validation = event.validation;
@@ -231,6 +233,9 @@ export class Loop<M, F extends string> {
         if (checkpoints?.due(step)) {
           const events = await pickUp(0);
           if (oneByOne) yield* events;
+          // Interrupted meanwhile, a cluster gives up what was under way: that step was never done.
+          cut = signal?.aborted ?? false;
+          if (cut) break;
           this.#save(step, epoch, mean);
         }
       }

@@ -241,7 +241,7 @@ function result(event: DoneEvent, checkpoint: CheckpointEvent | undefined): stri
       .map(([name, value]) => `${name} ${number(value)}`)
       .join(', ');
   const rows = [
-    ['training', list({ loss, ...metrics })],
+    ...(epoch > 0 ? [['training', list({ loss, ...metrics })]] : []),
     ...(validation ? [['validation', list({ loss: validation.loss, ...validation.metrics })]] : []),
     ['steps', `${thousands(step)} in ${plural(epoch, 'epoch')}${event.interrupted ? ', interrupted' : ''}`],
     ['speed', `${thousands(samplesPerSecond)} samples/s, ${seconds.toFixed(2)} s in all`],
