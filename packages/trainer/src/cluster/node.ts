@@ -67,22 +67,27 @@ export function startNode(options: NodeOptions): NodeDriver {
 }
 
 /** The engine of the run that was last welcomed: a coordinator that comes back finds it warm. */
-class Engines {
+export class Engines {
   readonly #options: Pick<NodeOptions, 'workers' | 'kernels' | 'store' | 'data'>;
   #last: { readonly key: string; readonly work: Promise<NodeEngine> } | undefined;
+  /** Grows when what is being made ready is not wanted any more. */
+  #turn = 0;
 
   constructor(options: Pick<NodeOptions, 'workers' | 'kernels' | 'store' | 'data'>) {
     this.#options = options;
   }
 
-  async prepare({ program, data }: Welcome, fetch: Fetch): Promise<NodeWork> {
+  async prepare({ program, data }: Pick<Welcome, 'program' | 'data'>, fetch: Fetch): Promise<NodeWork> {
     const key = `${program.hash} ${data.hash}`;
+    const turn = ++this.#turn;
     if (this.#last?.key !== key) {
-      await this.close();
+      await this.#end();
       const { workers, kernels, data: here } = this.#options;
       const bundle = await this.#get('program', program, fetch);
       const columns =
         here?.hash === data.hash ? here.columns : decodeData(await this.#get('data', data, fetch));
+      // Threads that were started now, nobody would end.
+      if (turn !== this.#turn) throw new Error('node: it has left, or is welcome elsewhere, meanwhile');
       const parts = { bundle: decodeBundle(bundle), data: columns };
       this.#last = { key, work: NodeEngine.start({ ...parts, workers, kernels }) };
     }
@@ -102,9 +107,14 @@ class Engines {
     return bytes;
   }
 
-  async close(): Promise<void> {
+  async #end(): Promise<void> {
     const last = this.#last;
     this.#last = undefined;
     await last?.work.then((engine) => engine.close()).catch(() => {});
+  }
+
+  close(): Promise<void> {
+    this.#turn++;
+    return this.#end();
   }
 }

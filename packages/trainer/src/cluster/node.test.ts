@@ -1,0 +1,78 @@
+/** A node that leaves, or is welcomed elsewhere, while it makes ready. */
+import { add } from '@lockstep/autograd';
+import type { Welcome } from '@lockstep/sync';
+import { beforeEach, expect, test, vi } from 'vitest';
+import { at, MemoryProgram } from '../memoryProgram.ts';
+import { encodeBundle } from './bundle.ts';
+import { NodeEngine } from './engine.ts';
+import { type ContentStore, Engines } from './node.ts';
+
+const memory = new MemoryProgram();
+const x = memory.input(at('x'), 1);
+const program = memory.compile(() => [[add(x, 1), at('y')]]);
+const bundle = encodeBundle({
+  sampler: { length: 1, batch: 1, seed: 1, shuffle: false, dropLast: false },
+  shards: 1,
+  sizes: { weights: 1, buffers: 0, trained: 1, values: 1 },
+  programs: [{ rows: 1, segments: 1, program, constants: new Uint8Array(0) }],
+});
+
+/** Gives a program when it is told to. */
+class SlowStore implements ContentStore {
+  readonly #asked = new Map<string, (bytes: Uint8Array) => void>();
+
+  get(hash: string): Promise<Uint8Array> {
+    return new Promise((resolve) => this.#asked.set(hash, resolve));
+  }
+
+  async put(): Promise<void> {}
+
+  async give(hash: string): Promise<void> {
+    await vi.waitFor(() => expect(this.#asked.has(hash)).toBe(true));
+    this.#asked.get(hash)!(bundle);
+  }
+}
+
+const started = vi.spyOn(NodeEngine, 'start');
+const close = vi.fn(async () => {});
+let store: SlowStore;
+let engines: Engines;
+
+const prepare = (hash: string) => {
+  const welcome: Pick<Welcome, 'program' | 'data'> = {
+    program: { hash, bytes: bundle.length },
+    data: { hash: 'data', bytes: 0 },
+  };
+  return engines.prepare(welcome, () => Promise.reject(new Error('nothing is to be fetched')));
+};
+
+beforeEach(() => {
+  close.mockClear();
+  started.mockReset().mockResolvedValue({ close } as unknown as NodeEngine);
+  store = new SlowStore();
+  const data = { hash: 'data', columns: [] };
+  engines = new Engines({ workers: 1, kernels: 'wasm', store, data });
+});
+
+test('who has left starts no threads any more', async () => {
+  const work = prepare('a');
+  await engines.close();
+  await Promise.all([store.give('a'), expect(work).rejects.toThrow(/meanwhile/)]);
+  expect(started).not.toHaveBeenCalled();
+});
+
+test('what was made ready for an earlier run is not started beside that of the present one', async () => {
+  const [earlier, present] = [prepare('a'), prepare('b')];
+  await store.give('b');
+  await present;
+  await Promise.all([store.give('a'), expect(earlier).rejects.toThrow(/meanwhile/)]);
+  expect(started).toHaveBeenCalledTimes(1);
+  await engines.close();
+  expect(close).toHaveBeenCalledTimes(1);
+});
+
+test('a coordinator that comes back finds the threads warm', async () => {
+  const [first] = await Promise.all([prepare('a'), store.give('a')]);
+  expect(await prepare('a')).toBe(first);
+  expect(started).toHaveBeenCalledTimes(1);
+});
