@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { folderWith, lockstep } from './command.ts';
 
-const cwd = folderWith({});
+const cwd = folderWith({ 'no.pem': 'no PEM' });
 const TOKEN = '0123456789abcdef0123456789abcdef';
 let taken: Server;
 let port = 0;
@@ -40,6 +40,8 @@ test.each<[what: string, args: string, says: RegExp]>([
   ['a token that can be guessed', 'serve --host 0.0.0.0 --port 0 --token abc', /TOKEN_WEAK.*128/],
   ['a certificate without its key', 'serve --cert a.pem', /--cert and --key/],
   ['a certificate that is not there', 'serve --cert a.pem --key b.pem', /cannot read a\.pem/],
+  ['a certificate that is none', 'serve --cert no.pem --key no.pem', /CERTIFICATE_MALFORMED.*no PEM/],
+  ['a pin that is none', 'join wss://127.0.0.1:7070 --fingerprint 1234', /FINGERPRINT_MALFORMED.*64/],
   ['fewer than one node', 'serve --min-nodes 0', /--min-nodes.*'0'/],
   ['resuming what was never written', 'serve --port 0 --resume', /resume.*out/],
 ])('%s', async (_, args, says) => {

@@ -1,5 +1,6 @@
-import { createHash, generateKeyPair, randomBytes, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, generateKeyPair, randomBytes, X509Certificate } from 'node:crypto';
 import { promisify } from 'node:util';
+import { TransportError } from './errors.ts';
 
 /** PEM. */
 export interface Certificate {
@@ -47,12 +48,31 @@ export const fingerprintOf = (der: Uint8Array): string => createHash('sha256').u
 /** SHA-256 of the first certificate in a PEM text. Throws an Error when there is none. */
 export const fingerprintOfPem = (pem: string | Buffer): string => fingerprintOf(new X509Certificate(pem).raw);
 
-/** A fingerprint as people write it (colons, upper case) in our form. Throws an Error when it is none. */
+/** Throws a TransportError where a server could not serve with it. */
+export const checkCertificate = ({ cert, key }: Certificate): void => {
+  const read = <T>(what: string, make: () => T): T => {
+    try {
+      return make();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new TransportError('CERTIFICATE_MALFORMED', `the ${what} is no PEM that can be read (${reason})`);
+    }
+  };
+  const certificate = read('certificate', () => new X509Certificate(cert));
+  if (certificate.checkPrivateKey(read('key', () => createPrivateKey(key)))) return;
+  throw new TransportError(
+    'CERTIFICATE_MALFORMED',
+    'the key is not that of the certificate (the first one in its file)',
+  );
+};
+
+/** A fingerprint as people write it (colons, upper case) in our form. Throws a TransportError when it is none. */
 export const parseFingerprint = (text: string): string => {
   const digits = text.replaceAll(':', '').toLowerCase();
   if (!/^[\da-f]{64}$/.test(digits)) {
-    throw new Error(
-      `fingerprint: got ${text.length} characters, expected the 64 hexadecimal digits of a SHA-256`,
+    throw new TransportError(
+      'FINGERPRINT_MALFORMED',
+      `got ${text.length} characters, expected the 64 hexadecimal digits of a SHA-256`,
     );
   }
   return digits;

@@ -24,7 +24,7 @@ interface Target {
 }
 
 export const openConnection = async (options: DialOptions, accept: Accept): Promise<Connection> => {
-  const { timeout = DEFAULT_TIMEOUT, url } = options;
+  const { timeout = DEFAULT_TIMEOUT } = options;
   checkLimits(options.limits);
   const target = readTarget(options);
   const socket = target.isSecure ? openSecure(target) : connectInlet(target.host, target.port);
@@ -39,7 +39,7 @@ export const openConnection = async (options: DialOptions, accept: Accept): Prom
     return await Promise.race([gone, handshake(socket, target, options, accept)]);
   } catch (error) {
     socket.destroy();
-    throw explained(error, url);
+    throw explained(error, target);
   } finally {
     clearTimeout(timer);
   }
@@ -182,12 +182,19 @@ const readBody = async (response: IncomingMessage): Promise<string> => {
 
 const UNTRUSTED = /^(CERT_|ERR_TLS_CERT|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_)/;
 
-/** Any failure as a TransportError that says whom it was about. */
-const explained = (error: unknown, url: string): TransportError => {
+/** Any failure as a TransportError that says whom it was about: with the port, which a URL may leave out. */
+const explained = (error: unknown, { host, port, isSecure }: Target): TransportError => {
+  const url = `${isSecure ? 'wss' : 'ws'}://${inUrl(host)}:${port}`;
   if (error instanceof TransportError) {
     return new TransportError(error.code, `${url}: ${error.message.slice(error.code.length + 2)}`);
   }
   const { code = '', message } = error as Error & { code?: string };
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return new TransportError(
+      'CERTIFICATE_UNTRUSTED',
+      `${url}: its certificate is for other names; use one of them, or give its fingerprint`,
+    );
+  }
   if (UNTRUSTED.test(code)) {
     return new TransportError(
       'CERTIFICATE_UNTRUSTED',

@@ -43,6 +43,8 @@ export const TRANSPORT_CODES = {
 
   // Found by the one who dials.
   URL_MALFORMED: undefined,
+  /** No SHA-256. */
+  FINGERPRINT_MALFORMED: undefined,
   UNREACHABLE: undefined,
   TIMEOUT: undefined,
   /** Nobody whom this machine trusts vouches for the server's certificate. */
@@ -54,8 +56,13 @@ export const TRANSPORT_CODES = {
   /** Whoever answered is no Lockstep server. */
   NOT_LOCKSTEP: undefined,
 
+  // Found by the one who listens.
   /** A token that could be guessed. */
   TOKEN_WEAK: undefined,
+  /** No name or address. */
+  HOST_MALFORMED: undefined,
+  /** Certificate or key cannot be read, or do not belong together. */
+  CERTIFICATE_MALFORMED: undefined,
 } as const satisfies Record<string, number | undefined>;
 
 export type TransportCode = keyof typeof TRANSPORT_CODES;
@@ -63,6 +70,7 @@ export type TransportCode = keyof typeof TRANSPORT_CODES;
 /** What no second try mends: the one who typed the command has to. */
 const FINAL: ReadonlySet<TransportCode> = new Set([
   'URL_MALFORMED',
+  'FINGERPRINT_MALFORMED',
   'TOKEN_REQUIRED',
   'TOKEN_WRONG',
   'TOKEN_UNEXPECTED',

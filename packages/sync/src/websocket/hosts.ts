@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { TransportError } from './errors.ts';
 
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
@@ -32,3 +33,12 @@ export const isHostAllowed = (host: string, arrivedAt: string, allowed: readonly
   host === plainAddress(arrivedAt).toLowerCase() ||
   (host === 'localhost' && isLoopback(arrivedAt)) ||
   allowed.some((name) => name.toLowerCase() === host);
+
+/** Throws a TransportError on what no Host header can name. */
+export const checkHostName = (name: string): void => {
+  if (isIP(name) !== 0 || hostOf(name) === name.toLowerCase()) return;
+  throw new TransportError(
+    'HOST_MALFORMED',
+    `got ${JSON.stringify(name)}, expected a name or an address, without scheme and port`,
+  );
+};

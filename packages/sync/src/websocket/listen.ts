@@ -5,11 +5,11 @@ import { hostname, networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { Accept } from '../transport.ts';
-import { createCertificate, fingerprintOfPem } from './certificate.ts';
+import { checkCertificate, createCertificate, fingerprintOfPem } from './certificate.ts';
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { addressOf, Door, keyOf, refusalBody } from './door.ts';
 import { TRANSPORT_CODES, type TransportCode, TransportError } from './errors.ts';
-import { hostOf, inUrl, isHostAllowed, isLoopback } from './hosts.ts';
+import { checkHostName, hostOf, inUrl, isHostAllowed, isLoopback } from './hosts.ts';
 import { acceptInlets } from './inlet.ts';
 import { checkLimits, type Limits } from './limits.ts';
 import { DEFAULT_HOST, DEFAULT_PORT, type Listener, type ListenOptions } from './options.ts';
@@ -27,9 +27,11 @@ import {
 const MAX_HEADER_BYTES = 8192;
 
 export const openListener = async (options: ListenOptions, accept: Accept): Promise<Listener> => {
-  const { host = DEFAULT_HOST, port = DEFAULT_PORT, tls } = options;
+  const { host = DEFAULT_HOST, port = DEFAULT_PORT, tls, hosts = [] } = options;
   const limits = checkLimits(options.limits);
   if (options.token !== undefined) checkToken(options.token);
+  for (const name of [host, ...hosts]) checkHostName(name);
+  if (typeof tls === 'object') checkCertificate(tls);
   const token = options.token ?? (isLoopback(host) ? undefined : createToken());
   const certificate = tls === 'selfSigned' ? await createCertificate() : tls;
   const http = {

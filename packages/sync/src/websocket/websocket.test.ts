@@ -234,6 +234,20 @@ describe('a node is refused, and told why', () => {
     expect((failed as Error).message).not.toContain(TOKEN);
   });
 
+  test('with a fingerprint that is none', async () => {
+    const failed = dial({ url: 'wss://127.0.0.1:1', fingerprint: 'ab:cd' }, new Peer().accept);
+    expect(await failed.catch((error: Error) => error)).toMatchObject({
+      code: 'FINGERPRINT_MALFORMED',
+      isFinal: true,
+    });
+  });
+
+  test('at the port that is usual, when none was named: the message names it', async () => {
+    await expect(dial({ url: 'ws://127.0.0.255', timeout: 100 }, new Peer().accept)).rejects.toThrow(
+      /ws:\/\/127\.0\.0\.255:80: /,
+    );
+  });
+
   test('by a server that cannot prove the token itself', async () => {
     const { createServer } = await import('node:http');
     const { WebSocketServer } = await import('ws');
@@ -281,6 +295,10 @@ describe('hosts', () => {
   ])('%s, arrived at %s: %s', (host, arrived, expected) =>
     expect(isHostAllowed(host, arrived, ['Trainer.lan'])).toBe(expected),
   );
+  test.each([{ host: '' }, { host: 'a:1' }, { hosts: [''] }, { hosts: ['http://a'] }])(
+    'what no node can dial is refused: %j',
+    async (options) => expect(await codeOf(opened(options))).toBe('HOST_MALFORMED'),
+  );
   test.each([
     ['127.9.9.9', true],
     ['::1', true],
@@ -301,8 +319,19 @@ describe('a certificate for one start', () => {
     expect(fingerprintOfPem(a.cert)).toMatch(/^[\da-f]{64}$/);
     expect(fingerprintOfPem(a.cert)).not.toBe(fingerprintOfPem(b.cert));
     expect(parseFingerprint(new X509Certificate(a.cert).fingerprint256)).toBe(fingerprintOfPem(a.cert));
-    expect(() => parseFingerprint('ab:cd')).toThrow(/expected the 64 hexadecimal digits/);
   });
+
+  test('that was given is looked at before anything listens', async () => {
+    const [own, other] = [await createCertificate(), await createCertificate()];
+    for (const [tls, says] of [
+      [{ ...own, key: other.key }, /the key is not that of the certificate/],
+      [{ ...own, cert: 'none' }, /the certificate is no PEM/],
+      [{ ...own, key: own.cert }, /the key is no PEM/],
+    ] as const)
+      await expect(opened({ tls })).rejects.toThrow(says);
+    expect((await opened({ tls: own })).fingerprint).toBe(fingerprintOfPem(own.cert));
+  });
+
   const read = (pem: string) => {
     const certificate = new X509Certificate(pem);
     const { subject, issuer, ca, validFrom, validTo } = certificate;
