@@ -79,6 +79,7 @@ describe('arrays', () => {
       'DATA_OPTION',
       'labels: got {"classes":3} classes; expected their number: labels(values, 3)',
     ],
+    ['a text', () => arrays({ x: 'abc' as never }), 'DATA_SHAPE', 'field "x" is a string; expected numbers'],
     ['no axis', () => arrays({ x: { data: new Float32Array(1), shape: [] } }), 'DATA_SHAPE', 'rows first'],
     ['no rows', () => arrays({ x: [] }), 'DATA_EMPTY', 'no rows'],
     ['empty rows', () => arrays({ x: [[], []] }), 'DATA_SHAPE', 'row shape [0]'],

@@ -80,6 +80,13 @@ const isNames = (values: ArrayLikeOf<number> | readonly string[]): values is rea
   typeof values[0] === 'string';
 
 function toColumn(field: string, value: ArrayLike): Column {
+  if (typeof value !== 'object' || value === null) {
+    throw new DataError(
+      'DATA_SHAPE',
+      `arrays: field "${field}" is ${value === null ? 'null' : `a ${typeof value}`}; expected numbers in nested or typed arrays, one ` +
+        'element per row.',
+    );
+  }
   if (isList(value)) {
     const shape = shapeOf(value);
     const flat = new Float32Array(rowSize(shape));

@@ -49,6 +49,7 @@ describe('tokenizers', () => {
     const text = 'naïve 😀';
     expect(bytes().encode('ï')).toEqual(Uint8Array.of(0xc3, 0xaf));
     expect(bytes().decode(bytes().encode(text))).toBe(text);
+    expect(bytes().decode(bytes().encode('\uFEFFa'))).toBe('\uFEFFa');
     expect(() => bytes().decode([256])).toThrow('bytes: got token 256');
   });
 

@@ -15,6 +15,9 @@ export interface CharacterTokenizer extends Tokenizer {
   readonly vocabulary: readonly string[];
 }
 
+/** A byte order mark is a character as any other. */
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
 /** Tokens in as few bytes as they need. */
 const packed = (size: number, tokens: readonly number[]): Uint8Array | Int32Array =>
   size <= 256 ? Uint8Array.from(tokens) : Int32Array.from(tokens);
@@ -72,7 +75,7 @@ export const bytes = (): Tokenizer => ({
   size: 256,
   encode: (text) => new TextEncoder().encode(text),
   decode: (tokens) =>
-    new TextDecoder().decode(
+    utf8.decode(
       Uint8Array.from(tokens, (token) => {
         checkToken('bytes', token, 256);
         return token;
@@ -110,7 +113,7 @@ export function tokenizer(library: TokenizerLibrary, size: number): Tokenizer {
       const list = [...tokens];
       for (const token of list) checkToken('tokenizer', token, size);
       const text = library.decode(list);
-      return typeof text === 'string' ? text : new TextDecoder().decode(text);
+      return typeof text === 'string' ? text : utf8.decode(text);
     },
   };
 }

@@ -17,6 +17,7 @@ import { checkIndexes } from './checkIndexes.ts';
 import type { Batch, TrainingDefinition } from './definition.ts';
 import { type FlatLayout, gather, gatherBuffers } from './flat.ts';
 import { fieldBinding, RECORD_WORDS } from './programs.ts';
+import { fieldsOf } from './step.ts';
 
 /** Who computes, with which weights. */
 interface Machine {
@@ -211,7 +212,7 @@ function compileForward<M, F extends string>(
   const fields = Object.entries<Column>(columns).map(([name, { shape, as }]) => {
     return [name, trace.input('field', name, { shape: [rows, ...shape], dtype: as })] as const;
   });
-  const batch = Object.fromEntries(fields) as Batch<F>;
+  const batch = fieldsOf(Object.fromEntries(fields) as Batch<F>);
   const output = withTrace(trace, () =>
     withTraining(false, () => {
       if (predict) return predict(model, batch);

@@ -1,6 +1,6 @@
 import { argmax, tensor } from '@lockstep/autograd';
 import { arrays, windows } from '@lockstep/data';
-import { loss, nn, optim } from '@lockstep/nn';
+import { loss, nn, optim, stateOf } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
 import { classifier, points } from '../test/points.ts';
 import { defineTraining } from './definition.ts';
@@ -42,11 +42,44 @@ describe('predict', async () => {
     );
   });
 
+  it('takes a batch of tensors or of arrays', async () => {
+    const x = [
+      [0.5, -1, 2],
+      [1, 0, 0.25],
+    ];
+    const [ofArrays, ofTensors] = await Promise.all(
+      [x, tensor(x)].map((rows) => predict(definition, { weights, data: { x: rows } })),
+    );
+    expect(ofTensors!.data).toEqual(ofArrays!.data);
+    const tokens = defineTraining({
+      batch: 2,
+      data: () => arrays({ x: { data: Int32Array.of(0, 1), shape: [2] }, y: [[1], [2]] }),
+      model: () => nn.embedding(3, 2),
+      loss: (m, { x, y }) => loss.mse(m(x), y),
+      optimizer: optim.sgd({ lr: 0 }),
+    });
+    await using table = await loadModel(tokens, { weights: stateOf(tokens.model()), workers: 1 });
+    const picked = await table.predict({ x: tensor(Int32Array.of(2, 0)) });
+    expect(picked.shape).toEqual([2, 2]);
+  });
+
   it('says what does not fit', async () => {
     const run = (over: Partial<PredictOptions>) => predict(definition, { weights, data, ...over });
     await expect(run({ rows: 0 })).rejects.toThrow('predict: got rows = 0');
     await expect(run({ weights: new Map() })).rejects.toThrow('missing 0.weight');
     await expect(run({ data: arrays({ x: [1, 2] }) })).rejects.toThrow('expected a last axis of 3');
+    for (const wrong of [null, 'x', [[1, 2, 3]], tensor([[1, 2, 3]])]) {
+      await expect(run({ data: wrong as never })).rejects.toThrow(
+        'predict: got no columns, expected a data set',
+      );
+    }
+    await expect(run({ data: { x: 'abc' } as never })).rejects.toThrow(
+      'field "x" is a string; expected numbers',
+    );
+    const other = classifier({ model, predict: (m, batch) => m(batch.x) });
+    await expect(predict(other, { weights, data: { z: [[1, 2, 3]] } as never })).rejects.toThrow(
+      'batch.x: the data set has no such column, only z',
+    );
   });
 });
 

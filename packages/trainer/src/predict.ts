@@ -1,5 +1,5 @@
 /** Trained models at work: the forward pass alone, compiled, on all workers. */
-import { withSeed } from '@lockstep/autograd';
+import { Tensor, withSeed } from '@lockstep/autograd';
 import { type ArrayLike, arrays, type Dataset } from '@lockstep/data';
 import { ConfigError, loadState, namedBuffers, namedParameters, type StateEntry } from '@lockstep/nn';
 import { resolveDefinition, type TrainingDefinition } from './definition.ts';
@@ -24,9 +24,10 @@ export interface Prediction extends Output {
 }
 
 /**
- * What to predict from: a data set, or arrays by the names of its columns, as the model sees them. Targets may be left out.
+ * What to predict from: a data set, or a batch: arrays or tensors by the names of its columns, as the model sees them. Targets
+ * may be left out.
  */
-export type Rows<F extends string> = Dataset | { readonly [K in F]?: ArrayLike };
+export type Rows<F extends string> = Dataset | { readonly [K in F]?: ArrayLike | Tensor };
 
 /** A trained model with threads of its own, which stay until `close`. */
 export interface LoadedModel<F extends string> extends AsyncDisposable {
@@ -76,6 +77,22 @@ export async function predict<M, F extends string>(
 
 const isDataset = (rows: Rows<string>): rows is Dataset => 'columns' in rows && 'length' in rows;
 
+/** Throws ConfigError or DataError on what are no rows. */
+function datasetOf(rows: Rows<string>): Dataset {
+  if (typeof rows !== 'object' || rows === null || Array.isArray(rows) || rows instanceof Tensor) {
+    throw new ConfigError(
+      'predict',
+      'got no columns, expected a data set, or arrays by the names of its columns: { x: [[1, 2], [3, 4]] }',
+    );
+  }
+  if (isDataset(rows)) return rows;
+  const columns = Object.entries(rows).map(([name, value]): [string, ArrayLike] => [
+    name,
+    value instanceof Tensor ? { data: value.data(), shape: value.shape } : (value as ArrayLike),
+  ]);
+  return arrays(Object.fromEntries(columns));
+}
+
 class Predictor<M, F extends string> implements LoadedModel<F> {
   readonly #options: ForwardOptions<M, F>;
   readonly #most: number;
@@ -93,7 +110,7 @@ class Predictor<M, F extends string> implements LoadedModel<F> {
     const began = performance.now();
     const run = async (): Promise<Prediction> => {
       if (this.#closed) throw new ConfigError('predict', 'the model was closed; load it again');
-      const data: Dataset = isDataset(rows) ? rows : arrays(rows as Readonly<Record<string, ArrayLike>>);
+      const data = datasetOf(rows);
       const engine = await this.#engineFor(data);
       const output = await engine.run(data);
       const { workers, kernels } = this.#options;

@@ -101,7 +101,7 @@ function measured<M, F extends string>(
 }
 
 /** The batch, with a reason for who asks for a field that is not there. */
-const fieldsOf = <F extends string>(batch: Batch<F>): Batch<F> =>
+export const fieldsOf = <F extends string>(batch: Batch<F>): Batch<F> =>
   new Proxy(batch, {
     get(target, name) {
       const tensor = (target as Record<PropertyKey, Tensor>)[name];
