@@ -109,10 +109,11 @@ def evaluate(f, shapes, ranges):
     return {'shape': list(y.shape), 'y': listed(y), 'grads': [listed(g) for g in grads] if y.requires_grad else None}
 
 
-table = {
-    name: [{'inputs': shapes, **evaluate(f, shapes, ranges)} for shapes in all_shapes]
-    for name, (f, all_shapes, *ranges) in cases.items()
-}
-ranges = {name: case[2:] for name, case in cases.items() if len(case) > 2}
-path = pathlib.Path(__file__).parent / 'data' / 'ops.json'
-path.write_text(json.dumps({'ranges': ranges, 'cases': table}, separators=(',', ':'), allow_nan=False) + '\n')
+if __name__ == '__main__':
+    table = {
+        name: [{'inputs': shapes, **evaluate(f, shapes, ranges)} for shapes in all_shapes]
+        for name, (f, all_shapes, *ranges) in cases.items()
+    }
+    ranges = {name: case[2:] for name, case in cases.items() if len(case) > 2}
+    path = pathlib.Path(__file__).parent / 'data' / 'ops.json'
+    path.write_text(json.dumps({'ranges': ranges, 'cases': table}, separators=(',', ':'), allow_nan=False) + '\n')
