@@ -10,7 +10,12 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const name = z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N} ._:@-]{0,63}$/u);
 /** Whether a node may be called so. */
 export const isNodeName = (text: string): boolean => name.safeParse(text).success;
-const word = z.string().max(64);
+/** Shown to people: what would move their terminal's cursor is not. */
+const text = (most: number) =>
+  z
+    .string()
+    .max(most)
+    .transform((words) => words.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?'));
 const shard = z.int().min(0).max(65_535);
 /** A unit: the shards [lo, hi), a node of the shard tree. */
 const unit = z.tuple([shard, shard]).refine(([lo, hi]) => lo < hi, 'expected lo < hi');
@@ -34,7 +39,7 @@ export const nodeMessage = z.discriminatedUnion('type', [
     name,
     workers: z.int().min(1).max(4096),
     /** For people: which kernels the node runs. */
-    kernels: word,
+    kernels: text(64),
     /** The class of arithmetic, with the digest of its known-answer test. */
     arithmetic: z.enum(['strict', 'fused']),
     proof: sha256,
@@ -100,7 +105,7 @@ export const coordinatorMessage = z.discriminatedUnion('type', [
   /** The run is over, or this node's part in it. */
   z.strictObject({ type: z.literal('finished'), step: u32, digest: sha256.nullable() }),
   /** The connection is going to be closed, and why. */
-  z.strictObject({ type: z.literal('refused'), code: word, message: z.string().max(1000) }),
+  z.strictObject({ type: z.literal('refused'), code: text(64), message: text(1000) }),
 ]);
 
 export type NodeMessage = z.infer<typeof nodeMessage>;

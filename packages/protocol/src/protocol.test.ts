@@ -319,6 +319,15 @@ describe('control messages', () => {
     ['a fraction of workers', 'CONTROL_UNKNOWN', packed({ ...said[0], workers: 1.5 })],
   ])('refused: %s', (_, code, payload) => expect(codeOf(() => decodeNodeMessage(payload))).toBe(code));
 
+  test('words for people cannot move the cursor of a terminal', () => {
+    const refused = { type: 'refused', code: 'A\u001b[2J', message: 'é: \u202eevil\r\nlines' } as const;
+    expect(decodeCoordinatorMessage(encodeControl(refused))).toEqual({
+      ...{ type: 'refused', code: 'A?[2J', message: 'é: ?evil??lines' },
+    });
+    const hello = { ...said[0], kernels: '\u001b]0;title\u0007' } as NodeMessage;
+    expect(decodeNodeMessage(encodeControl(hello))).toMatchObject({ kernels: '?]0;title?' });
+  });
+
   test('every plain value that msgpackr writes passes', () => {
     const limits = { depth: 20, values: 10_000 };
     const plain = fc.object({

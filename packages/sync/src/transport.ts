@@ -31,6 +31,8 @@ export interface ConnectionEvents {
 export interface ClosedReason {
   readonly code: string;
   readonly message: string;
+  /** It was the other end that closed, and says why. */
+  readonly isTheirs?: boolean;
 }
 
 /** Takes a new connection and says who hears from it. Called before its first frame. */
@@ -130,7 +132,11 @@ class LocalEnd implements Connection {
     this.#other = undefined;
     own?.closed(reason);
     if (other?.isOpen)
-      other.#ended({ code: reason.code, message: `closed by the other end: ${reason.message}` });
+      other.#ended({
+        code: reason.code,
+        message: `closed by the other end: ${reason.message}`,
+        isTheirs: true,
+      });
   }
 
   #ended(reason: ClosedReason): void {

@@ -127,6 +127,22 @@ export interface ListeningEvent {
   readonly urls: readonly string[];
   /** What to type on another machine. */
   readonly command: string;
+  /** So many nodes must be ready before the first step; this process' own is one. */
+  readonly minNodes: number;
+}
+
+/**
+ * Connections were refused, or ended for what came on them, with this code (a `TransportCode`, or one of the protocol). The
+ * first of a code is told at once, those that follow together, at most every ten seconds; `/metrics` counts each.
+ */
+export interface RefusedEvent {
+  readonly type: 'refused';
+  readonly code: string;
+  /** Of the last one. */
+  readonly address: string;
+  /** Since the last such event of this code. */
+  readonly count: number;
+  readonly message?: string;
 }
 
 interface InCluster {
@@ -198,6 +214,7 @@ export type TrainingEvent =
   | CheckpointFailedEvent
   | CheckpointDamagedEvent
   | ListeningEvent
+  | RefusedEvent
   | NodeEvent
   | ShareEvent
   | AlarmEvent

@@ -4,6 +4,7 @@ import type {
   CheckpointEvent,
   DoneEvent,
   EpochEvent,
+  ListeningEvent,
   NodeEvent,
   ShareEvent,
   StartEvent,
@@ -32,6 +33,8 @@ export class HumanReporter implements Reporter {
   #columns: readonly string[] | undefined;
   #shownAt = Number.NEGATIVE_INFINITY;
   readonly #recent = new RecentSteps();
+  /** Of a cluster, until its first step. */
+  #gathering: ListeningEvent | undefined;
 
   constructor(stream: NodeJS.WriteStream, options: { readonly source: string; readonly quiet: boolean }) {
     this.#line = new ProgressLine(stream);
@@ -44,8 +47,10 @@ export class HumanReporter implements Reporter {
       case 'start':
         this.#start = event;
         this.#print(...header(event, this.#source), '', ...modelTable(event), '');
+        this.#print(...this.#missing(Math.min(1, event.workers)));
         break;
       case 'step':
+        this.#gathering = undefined;
         if (event.time) this.#recent.add(event.time);
         if (!this.#quiet) this.#line.draw(() => this.#progress(event).join('\n'));
         break;
@@ -75,6 +80,7 @@ export class HumanReporter implements Reporter {
         this.#warn(`${event.file} is damaged and was passed over: ${event.reason}`);
         break;
       case 'listening':
+        this.#gathering = event;
         this.#print(
           `nodes join by: ${pc.bold(event.command)}`,
           ...(event.urls.length > 1 ? [`also reached as ${event.urls.slice(1).join(', ')}`] : []),
@@ -87,6 +93,12 @@ export class HumanReporter implements Reporter {
             'one of them computes wrongly. The first result was taken; find out which, and start again without it',
         );
         break;
+      case 'refused': {
+        const times = event.count > 1 ? ` (${thousands(event.count)} times)` : '';
+        const why = event.message === undefined ? event.code : `${event.code}: ${event.message}`;
+        this.#print(pc.yellow(`${event.address} was refused${times}: ${why}`));
+        break;
+      }
       case 'join':
       case 'leave':
       case 'lost':
@@ -95,11 +107,17 @@ export class HumanReporter implements Reporter {
       case 'rebalance':
       case 'stall':
       case 'resume':
-        this.#print(...clusterLines(event));
+        this.#print(...clusterLines(event), ...(event.type === 'join' ? this.#missing(event.nodes) : []));
         break;
       case 'done':
         this.#line.print(...(this.#quiet ? [] : ['']), ...result(event, this.#checkpoint));
     }
+  }
+
+  /** Who has yet to come before a cluster's first step. */
+  #missing(nodes: number): string[] {
+    const missing = (this.#gathering?.minNodes ?? 0) - nodes;
+    return missing > 0 ? [`waiting for ${plural(missing, 'node')} to join`] : [];
   }
 
   #progress(event: StepEvent): string[] {

@@ -118,6 +118,29 @@ describe('a terminal', () => {
     expect(cleared).toBe('\r\r');
   });
 
+  const said = (): string[] => written.map(stripVTControlCharacters).join('').trimEnd().split('\n');
+
+  test('says who has yet to come before the first step of a cluster, and no more after it', () => {
+    reporter = new HumanReporter(stream as unknown as NodeJS.WriteStream, { source: 's', quiet: false });
+    reporter.event({ type: 'listening', urls: ['ws://a:1'], command: 'lockstep join ws://a:1', minNodes: 3 });
+    reporter.event({ ...start, workers: 0 });
+    expect(said().at(-1)).toBe('waiting for 3 nodes to join');
+    reporter.event({ type: 'join', name: 'a', step: 1, nodes: 2 });
+    expect(said().slice(-2)).toEqual(['step 1: a joined; 2 nodes now', 'waiting for 1 node to join']);
+    reporter.event({ type: 'join', name: 'b', step: 1, nodes: 3 });
+    reporter.event(step);
+    reporter.event({ type: 'join', name: 'c', step: 9, nodes: 1 });
+    expect(said().at(-1)).toMatch(/step 9: c joined; 1 node now/);
+  });
+
+  test('says who was refused, and why', () => {
+    const event = { type: 'refused', code: 'TOKEN_WRONG', address: '192.0.2.7' } as const;
+    reporter.event({ ...event, count: 1 });
+    expect(said().at(-1)).toBe('192.0.2.7 was refused: TOKEN_WRONG');
+    reporter.event({ ...event, count: 1234, message: 'why' });
+    expect(said().at(-1)).toBe('192.0.2.7 was refused (1,234 times): TOKEN_WRONG: why');
+  });
+
   test('shows an epoch per second of a long run, and the last one', () => {
     const shown = (): number[] =>
       written.flatMap((text) => [...text.matchAll(/(?:^| )(\d+)\/1000 /g)].map(([, epoch]) => Number(epoch)));

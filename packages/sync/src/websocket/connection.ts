@@ -280,5 +280,6 @@ const remoteReason = (number: number, text: string): ClosedReason => {
   return {
     code: number === REASONED ? code : (NUMBERS[number] ?? 'CLOSED'),
     message: `closed by the other end: ${printable(message)} (${number})`,
+    isTheirs: true,
   };
 };

@@ -2,7 +2,15 @@
 import { Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import { ConfigError } from '@lockstep/nn';
-import { connectInProcess, type Listener, type ListenOptions, listen, type Report } from '@lockstep/sync';
+import {
+  type Accept,
+  type ClosedReason,
+  connectInProcess,
+  type Listener,
+  type ListenOptions,
+  listen,
+  type Report,
+} from '@lockstep/sync';
 import { definitionHash, runDefinition } from '../checkpoint/definition.ts';
 import type { TrainingDefinition } from '../definition.ts';
 import { findNonFinite } from '../diagnosis.ts';
@@ -19,6 +27,7 @@ import { ClusterExecutor } from './executor.ts';
 import { nextIncarnation } from './incarnation.ts';
 import { startNode } from './node.ts';
 import type { ClusterProfile } from './profile.ts';
+import { Refusals } from './refusals.ts';
 import { RunStatus } from './status.ts';
 
 export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution' | 'profile'> {
@@ -50,11 +59,19 @@ export function serve<M, F extends string>(
   checkWhole('heartbeat', heartbeat, 50, 60_000);
   const own = workers === 0 ? 0 : resolveWorkers(workers);
   let running: { readonly workers: number } = { workers: 0 };
-  const status = new RunStatus(() => running.workers);
+  const refusals = new Refusals();
+  let isOver = false;
+  const status = new RunStatus({
+    minNodes,
+    workers: () => running.workers,
+    refusals: () => refusals.counts,
+  });
   const on = {
     ...options.on,
     event: (event: TrainingEvent) => {
       status.event(event);
+      // Nothing follows it.
+      if (event.type === 'done') isOver = true;
       options.on?.event?.(event);
     },
   };
@@ -63,9 +80,19 @@ export function serve<M, F extends string>(
     const executor = await startExecutor(context, { ...options, own, kernels, minNodes, heartbeat });
     try {
       running = executor;
-      const listener = await listen({ ...where, request: status.answer }, executor.accept);
+      const tell = (event: TrainingEvent | undefined): void => {
+        if (event && !isOver) context.emit(event);
+      };
+      const listener = await listen(
+        {
+          ...where,
+          request: status.answer,
+          refused: ({ code, address }) => tell(refusals.refused(code, address, performance.now())),
+        },
+        watching(executor.accept, (reason, peer) => tell(refusals.closed(reason, peer, performance.now()))),
+      );
       executor.closing.push(() => listener.close());
-      context.emit(listening(listener));
+      context.emit(listening(listener, minNodes));
     } catch (error) {
       await executor.close();
       throw error;
@@ -126,14 +153,28 @@ function joinOwn<M, F extends string>(
   });
 }
 
-const listening = ({ urls, token, fingerprint }: Listener): TrainingEvent => {
+/** Also tells why connections ended. */
+const watching =
+  (accept: Accept, ended: (reason: ClosedReason, peer: string) => void): Accept =>
+  (connection) => {
+    const { frame, closed } = accept(connection);
+    return {
+      frame,
+      closed: (reason) => {
+        ended(reason, connection.peer);
+        closed(reason);
+      },
+    };
+  };
+
+const listening = ({ urls, token, fingerprint }: Listener, minNodes: number): TrainingEvent => {
   const words = [
     'lockstep join',
     urls[0],
     ...(token === undefined ? [] : ['--token', token]),
     ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),
   ];
-  return { type: 'listening', urls, command: words.join(' ') };
+  return { type: 'listening', urls, command: words.join(' '), minNodes };
 };
 
 /** Checkpoints are told by the training loop, which writes them. */

@@ -12,6 +12,15 @@ interface Gauge {
   readonly value: number | Readonly<Record<string, number>>;
 }
 
+interface RunStatusOptions {
+  /** So many nodes must be there before the run begins. */
+  readonly minNodes: number;
+  /** How many there are now, on all nodes. */
+  readonly workers: () => number;
+  /** By code, how often connections were refused. */
+  readonly refusals: () => Readonly<Record<string, number>>;
+}
+
 export class RunStatus {
   #step = 0;
   #loss = Number.NaN;
@@ -22,11 +31,11 @@ export class RunStatus {
   #checkpoint = 0;
   #isStalled = false;
   readonly #recent = new RecentSteps();
-  readonly #workers: () => number;
+  #hasBegun = false;
+  readonly #options: RunStatusOptions;
 
-  /** @param workers how many there are now, on all nodes */
-  constructor(workers: () => number) {
-    this.#workers = workers;
+  constructor(options: RunStatusOptions) {
+    this.#options = options;
   }
 
   /** Hears of all that happens. */
@@ -34,6 +43,7 @@ export class RunStatus {
     if ('nodes' in event && event.type !== 'done') this.#nodes = event.nodes;
     switch (event.type) {
       case 'step':
+        this.#hasBegun = true;
         ({ step: this.#step, loss: this.#loss, samplesPerSecond: this.#samplesPerSecond } = event);
         if (event.time) this.#recent.add(event.time);
         break;
@@ -55,7 +65,8 @@ export class RunStatus {
 
   readonly answer = (request: IncomingMessage, response: ServerResponse): void => {
     if (request.url === '/healthz' && isRead(request)) {
-      const status = this.#isStalled ? 'waiting for nodes' : 'ok';
+      const isGathering = !this.#hasBegun && this.#nodes < this.#options.minNodes;
+      const status = this.#isStalled || isGathering ? 'waiting for nodes' : 'ok';
       send(
         response,
         200,
@@ -76,13 +87,14 @@ export class RunStatus {
       type: 'gauge',
       value,
     });
-    const counter = (name: string, help: string, value: number): Gauge => ({
+    const counter = (name: string, help: string, value: Gauge['value']): Gauge => ({
       name,
       help,
       type: 'counter',
       value,
     });
     const { mean } = this.#recent;
+    const refusals = this.#options.refusals();
     const parts =
       mean &&
       byLabel(
@@ -94,10 +106,19 @@ export class RunStatus {
       gauge('loss', 'Mean loss of the last step.', this.#loss),
       gauge('samples_per_second', 'Since the run began, validation left out.', this.#samplesPerSecond),
       gauge('nodes', 'Nodes that are there.', this.#nodes),
-      gauge('workers', 'Threads of these nodes.', this.#workers()),
+      gauge('workers', 'Threads of these nodes.', this.#options.workers()),
       ...(parts === undefined ? [] : [gauge('step_seconds', STEP_SECONDS, parts)]),
       gauge('checkpoint_step', 'Step of the last checkpoint.', this.#checkpoint),
       counter('lost_nodes_total', 'Nodes that were lost.', this.#lost),
+      ...(Object.keys(refusals).length === 0
+        ? []
+        : [
+            counter(
+              'refused_connections_total',
+              'Connections that were refused, or ended for what came on them.',
+              byLabel('code', refusals),
+            ),
+          ]),
       counter('alarms_total', 'Times that two nodes gave different bits.', this.#alarms),
     ];
   }
