@@ -52,6 +52,27 @@ describe('safetensors', () => {
     expect(read.get('bytes')?.dtype).toBe('U8');
   });
 
+  // Bits and values by PyTorch.
+  it.each([
+    [
+      'F16',
+      [0x3c00, 0xc100, 0x7bff, 1, 0xa8, 0x7c00, 0xfc00, 0x8000, 0x3554],
+      [1, -2.5, 65504, 2 ** -24, 1.0013580322265625e-5, Infinity, -Infinity, -0, 0.3330078125],
+    ],
+    [
+      'BF16',
+      [0x3f80, 0xc020, 0x4780, 0x3380, 0x3728, 0x7f80, 0xff80, 0x8000, 0x3eaa],
+      [1, -2.5, 65536, 2 ** -24, 1.0013580322265625e-5, Infinity, -Infinity, -0, 0.33203125],
+    ],
+  ])('of %s are read as float32', (dtype, bits, values) => {
+    const bytes = file({ a: tensor(0, 2 * bits.length, dtype, [bits.length]) }, 0);
+    const read = readSafetensors(Buffer.concat([bytes, new Uint8Array(Uint16Array.from(bits).buffer)])).get(
+      'a',
+    )!;
+    expect(read.dtype).toBe(dtype);
+    expect(read.data).toEqual(Float32Array.from(values));
+  });
+
   it('have the layout of the reference implementation', () => {
     const bytes = Buffer.concat(
       encodeSafetensors([
@@ -99,9 +120,9 @@ describe('safetensors', () => {
     ['half a row', file({ a: tensor(0, 6, 'F32', [1.5]) }, 6), 'DATA_FORMAT', 'tensor "a"'],
     [
       'an unknown type',
-      file({ a: tensor(0, 4, 'BF16', [2]) }, 4),
+      file({ a: tensor(0, 4, 'F8_E4M3', [4]) }, 4),
       'DATA_FORMAT',
-      'type BF16',
+      'type F8_E4M3',
       'Convert it to F32',
     ],
     ['a type of all objects', file({ a: tensor(0, 4, 'toString', [1]) }, 4), 'DATA_FORMAT', 'type toString'],

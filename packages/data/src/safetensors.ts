@@ -23,9 +23,42 @@ const arrays = {
   BOOL: Uint8Array,
 } as const;
 
-export type TensorType = keyof typeof arrays;
-export type TensorData = InstanceType<(typeof arrays)[TensorType]>;
+/** Element types of 2 bytes that are read as the float32 of the same value. */
+const halves = { F16: fromHalf, BF16: (bits: number) => fromBits(bits << 16) } as const;
 
+const word = new DataView(new ArrayBuffer(4));
+function fromBits(bits: number): number {
+  word.setInt32(0, bits);
+  return word.getFloat32(0);
+}
+
+/** IEEE 754's binary16: 1 bit of sign, 5 of exponent, 10 of fraction. */
+function fromHalf(bits: number): number {
+  const exponent = (bits >> 10) & 31;
+  const fraction = (bits & 1023) / 1024;
+  const size =
+    exponent === 31
+      ? fraction === 0
+        ? Infinity
+        : Number.NaN
+      : exponent === 0
+        ? fraction * 2 ** -14
+        : (1 + fraction) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
+}
+
+const isHalf = (type: TensorType): type is keyof typeof halves => Object.hasOwn(halves, type);
+const bytesOf = (type: TensorType): number => (isHalf(type) ? 2 : arrays[type].BYTES_PER_ELEMENT);
+
+/** The numbers in the bytes of a tensor, which begin at a multiple of 8. */
+function numbersOf(type: TensorType, { buffer }: Uint8Array<ArrayBuffer>): TensorData {
+  return isHalf(type) ? Float32Array.from(new Uint16Array(buffer), halves[type]) : new arrays[type](buffer);
+}
+
+export type TensorType = keyof typeof arrays | keyof typeof halves;
+export type TensorData = InstanceType<(typeof arrays)[keyof typeof arrays]>;
+
+/** The data of F16 and BF16 are a Float32Array. */
 export interface StoredTensor {
   readonly dtype: TensorType;
   readonly shape: readonly number[];
@@ -85,8 +118,7 @@ class Reader {
     for (const { name, dtype, shape, begin, end } of entries) {
       // Copied: a typed array must begin at a multiple of its element size. (Buffer.slice would not copy.)
       const copy = new Uint8Array(this.#bytes.subarray(headerEnd + begin, headerEnd + end));
-      const data = new arrays[dtype](copy.buffer);
-      tensors.set(name, { dtype, shape, data });
+      tensors.set(name, { dtype, shape, data: numbersOf(dtype, copy) });
     }
     return { tensors, metadata };
   }
@@ -150,11 +182,11 @@ class Reader {
     if (!isTensorType(dtype)) {
       this.#fail(
         'DATA_FORMAT',
-        `tensor "${name}" is of type ${dtype}; expected one of ${Object.keys(arrays).join(', ')}. Convert it to F32.`,
+        `tensor "${name}" is of type ${dtype}; expected one of ${types.join(', ')}. Convert it to F32.`,
       );
     }
     const [begin, end] = offsets as [number, number];
-    const needed = rowSize(shape) * arrays[dtype].BYTES_PER_ELEMENT;
+    const needed = rowSize(shape) * bytesOf(dtype);
     if (end - begin !== needed) {
       this.#fail(
         'DATA_CORRUPT',
@@ -186,7 +218,8 @@ class Reader {
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
 
-const isTensorType = (dtype: string): dtype is TensorType => Object.hasOwn(arrays, dtype);
+const types: readonly string[] = [...Object.keys(arrays), ...Object.keys(halves)];
+const isTensorType = (dtype: string): dtype is TensorType => types.includes(dtype);
 
 /** A tensor to write: its element type is that of its data (Uint8Array: U8), which may lie in shared memory. */
 export interface TensorToStore {
@@ -236,8 +269,8 @@ export function encodeSafetensors(
 }
 
 function typeOf(data: TensorToStore['data']): TensorType {
-  const types = Object.keys(arrays) as TensorType[];
-  return types.find((type) => data instanceof arrays[type])!;
+  const names = Object.keys(arrays) as (keyof typeof arrays)[];
+  return names.find((type) => data instanceof arrays[type])!;
 }
 
 /**

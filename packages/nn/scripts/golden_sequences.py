@@ -64,6 +64,7 @@ MASK = torch.tensor([[True, False, True, True], [True, True, False, False], [Fal
 both = dict(num_layers=2, bidirectional=True, batch_first=True)
 CASES = {
     "layerNorm": case(nn.LayerNorm(19), [[3, 2, 19]], lambda l, x: [l(x)]),
+    "layerNorm of three axes": case(nn.LayerNorm([2, 3, 5]), [[4, 2, 3, 5]], lambda l, x: [l(x)]),
     "layerNorm of one": case(nn.LayerNorm(1), [[3, 1]], lambda l, x: [l(x)]),
     "layerNorm of rows": case(nn.LayerNorm(16), [[7, 16]], lambda l, x: [l(x)]),
     "rmsNorm": case(RMSNorm(19), [[3, 2, 19]], lambda l, x: [l(x)]),

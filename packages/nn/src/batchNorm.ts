@@ -26,7 +26,7 @@ import { type Module, module, parameter, placeOf } from './module.ts';
 export interface BatchNormOptions {
   /** Added to the variance. Default 1e-5. */
   readonly eps?: number;
-  /** The part of a new batch in the running statistics. Default 0.1. */
+  /** The part of a new batch in the running statistics, from 0 to 1. Default 0.1. (There is no PyTorch's `None`.) */
   readonly momentum?: number;
   /** Learn a scale and a shift for each channel. Default true. */
   readonly affine?: boolean;
@@ -63,8 +63,9 @@ function batchNorm(
   expectNumber(who, 'channels', channels, { min: 1, integer: true });
   expectOptions(who, options, ['eps', 'momentum', 'affine', 'trackRunningStats']);
   const eps = expectNumber(who, 'eps', options.eps ?? 1e-5, { min: 0 });
-  const momentum = expectNumber(who, 'momentum', options.momentum ?? 0.1, { min: 0, max: 1 });
-  const { affine = true, trackRunningStats = true } = options;
+  // Not `??`: PyTorch's None, a mean over all batches, is not 0.1.
+  const { momentum = 0.1, affine = true, trackRunningStats = true } = options;
+  expectNumber(who, 'momentum', momentum, { min: 0, max: 1 });
   const follow = { keep: 1 - momentum, add: momentum };
   const learnt = affine
     ? { weight: parameter(ones()([channels])), bias: parameter(zeros()([channels])) }

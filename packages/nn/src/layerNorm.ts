@@ -23,9 +23,9 @@ export interface LayerNormOptions {
 }
 
 export interface Norm extends Module {
-  /** [features], starts at 1. */
+  /** [features] or the sizes of several axes, starts at 1. */
   readonly weight: Parameter;
-  /** [features], starts at 0. */
+  /** As `weight`, starts at 0. */
   readonly bias?: Parameter;
 }
 
@@ -37,21 +37,27 @@ function expectFeatures(kind: string, x: Tensor, features: number, axis = -1): v
 }
 
 /**
- * (x − mean) / √(variance + eps) · weight + bias over the last axis (Ba et al., 2016): [..., features] → the same. Throws
- * ConfigError, and OpError on an input that does not fit.
+ * (x − mean) / √(variance + eps) · weight + bias over the last axis (Ba et al., 2016): [..., features] → the same; or over the
+ * last axes together, whose sizes weight and bias then have. Throws ConfigError, and OpError on an input that does not fit.
  */
-export function layerNorm(features: number, options: LayerNormOptions = {}): Norm {
+export function layerNorm(features: number | readonly number[], options: LayerNormOptions = {}): Norm {
   const who = 'nn.layerNorm';
-  expectNumber(who, 'features', features, { min: 1, integer: true });
+  const sizes = typeof features === 'object' && features?.length > 0 ? features : [features];
+  for (const n of sizes) expectNumber(who, 'features', n, { min: 1, integer: true });
   expectOptions(who, options, ['eps', 'bias']);
   const { bias: hasBias = true } = options;
   const eps = expectNumber(who, 'eps', options.eps ?? 1e-5, { min: 0 });
-  const kind = `layerNorm(${features})`;
-  const weight = parameter(ones()([features]));
-  const bias = hasBias ? parameter(zeros()([features])) : undefined;
+  const shape = sizes as readonly number[];
+  const kind = `layerNorm(${shape.join(' × ')})`;
+  const weight = parameter(ones()(shape));
+  const bias = hasBias ? parameter(zeros()(shape)) : undefined;
+  const asRow = (p: Tensor): Tensor => reshape(p, [p.size]);
   return module(kind, bias ? { weight, bias } : { weight }, (x: Tensor) => {
-    expectFeatures(kind, x, features);
-    return ops.layerNorm(x, weight, bias, eps);
+    shape.forEach((n, i) => {
+      expectFeatures(kind, x, n, i - shape.length);
+    });
+    const rows = reshape(x, [...x.shape.slice(0, -shape.length), weight.size]);
+    return reshape(ops.layerNorm(rows, asRow(weight), bias && asRow(bias), eps), x.shape);
   });
 }
 

@@ -284,6 +284,8 @@ test.each<[() => unknown, string]>([
     () => nn.maxPool2d(undefined as never),
     'nn.maxPool2d: got kernelSize = undefined, expected an integer >= 1',
   ],
+  [() => nn.layerNorm([3, 0]), 'nn.layerNorm: got features = 0, expected an integer >= 1'],
+  [() => nn.batchNorm2d(2, { momentum: null as never }), 'nn.batchNorm2d: got momentum = null, expected'],
   [() => nn.conv2d(1, 2, [3, 0]), 'nn.conv2d: got kernelSize = 0, expected an integer >= 1'],
   [() => nn.upsample2d([2, 2, 2] as never), 'nn.upsample2d: got 3 numbers for factor'],
   [

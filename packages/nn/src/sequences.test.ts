@@ -78,6 +78,7 @@ const ones = (count: number): Shape[] => Array.from({ length: count }, () => [1,
 const odd = (count: number): Shape[] => [[3, 2, 2], ...Array.from({ length: count - 1 }, () => [1, 3, 17])];
 const cases = {
   layerNorm: of(nn.layerNorm(19), [[3, 2, 19]], (f, x) => [f(x!)]),
+  'layerNorm of three axes': of(nn.layerNorm([2, 3, 5]), [[4, 2, 3, 5]], (f, x) => [f(x!)]),
   'layerNorm of one': of(nn.layerNorm(1), [[3, 1]], (f, x) => [f(x!)]),
   'layerNorm of rows': of(nn.layerNorm(16), [[7, 16]], (f, x) => [f(x!)]),
   rmsNorm: of(nn.rmsNorm(19), [[3, 2, 19]], (f, x) => [f(x!)]),
