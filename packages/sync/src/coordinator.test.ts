@@ -214,6 +214,19 @@ describe('the coordinator', () => {
     expect(share(2)).toBeLessThan(share(1));
   });
 
+  test('a newcomer that computes nothing is helped by the measure of the others', () => {
+    const bench = new Bench({ steps: 10 });
+    bench.join('a');
+    bench.work({ 1: 80 });
+    bench.join('b');
+    bench.work({ 1: 80 });
+    bench.unit(1, 0, 4, 40);
+    // a computes a shard in 10 ms, so 4 in 40; three times that, and five times for who is new.
+    expect(bench.tell({ type: 'tick' }, 559)).toEqual([]);
+    expect(bench.tell({ type: 'tick' }, 1)).toEqual(['report straggler', '1: 4-8']);
+    expect(bench.unit(1, 4, 8, 40)).toEqual(['apply 0-4 4-8']);
+  });
+
   test('who has computed, but is held back on the wire, helps a late one', () => {
     const bench = new Bench({ steps: 10, minNodes: 2 });
     bench.join('a', 'b');

@@ -27,6 +27,9 @@ const BALANCED = 1.25;
 /** Members are taken for equals until each was measured so often: in the first steps much is done for the first time. */
 const KNOWN = 3;
 
+/** Who is new does all for the first time, and has to receive the weights before: it may take so many times longer than others. */
+const NEWCOMER = 5;
+
 /**
  * Gradients of two members that take times on the wire within this factor of each other are taken for equally far: on a link
  * that they share, chance decides whose is there first.
@@ -260,8 +263,11 @@ class Turn {
     const member = members.get(session)!;
     const { factor, least, unknown } = config.straggler;
     const load = shards + this.#state.open.pending(session).reduce((n, { lo, hi }) => n + hi - lo, 0);
-    const speed = member.speed.value();
-    const time = speed === undefined ? unknown : Math.max(least, (factor * load) / speed);
+    const expected = (speed: number): number => Math.max(least, (factor * load) / speed);
+    const own = member.speed.value();
+    if (own !== undefined) return this.#now + expected(own);
+    const others = meanOf([...members.values()].map(({ speed }) => speed.value()));
+    const time = others === undefined ? unknown : Math.min(unknown, NEWCOMER * expected(others));
     return this.#now + time;
   };
 

@@ -20,7 +20,7 @@ export interface CoordinatorConfig {
     readonly factor: number;
     /** but not before this time, */
     readonly least: number;
-    /** which is this when its speed is not known. */
+    /** which is this at most when its speed is not known, and exactly this when nobody's is. */
     readonly unknown: number;
   };
   /** A checkpoint after so many steps or so much time, whatever is first; and always at the end. */
