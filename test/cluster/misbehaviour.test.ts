@@ -1,7 +1,7 @@
 /** Nodes that send what they must not: refused by a stable code, or named in an alarm; the honest ones train on. */
-import type { FrameKey } from '@lockstep/protocol';
-import type { Connection } from '@lockstep/sync';
-import { optim, serve, train } from 'lockstep';
+import { encodeControl, type FrameKey } from '@lockstep/protocol';
+import { type Connection, dial } from '@lockstep/sync';
+import { optim, type RefusedEvent, serve, train } from 'lockstep';
 import { expect, test } from 'vitest';
 import { classification } from '../exactness/definitions.ts';
 import { type AnyDefinition, clusterRun, type NodeWay } from './inProcess.ts';
@@ -70,6 +70,28 @@ test('a node whose arithmetic is another is refused at once', async () => {
   const found = await clusterRun(definition, way);
   expect(found.weightsDigest).toBe(weightsDigest);
   expect(found.outcomes).toEqual([{ reason: 'finished', digest: weightsDigest }, 'WRONG_ARITHMETIC']);
+});
+
+test('whoever speaks without saying who it is is shown out, and told of', async () => {
+  const told: RefusedEvent[] = [];
+  const end = new AbortController();
+  await serve(definition, {
+    ...{ workers: 0, listen: { port: 0 }, signal: end.signal },
+    on: {
+      listening: async ({ urls }) => {
+        const nothing = () => ({ frame: () => {}, closed: () => {} });
+        const stranger = await dial({ url: urls[0]! }, nothing);
+        const nobody = { run: 0n, incarnation: 0, session: 0, step: 0, lo: 0, hi: 0, offset: 0 };
+        stranger.send({ type: 'control', ...nobody }, encodeControl({ type: 'pong' }));
+      },
+      refused: (event) => {
+        told.push(event);
+        end.abort();
+      },
+    },
+  });
+  const message = expect.stringContaining('expected a hello');
+  expect(told).toEqual([expect.objectContaining({ code: 'CONTROL_UNKNOWN', count: 1, message })]);
 });
 
 test('bits that differ raise an alarm that names who sent them; the first count', async () => {

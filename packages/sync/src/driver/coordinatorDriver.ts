@@ -135,6 +135,7 @@ export class CoordinatorDriver {
       this.#hello(peer, message);
       return;
     }
+    if (peer.hello === undefined) throw new ProtocolError('CONTROL_UNKNOWN', 'expected a hello first');
     if (peer.session === 0 || header.session !== peer.session || !admits(this.#core, header)) return;
     const { session } = peer;
     if (message?.type === 'need')
