@@ -10,6 +10,7 @@ const activation = (kind: string, f: (x: Tensor) => Tensor): Module => module(ki
 
 /** max(x, 0). */
 export const relu = (): Module => activation('relu', ops.relu);
+/** Hyperbolic tangent. */
 export const tanh = (): Module => activation('tanh', tanhOf);
 /** 1 / (1 + e⁻ˣ). */
 export const sigmoid = (): Module => activation('sigmoid', ops.sigmoid);
@@ -23,7 +24,9 @@ export const mish = (): Module => activation('mish', ops.mish);
 export const softplus = (): Module => activation('softplus', (x) => ops.softplus(x));
 /** eˣ / Σ eˣ over the last axis. For a loss use logits and `loss.crossEntropy` instead. */
 export const softmax = (): Module => activation('softmax', (x) => ops.softmax(x));
+/** x − log Σ eˣ over the last axis; `loss.nll` takes it. */
 export const logSoftmax = (): Module => activation('logSoftmax', (x) => ops.logSoftmax(x));
+/** The input as it is: a place that holds nothing. */
 export const identity = (): Module => activation('identity', (x) => x);
 
 /** x for x > 0, else slope · x. Throws ConfigError. */

@@ -19,6 +19,7 @@ export function unfreeze<M>(module: M, match: Match = '*'): M {
   return setFrozen('nn.unfreeze', module, match, false);
 }
 
+/** Whether training leaves a parameter as it is. */
 export const isFrozen = (parameter: Parameter): boolean => !parameter.requiresGrad;
 
 function setFrozen<M>(who: string, module: M, match: Match, frozen: boolean): M {

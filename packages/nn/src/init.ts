@@ -18,6 +18,7 @@ import {
 } from '@lockstep/autograd';
 import { ConfigError, expectNumber, expectOptions } from './errors.ts';
 
+/** Start values for a shape. */
 export type Initialiser = (shape: Shape) => Tensor;
 
 /** The same number everywhere. */
@@ -25,7 +26,9 @@ export const constant =
   (value: number): Initialiser =>
   (shape) =>
     full(shape, value);
+/** 0 everywhere. */
 export const zeros = (): Initialiser => constant(0);
+/** 1 everywhere. */
 export const ones = (): Initialiser => constant(1);
 
 /** Uniform in [low, high). Throws ConfigError. */
@@ -130,6 +133,7 @@ function xavier(who: string, draw: Draw, options: XavierOptions): Initialiser {
 /** Keeps the variance through layers without or with odd activations (Glorot and Bengio, 2010). Throws ConfigError. */
 export const xavierUniform = (options: XavierOptions = {}): Initialiser =>
   xavier('init.xavierUniform', uniformOf, options);
+/** The same with a normal distribution. Throws ConfigError. */
 export const xavierNormal = (options: XavierOptions = {}): Initialiser =>
   xavier('init.xavierNormal', normalOf, options);
 
@@ -154,6 +158,7 @@ function kaiming(who: string, draw: Draw, options: KaimingOptions): Initialiser 
 /** Keeps the variance through layers with relus (He et al., 2015). Throws ConfigError. */
 export const kaimingUniform = (options: KaimingOptions = {}): Initialiser =>
   kaiming('init.kaimingUniform', uniformOf, options);
+/** The same with a normal distribution. Throws ConfigError. */
 export const kaimingNormal = (options: KaimingOptions = {}): Initialiser =>
   kaiming('init.kaimingNormal', normalOf, options);
 

@@ -53,7 +53,9 @@ export const fullOp: ElementwiseOp<FullAttrs> = {
 /** A tensor of one value. */
 export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Tensor =>
   apply(fullOp, [], { shape, value, dtype });
+/** Zeros. Throws OpError on sizes that are none. */
 export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype);
+/** Ones. Throws OpError on sizes that are none. */
 export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype);
 
 /** A tensor of one value with the shape and type of another. */
@@ -150,29 +152,41 @@ export const reluOp = unary(
   (g, { output: y }) => where(gt(y, 0), g, 0),
 );
 
+/** −x, of f32 or i32. */
 export const neg = callable1(negOp);
+/** |x|, of f32 or i32; its gradient at 0 is 0. */
 export const abs = callable1(absOp);
 /** −1, 0 or 1; its gradient is 0 (see `customGradient` for a straight-through one). */
 export const sign = callable1(signOp);
+/** The largest integer that is not above x; its gradient is 0. */
 export const floor = callable1(floorOp);
+/** The smallest integer that is not below x; its gradient is 0. */
 export const ceil = callable1(ceilOp);
 /** To the nearest integer, halves to even. */
 export const round = callable1(roundOp);
+/** √x; NaN below 0. */
 export const sqrt = callable1(sqrtOp);
+/** eˣ, at most 2 ulp off. */
 export const exp = callable1(expOp);
 /** e^x − 1, exact near 0. */
 export const expm1 = callable1(expm1Op);
+/** Natural logarithm, at most 2 ulp off; −∞ at 0, NaN below. */
 export const log = callable1(logOp);
 /** log(1 + x), exact near 0. */
 export const log1p = callable1(log1pOp);
+/** Sine of an angle in radians, at most 2 ulp off. */
 export const sin = callable1(sinOp);
+/** Cosine of an angle in radians, at most 2 ulp off. */
 export const cos = callable1(cosOp);
+/** Hyperbolic tangent, at most 2 ulp off. */
 export const tanh = callable1(tanhOp);
 /** 1 / (1 + e^−x). */
 export const sigmoid = callable1(sigmoidOp);
+/** Error function 2/√π ∫₀ˣ e^(−t²) dt, at most 2 ulp off. */
 export const erf = callable1(erfOp);
 /** max(x, 0); the gradient at 0 is 0. */
 export const relu = callable1(reluOp);
+/** x · x. */
 export const square = (x: Tensor): Tensor => inNameOf('square', () => mul(x, x));
 
 // ─── two inputs ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,14 +258,19 @@ export const powOp = arithmetic('pow', { f32: 'pow' }, [
   },
 ]);
 
+/** a + b, both f32 or both i32; shapes broadcast, as in all functions of two tensors here. Throws OpError. */
 export const add = callable2(addOp);
+/** a − b. Throws as `add`. */
 export const sub = callable2(subOp);
+/** a · b, element by element. Throws as `add`. */
 export const mul = callable2(mulOp);
-/** a / b; of integers: truncated, 0 where b is 0. */
+/** a / b; of integers: truncated, 0 where b is 0. Throws as `add`. */
 export const div = callable2(divOp);
-/** The smaller; NaN where either is NaN. */
+/** The smaller; NaN where either is NaN. Where they are equal each gets half of the gradient. Throws as `add`. */
 export const minimum = callable2(minimumOp);
+/** The greater; NaN where either is NaN. Where they are equal each gets half of the gradient. Throws as `add`. */
 export const maximum = callable2(maximumOp);
+/** aᵇ of f32; NaN where a < 0 and b is no whole number, 1 where b is 0. Throws OpError. */
 export const pow = callable2(powOp);
 
 // ─── comparisons, logic, choice, conversion ──────────────────────────────────────────────────────────────────────
@@ -281,11 +300,17 @@ export const gtOp = comparison('gt', 'lt', 'ltI', true);
 export const geOp = comparison('ge', 'le', 'leI', true);
 export const eqOp = comparison('eq', 'eq', 'eqI');
 export const neOp = comparison('ne', 'ne', 'neI');
+/** Where a < b, as bool: f32 with f32, other types with each other. Throws OpError. */
 export const lt = callable2(ltOp);
+/** Where a ≤ b. Throws as `lt`. */
 export const le = callable2(leOp);
+/** Where a > b. Throws as `lt`. */
 export const gt = callable2(gtOp);
+/** Where a ≥ b. Throws as `lt`. */
 export const ge = callable2(geOp);
+/** Where a = b; a NaN equals nothing. Throws as `lt`. */
 export const eq = callable2(eqOp);
+/** Where a ≠ b. Throws as `lt`. */
 export const ne = callable2(neOp);
 
 function logic(name: string, micro: MicroOpName): ElementwiseOp<NoAttrs> {
@@ -306,8 +331,11 @@ function logic(name: string, micro: MicroOpName): ElementwiseOp<NoAttrs> {
 export const andOp = logic('logicalAnd', 'and');
 export const orOp = logic('logicalOr', 'or');
 export const notOp = logic('logicalNot', 'not');
+/** Where both bools are true. Throws OpError on other types: compare first, such as `gt(x, 0)`. */
 export const logicalAnd = callable2(andOp);
+/** Where one of the bools or both are true. Throws as `logicalAnd`. */
 export const logicalOr = callable2(orOp);
+/** Where the bool is false. Throws as `logicalAnd`. */
 export const logicalNot = callable1(notOp);
 
 export const isFiniteOp: ElementwiseOp<NoAttrs> = {
@@ -320,6 +348,7 @@ export const isFiniteOp: ElementwiseOp<NoAttrs> = {
   steps: () => [{ op: 'isFinite', args: [0] }],
   backward: [null],
 };
+/** Where x is neither infinite nor NaN. */
 export const isfinite = callable1(isFiniteOp);
 
 export const whereOp: ElementwiseOp<NoAttrs> = {

@@ -119,9 +119,10 @@ export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor
 /** Smallest value over `axes` (default: all); NaN if there is one. */
 export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
   reduceBy(minOp, x, axes, options);
-/** i32 index of the first largest value along `axis`. */
+/** i32 index of the first largest value along `axis` (default: the last; of all elements: `argmax(x.reshape([-1]))`); of a NaN if there is one. */
 export const argmax = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tensor =>
   reduceBy(argmaxOp, x, axis, options);
+/** i32 index of the first smallest value along `axis` (default: the last); of a NaN if there is one. */
 export const argmin = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tensor =>
   reduceBy(argminOp, x, axis, options);
 
