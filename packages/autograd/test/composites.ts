@@ -85,6 +85,7 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
       on([2, 3], (x) => a.repeat(x, [2, 1, 3]), 'a new axis'),
       on([2, 1], (x) => a.repeat(x, [1, 4]), 'a column'),
       on([2, 1], (x) => a.repeat(x, [0, 4]), 'to nothing'),
+      on([1, 2, 1, 2, 1], (x) => a.repeat(x, [2, 2, 2, 2, 2]), 'of five axes'),
     ],
   },
   tril: {

@@ -131,7 +131,18 @@ export const elementwiseTests = {
       on([7], (x) => a.clamp(x, -Infinity, 1), 'one bound'),
     ],
   },
-  add: { ulps: 0, cases: binary(a.add) },
+  add: {
+    ulps: 0,
+    cases: [
+      ...binary(a.add),
+      on([1, 2, 1, 2, 1, 1, 2, 1, 2, 1], (x) => a.add(x, a.expand(x, x.shape)), 'ten axes'),
+      on(
+        [2, 1, 2, 1, 2, 1, 1, 1, 1, 2],
+        (x) => a.add(a.slice(a.flip(x, 0), [0, 1]), x),
+        'ten axes, some repeated',
+      ),
+    ],
+  },
   sub: { ulps: 0, cases: binary(a.sub) },
   mul: { ulps: 0, cases: [...binary(a.mul), one('integers', [], () => a.mul(labels([5], 3), -2))] },
   div: { ulps: 0, cases: binary(a.div, [-3, 3], [0.3, 2]) },

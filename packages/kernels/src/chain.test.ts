@@ -259,7 +259,14 @@ describe('refusals', () => {
     outputs: [{ address: out, value: 1 }],
   };
   it.each<[string, Partial<Parts>, RegExp]>([
-    ['too many dims', { dims: new Array(9).fill(1) }, /rank 9, expected at most 8/],
+    [
+      'too many dims that do not lie together',
+      {
+        dims: new Array(9).fill(2),
+        inputs: [{ address: x, strides: [0, 1, 0, 1, 0, 1, 0, 1, 0] }],
+      },
+      /9 axes of which no two neighbours lie together, expected at most 8/,
+    ],
     ['strides of another rank', { inputs: [{ address: x, strides: [1] }] }, /1 strides for 2 dims/],
     ['a later value', { steps: [{ op: 'neg', args: [1] }] }, /step 0 \(neg\) has args \[1\]/],
     ['too few args', { steps: [{ op: 'add', args: [0] }] }, /expected 2 earlier values/],

@@ -87,8 +87,6 @@ const collapse = (dims: readonly number[], inputs: readonly ChainInput[]): [numb
 };
 
 const check = ({ dims, inputs, steps, outputs, journal, tick }: Chain): void => {
-  if (dims.length > MAX_RANK)
-    throw new Error(`elementwise: rank ${dims.length}, expected at most ${MAX_RANK}`);
   inputs.forEach(({ strides }, i) => {
     if (strides && strides.length !== dims.length) {
       throw new Error(`elementwise: input ${i} has ${strides.length} strides for ${dims.length} dims`);
@@ -278,6 +276,11 @@ export const encodeChain = (given: Chain): { words: number[]; slots: number } =>
   const chain = pairSteps(slopesBeside(given));
   const { inputs, outputs } = chain;
   const [dims, layouts] = collapse(chain.dims, inputs);
+  if (dims.length > MAX_RANK) {
+    throw new Error(
+      `elementwise: ${dims.length} axes of which no two neighbours lie together, expected at most ${MAX_RANK}`,
+    );
+  }
   const total = dims.reduce((product, size) => product * size, 1);
   checkOverlaps(chain, dims, layouts, total);
   const { emitted, nReg } = allocate(chain, layouts);
