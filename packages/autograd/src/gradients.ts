@@ -72,14 +72,17 @@ function propagate(output: Tensor, seed: Tensor, sources: readonly Tensor[]): Ma
     if (!g || !origin) continue;
     if (!wanted.has(tensor)) cotangents.delete(tensor);
     atScope(`grad(${origin.label})`, () => {
-      origin.inputs.forEach((input, i) => {
-        if (!onPath.has(input)) return;
-        const partial = origin.backward(g, i);
-        if (!partial) return;
-        const fitted = sameShape(partial.shape, input.shape) ? partial : sumTo(partial, input.shape);
-        const sum = cotangents.get(input);
-        cotangents.set(input, sum ? add(sum, fitted) : fitted);
-      });
+      // Weights come last among inputs: their gradients are done first, so that whoever sends them need not wait for the rest.
+      const partials = origin.inputs.map((): Tensor | null => null);
+      for (let i = partials.length - 1; i >= 0; i--) {
+        const { shape } = origin.inputs[i]!;
+        const partial = onPath.has(origin.inputs[i]!) ? origin.backward(g, i) : null;
+        partials[i] = partial && (sameShape(partial.shape, shape) ? partial : sumTo(partial, shape));
+      }
+      for (const [i, input] of origin.inputs.entries()) {
+        const [partial, sum] = [partials[i], cotangents.get(input)];
+        if (partial) cotangents.set(input, sum ? add(sum, partial) : partial);
+      }
     });
   }
   return cotangents;
