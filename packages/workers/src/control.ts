@@ -10,6 +10,9 @@
  * the words for the last time; the last to arrive looks at the flags *after* it has stored its word. Atomics are
  * sequentially consistent, so one of the two sees the other. A thread that dies in between leaves others asleep: hence
  * the time limit, after which they look again.
+ *
+ * The gate. The author counts what has come for ticks that were handed out before all of it was there; a worker goes on
+ * when the count is far enough. It only grows, so a thread that takes another's place passes where that one passed.
  */
 
 import type { SharedMemory } from '@lockstep/kernels';
@@ -23,7 +26,8 @@ const WANTS = SIGNAL + 1;
 const WANTED = SIGNAL + 2;
 /** The author waits for a mark. */
 const WATCHES = SIGNAL + 3;
-const MEMBERS = 3 * LINE;
+const GATE = 3 * LINE;
+const MEMBERS = 4 * LINE;
 // Words of a member.
 const POSITION = 0;
 const SLEEPING = 1;
@@ -50,7 +54,8 @@ export interface ControlLayout {
 }
 
 /** Words of a control block. */
-export const controlWords = (workers: number, ring: number): number => MEMBERS + (workers + 1) * LINE + ring;
+export const controlWords = (workers: number, ring: number): number =>
+  MEMBERS + (workers + 1) * LINE + 2 * ring;
 
 /** a ≥ b for sequences less than 2³¹ apart. */
 const reached = (a: number, b: number): boolean => ((a - b) | 0) >= 0;
@@ -156,6 +161,18 @@ export class Control {
     return !this.stopped;
   }
 
+  /** Waits until `needs` of what the tick at a sequence waits for is there. False when the pool stops. */
+  awaitGate(worker: number, sequence: number, needs: number, spin: boolean): boolean {
+    const words = this.#words;
+    const wanted = (words[this.#gateWord(sequence)]! + needs) | 0;
+    for (let spins = spin ? SPINS_MIN : 0; !reached(Atomics.load(words, GATE), wanted); ) {
+      if (spins-- > 0) continue;
+      if (this.stopped) return false;
+      this.#sleep(memberOf(worker), GATE, wanted);
+    }
+    return true;
+  }
+
   /** Sleeps unless the word at `laggard` has come to `sequence`. */
   #sleep(self: number, laggard: number, sequence: number): void {
     const words = this.#words;
@@ -223,11 +240,18 @@ export class Control {
     return Atomics.load(this.#words, memberOf(worker) + THREAD);
   }
 
-  /** The record of this tick is written. */
-  publish(tick: number, plan: number, isMeasured: boolean): void {
+  /** The record of this tick is written; its gates count from `gate`. */
+  publish(tick: number, plan: number, isMeasured: boolean, gate: number): void {
     const sequence = sequenceOf(tick, 7);
+    this.#words[this.#gateWord(sequence)] = gate;
     this.#words[this.#planWord(sequence)] = 2 * plan + (isMeasured ? 1 : 0);
     Atomics.store(this.#words, AUTHOR, sequence);
+    this.#wakeSleepers();
+  }
+
+  /** So much has come. */
+  open(count: number): void {
+    Atomics.store(this.#words, GATE, count);
     this.#wakeSleepers();
   }
 
@@ -278,5 +302,9 @@ export class Control {
 
   #planWord(sequence: number): number {
     return MEMBERS + (this.#workers + 1) * LINE + this.slot(sequence);
+  }
+
+  #gateWord(sequence: number): number {
+    return this.#planWord(sequence) + this.#ring;
   }
 }

@@ -1,6 +1,7 @@
 export * from './cores.ts';
 export * from './heap.ts';
 export {
+  type Gate,
   MAX_PHASES,
   type Plan,
   type Pointer,

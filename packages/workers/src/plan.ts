@@ -16,6 +16,14 @@ export const MAX_PHASES = 8;
 /** Where the pool writes the tick (a journal's key) in a record of `recordWords` words of the caller's: after them. */
 export const tickOffset = (recordWords: number): number => recordWords * 4;
 
+/** A place in a program that waits for something that comes while it runs, or before. */
+export interface Gate {
+  /** Index of an instruction. */
+  readonly before: number;
+  /** How much must have come, counted as `WorkerPool.opened` does, from where the tick says. */
+  readonly needs: number;
+}
+
 /** A program that the threads of a pool can run. */
 export interface PoolProgram {
   /** Named in messages. */
@@ -25,6 +33,18 @@ export interface PoolProgram {
   readonly marks?: readonly number[];
   /** Rising indexes of instructions before which it stops to note the time (`measure`); the marks if not given. */
   readonly noted?: readonly number[];
+  /** Rising, in both. */
+  readonly gates?: readonly Gate[];
+}
+
+/** A stretch of a program's code that a worker runs at once. */
+export interface Part {
+  /** Word before which it ends. */
+  readonly to: number;
+  /** How many marks are passed there; 0: it is no mark. */
+  readonly mark: number;
+  /** What must have come before it begins; 0: nothing. */
+  readonly needs: number;
 }
 
 /** One run of a program by one worker. */
@@ -54,10 +74,10 @@ export interface Call {
   readonly code: number;
   /** Length of the code in words. */
   readonly words: number;
-  /** Words before which the parts of the code between marks end; the last is its length. */
-  readonly stops: readonly number[];
-  /** Ends of the parts after which the time is noted, and how many marks are passed there (0: it is no mark). */
-  readonly parts: readonly { readonly to: number; readonly mark: number }[];
+  /** Between marks and gates. */
+  readonly parts: readonly Part[];
+  /** Also where the time is noted. */
+  readonly noted: readonly Part[];
   readonly bases: number;
   /** Words of the heap (indexes of an Int32Array over all of it) that take the address of the tick's record. */
   readonly records: readonly number[];
@@ -114,11 +134,10 @@ const placeCall = (
   heap: SharedHeap,
   name: string,
   code: number,
-  { program, marks = [], noted = marks }: PoolProgram,
+  found: PoolProgram,
   task: PoolTask,
 ): Call => {
-  const ends = [...new Set([...marks, ...noted])].sort((a, b) => a - b);
-  const parts = ends.map((at) => ({ to: program.starts[at]!, mark: marks.indexOf(at) + 1 }));
+  const { program } = found;
   const bases = heap.allocate(task.bases.length * 4);
   // Addresses from 2 GiB on wrap to negative words: the kernels read them as unsigned.
   heap.i32(bases, task.bases.length).set(task.bases.map((base) => (typeof base === 'number' ? base : 0)));
@@ -128,8 +147,8 @@ const placeCall = (
     name,
     code,
     words: program.code.length,
-    stops: [...marks.map((mark) => program.starts[mark]!), program.code.length],
-    parts: [...parts, { to: program.code.length, mark: 0 }],
+    parts: partsOf(found, []),
+    noted: partsOf(found, found.noted ?? []),
     bases,
     records: wordsWith(RECORD),
     results: wordsWith(RESULT),
@@ -137,6 +156,19 @@ const placeCall = (
       typeof base === 'number' ? [] : [[bases / 4 + region, base.pointer] as const],
     ),
   };
+};
+
+const partsOf = ({ program, marks = [], gates = [] }: PoolProgram, noted: readonly number[]): Part[] => {
+  const ends = new Set([...marks, ...gates.map(({ before }) => before), ...noted]);
+  const bounds = [0, ...[...ends].filter((end) => end > 0).sort((a, b) => a - b)];
+  return bounds.map((from, i) => {
+    const end = bounds[i + 1];
+    return {
+      to: end === undefined ? program.code.length : program.starts[end]!,
+      mark: end === undefined ? 0 : marks.indexOf(end) + 1,
+      needs: gates.find(({ before }) => before === from)?.needs ?? 0,
+    };
+  });
 };
 
 const checkShape = (plan: Plan, workers: number): void => {

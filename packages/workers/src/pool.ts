@@ -101,6 +101,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #pointers: readonly (readonly PointerNeed[])[];
   readonly #recordRing: RingLayout;
   readonly #resultRing: RingLayout;
+  /** By plan: the most that one of its gates needs. */
+  readonly #needs: readonly number[];
   /** Per worker: where its moments lie; empty when nothing is measured. */
   readonly #timings: readonly { readonly layout: TimingLayout; readonly slots: readonly Float64Array[] }[];
   readonly #crewTask: ConstructorParameters<typeof Crew>[0]['task'];
@@ -110,6 +112,9 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   #lookedAt = 0;
   #submitted: number;
   #completed: number;
+  /** What has come, as ticks with gates count it; the workers have something to do once it is at `#needed`. */
+  #opened = 0;
+  #needed = 0;
   #listening = false;
   #losses = 0;
   #ended: { reason: unknown } | undefined;
@@ -139,6 +144,12 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#resultRing = allocateRing(heap, resultBytes, ring);
     const calls = placePlans({ ...options, recordBytes, resultBytes });
     this.#pointers = options.plans.map((plan) => pointersOf(plan, options.programs));
+    this.#needs = options.plans.map(({ phases }) =>
+      Math.max(
+        0,
+        ...phases.flat(2).map(({ program }) => options.programs[program]!.gates?.at(-1)?.needs ?? 0),
+      ),
+    );
     this.#timings = options.measure ? calls.map((own) => allocateTiming(heap, own, ring)) : [];
     const stacks = heap.allocate(workers * STACK_BYTES, 4096);
     this.#control = new Control(heap.memory, layout);
@@ -221,8 +232,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   /**
    * Gives the workers a tick to do: `plan` by index, and a record that `write` fills (the words of an earlier tick are
    * still in it). Returns the tick's number. Throws when the ring is full (see `capacity`) or the pool has ended.
+   *
+   * `from`: its programs' gates count from there (see `opened`). Default: all that they need is there.
    */
-  submit(plan: number, write: (record: RecordView) => void): number {
+  submit(plan: number, write: (record: RecordView) => void, from?: number): number {
     this.#throwIfEnded();
     if (this.#options.plans[plan] === undefined) {
       throw new RangeError(`WorkerPool: got plan ${plan}, expected 0 to ${this.#options.plans.length - 1}`);
@@ -238,8 +251,25 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#checkPointers(plan, record);
     record.u32[this.#options.recordWords] = tick;
     this.#submitted = tick;
-    this.#control.publish(tick, plan, this.isMeasuring && this.#timings.length > 0);
+    if (from !== undefined) this.#needed = Math.max(this.#needed, from + this.#needs[plan]!);
+    const gate = from ?? this.#opened - this.#needs[plan]!;
+    this.#control.publish(tick, plan, this.isMeasuring && this.#timings.length > 0, gate);
     return tick;
+  }
+
+  /** How much has come of what ticks wait for that were submitted before it was all there. From 0, it only grows. */
+  get opened(): number {
+    return this.#opened;
+  }
+
+  /** So much has come. Throws a RangeError where that is less than before. */
+  open(count: number): void {
+    if (!Number.isSafeInteger(count) || count < this.#opened) {
+      throw new RangeError(`WorkerPool: open(${count}), expected an integer of at least ${this.#opened}`);
+    }
+    if (count === this.#opened) return;
+    this.#opened = count;
+    this.#control.open(count);
   }
 
   #checkPointers(plan: number, { u32 }: RecordView): void {
@@ -283,8 +313,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   /**
    * When a worker was done with what in a complete tick (ms, on a clock that all threads share). Per phase: the record was
-   * there (phase 0 only), all workers stood before it, then the end of every call in order, at each of its program's marks
-   * and at its end. Good as long as the result is. Of a pool with `measure` only.
+   * there (phase 0 only), all workers stood before it, then in order, of every call: its gates were open, and the end of each
+   * part up to a mark, a gate or its end. Good as long as the result is. Of a pool with `measure` only.
    */
   moments(tick: number, worker: number): Float64Array {
     const timing = this.#timings[worker];
@@ -404,7 +434,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     const elapsed = Math.min(now - this.#lookedAt, 2 * POLL);
     this.#lookedAt = now;
     if (this.#ended !== undefined) return;
-    this.#crew?.watch(elapsed, this.completed < this.#submitted);
+    // Before a closed gate, workers wait for others: they do not hang.
+    this.#crew?.watch(elapsed, this.completed < this.#submitted && this.#opened >= this.#needed);
     this.#settle();
   };
 }

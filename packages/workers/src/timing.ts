@@ -13,13 +13,15 @@ export interface TimingLayout {
 
 /**
  * Moments of a tick before those of each phase, and of the whole tick at the end. A phase has: the record was there
- * (phase 0 only), its turn had come (all others stood before it), then the end of every part of every call.
+ * (phase 0 only), its turn had come (all others stood before it), then of every part of every call: what it needs had come
+ * (where it needs something), and its end.
  */
 export const momentsBefore = (phases: readonly (readonly Call[])[]): number[] => {
   const starts = [0];
   for (const [phase, calls] of phases.entries()) {
-    const parts = calls.reduce((sum, { parts }) => sum + parts.length, 0);
-    starts.push(starts[phase]! + (phase === 0 ? 2 : 1) + parts);
+    const parts = calls.flatMap(({ noted }) => noted);
+    const waits = parts.filter(({ needs }) => needs > 0);
+    starts.push(starts[phase]! + (phase === 0 ? 2 : 1) + parts.length + waits.length);
   }
   return starts;
 };
@@ -81,17 +83,27 @@ export class Stopwatch {
     this.#moments[this.#next++] = this.#turn;
   }
 
-  /** Runs a call part by part, `passed` hears of its marks; a guard that ends it ends it here, too. */
-  run(kernels: Kernels, { code, bases, parts }: Call, passed: ((mark: number) => void) | undefined): void {
+  /** As `runParts`, and notes the time. */
+  run(
+    kernels: Kernels,
+    { code, bases, noted }: Call,
+    passed: ((mark: number) => void) | undefined,
+    come: (needs: number) => boolean,
+  ): boolean {
     let from = 0;
     let going = true;
-    for (let i = 0; i < parts.length; i++) {
-      const { to, mark } = parts[i]!;
+    for (let i = 0; i < noted.length; i++) {
+      const { to, mark, needs } = noted[i]!;
+      if (needs > 0) {
+        if (going && !come(needs)) return false;
+        this.#moments[this.#next++] = this.#now();
+      }
       if (going) going = kernels.run(code, from, to, bases);
       this.#moments[this.#next++] = this.#now();
       if (going && mark > 0) passed?.(mark);
       from = to;
     }
+    return true;
   }
 
   #now(): number {

@@ -69,6 +69,7 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
   let sequence = control.position(worker);
   let running: string | undefined;
   const passed = watched ? (mark: number): void => control.mark(worker, sequence, mark) : undefined;
+  const come = (needs: number): boolean => control.awaitGate(worker, sequence, needs, spin);
   try {
     const awaitTurn = (): boolean =>
       stopwatch === undefined
@@ -88,9 +89,13 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
           const record = (records.address + slot * records.stride) >>> 2;
           for (const [word, recordWord] of call.pointers) heap[word] = heap[record + recordWord]!;
         }
-        if (stopwatch?.isOn) stopwatch.run(kernels, call, passed);
-        else if (watched && call.stops.length > 1) runMarked(kernels, call, control, worker, sequence);
-        else kernels.run(call.code, 0, call.words, call.bases);
+        if (stopwatch?.isOn) {
+          if (!stopwatch.run(kernels, call, passed, come)) return undefined;
+        } else if (call.parts.length > 1 || call.parts[0]!.needs > 0) {
+          if (!runParts(kernels, call, passed, come)) return undefined;
+        } else {
+          kernels.run(call.code, 0, call.words, call.bases);
+        }
       }
       sequence = phase + 1 === phases.length ? nextTick(sequence) : sequence + 1;
       control.arrive(worker, sequence);
@@ -101,20 +106,25 @@ const follow = (task: WorkerTask, control: Control, kernels: Kernels): WorkerFai
   }
 };
 
-/** Tells how far it is; a guard that ends the program ends it here, too. */
-const runMarked = (
+/**
+ * Waits at gates, tells at marks how far it is; a guard that ends the program ends it here, too. False when the pool stops
+ * meanwhile.
+ */
+const runParts = (
   kernels: Kernels,
-  { code, bases, stops }: Call,
-  control: Control,
-  worker: number,
-  sequence: number,
-): void => {
+  { code, bases, parts }: Call,
+  passed: ((mark: number) => void) | undefined,
+  come: (needs: number) => boolean,
+): boolean => {
   let from = 0;
-  for (let i = 0; i < stops.length; i++) {
-    if (!kernels.run(code, from, stops[i]!, bases)) return;
-    from = stops[i]!;
-    if (i + 1 < stops.length) control.mark(worker, sequence, i + 1);
+  for (let i = 0; i < parts.length; i++) {
+    const { to, mark, needs } = parts[i]!;
+    if (needs > 0 && !come(needs)) return false;
+    if (!kernels.run(code, from, to, bases)) return true;
+    if (mark > 0) passed?.(mark);
+    from = to;
   }
+  return true;
 };
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
