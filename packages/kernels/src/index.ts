@@ -28,7 +28,7 @@ export * from './philox.ts';
 export * from './program.ts';
 export { type ReferencePrecision, runReference } from './reference.ts';
 export * from './serialize.ts';
-export { splitProducts } from './split.ts';
+export { type ProductPieces, splitProducts } from './split.ts';
 export * from './validate.ts';
 export type { SharedMemory } from './webassembly.ts';
 export { bitsFloat, floatBits } from './words.ts';

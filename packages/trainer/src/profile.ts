@@ -4,7 +4,7 @@ import type { Plan, PoolProgram, PoolTask, WorkerPool } from '@lockstep/workers'
 
 /**
  * What a worker can be at: waiting for the main thread to hand out a batch (`record`), waiting for the other workers
- * (`wait`), fetching rows (`data`), `forward`, `backward`, summing gradients and applying them (`update`).
+ * or for weights (`wait`), fetching rows (`data`), `forward`, `backward`, summing gradients and applying them (`update`).
  */
 export const activities = ['data', 'forward', 'backward', 'update', 'wait', 'record'] as const;
 export type Activity = (typeof activities)[number];
@@ -75,12 +75,14 @@ export function markPrograms(
 }
 
 /** The spans of a task; in phases after the first, all is `update`. */
-function taskSpans({ name, program, noted = [] }: PoolProgram, phase: number): Span[] {
+function taskSpans({ name, program, noted = [], gates = [] }: PoolProgram, phase: number): Span[] {
   const own = activitiesOf(program);
-  return [0, ...noted].map((from, part) => {
-    const to = noted[part] ?? program.starts.length;
+  const needs = new Set(gates.map(({ before }) => before));
+  const bounds = [...new Set([0, ...noted, ...needs])].sort((a, b) => a - b);
+  return bounds.flatMap((from, part) => {
+    const to = bounds[part + 1] ?? program.starts.length;
     const works = program.starts.slice(from, to).map((start) => instructionWork(program.code, start));
-    return {
+    const span: Span = {
       activity: phase === 0 ? own[from]! : 'update',
       phase,
       program: name,
@@ -89,6 +91,7 @@ function taskSpans({ name, program, noted = [] }: PoolProgram, phase: number): S
       flops: works.reduce((sum, { flops }) => sum + flops, 0),
       bytes: works.reduce((sum, { bytes }) => sum + bytes, 0),
     };
+    return needs.has(from) ? [waiting('wait', phase), span] : [span];
   });
 }
 

@@ -20,9 +20,10 @@ import { Published } from './published.ts';
 
 /**
  * Bytes that a node sends ahead of the weights that come back: so two nodes keep a network of 1 Gbit/s busy while the weights
- * of one bucket go to both.
+ * of one bucket go to both. What one node is ahead of the other is time in which nothing comes back: with twice as much, a step
+ * took 6 % longer there; with three quarters of it, now and then 10 %.
  */
-const AHEAD = 2 << 20;
+const AHEAD = 1 << 20;
 
 export class CoordinatorDriver {
   readonly #options: CoordinatorDriverOptions;

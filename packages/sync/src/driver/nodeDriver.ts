@@ -42,11 +42,18 @@ export interface NodeWork {
   readonly head: number;
   /** What is computed with. */
   readonly model: Float32Array;
-  /** Where the next model goes; nobody computes with it yet. */
+  /** Where the next model goes; nobody computes with it yet, apart from what has begun. */
   readonly nextModel: Float32Array;
+  /**
+   * The model before `step` comes in now, bucket by bucket (`arrived`). `compute` will probably be asked for these units of
+   * it: they may begin as soon as the buckets allow.
+   */
+  expect(step: number, units: readonly ShardRange[]): void;
+  /** A bucket of the next model is in its place. */
+  arrived(bucket: number): void;
   /** The next model is whole: compute with it from now on. */
   swapModels(): void;
-  /** Computes units on the current model, in order. */
+  /** Computes units on the current model, in order. Goes on with what has begun, if that is this. */
   compute(step: number, units: readonly ShardRange[], done: UnitListener): Promise<void>;
   /** Notes what the threads do in the steps [from, to). */
   profile?: {
@@ -122,8 +129,10 @@ export class NodeDriver {
   #inbox: Inbox<true> | undefined;
   #pacer: Pacer<Float32Array> | undefined;
   #modelIndex: BucketIndex | undefined;
-  /** The step whose weights came last, and when the first of them did. */
+  /** The step whose model comes in, or came last, and since when. */
   #arriving = { step: -1, since: 0 };
+  /** What was computed last: the next step will probably bring the same. */
+  #assigned: { readonly step: number; readonly units: readonly ShardRange[] } = { step: -1, units: [] };
   /** The step of the model that is computed with. */
   #model = -1;
   /** Of it and of the next one, by bucket: the step with which it came. */
@@ -170,8 +179,8 @@ export class NodeDriver {
       if (header.type === 'control') this.#control(header, decodeCoordinatorMessage(payload));
       else if (nodeAdmits(this.#state, header)) this.#bulk(header, payload);
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      connection.close(error.code, error.message);
+      if (error instanceof ProtocolError) connection.close(error.code, error.message);
+      else this.abort(error);
     }
   }
 
@@ -233,9 +242,7 @@ export class NodeDriver {
     }
     const { step } = header;
     if (!this.#inbox.wants(step, bucket)) return;
-    if (this.#arriving.step !== step) this.#arriving = { step, since: wallClock() };
-    // What is still computed with the model before the current one loses it now.
-    if (this.#taskStep < this.#model) this.#abandon();
+    this.#expect(step);
     this.#work.nextModel.set(floatsOf(payload), header.offset);
     this.#since[1][bucket] = step;
     this.#have(step, bucket);
@@ -250,8 +257,8 @@ export class NodeDriver {
     const [current, next] = this.#since;
     for (let bucket = from; bucket < to; bucket++) {
       if (!inbox.wants(step, bucket)) continue;
+      this.#expect(step);
       if (next[bucket] !== current[bucket]) {
-        if (this.#taskStep < this.#model) this.#abandon();
         const place = work.modelBuckets[bucket]!;
         work.nextModel.set(work.model.subarray(place.from, place.to), place.from);
         next[bucket] = current[bucket]!;
@@ -260,15 +267,26 @@ export class NodeDriver {
     }
   }
 
+  /** The first bucket of the model before `step` is here: it will overwrite an older one. */
+  #expect(step: number): void {
+    if (this.#arriving.step === step) return;
+    this.#arriving = { step, since: wallClock() };
+    // What is still computed with the model before the current one loses it now.
+    if (this.#taskStep < this.#model) this.#abandon();
+    const { step: last, units } = this.#assigned;
+    const isLikely = last === step - 1 && step < this.#welcome!.steps;
+    this.#work!.expect(step, isLikely ? units : []);
+  }
+
   #have(step: number, bucket: number): void {
     const model = this.#inbox!.put(step, bucket, true);
+    this.#work!.arrived(bucket);
     this.#pacer?.pump();
     if (model === undefined) return;
     this.#work!.swapModels();
     this.#since.reverse();
     this.#model = step;
-    const { step: arrived, since } = this.#arriving;
-    if (arrived === step) this.#work!.profile?.moved('weights', step, since, wallClock());
+    this.#work!.profile?.moved('weights', step, this.#arriving.since, wallClock());
     this.#tell({ type: 'weights', step });
   }
 
@@ -347,6 +365,8 @@ export class NodeDriver {
     const welcome = this.#welcome!;
     this.#work = undefined;
     this.#model = -1;
+    this.#arriving = { step: -1, since: 0 };
+    this.#assigned = { step: -1, units: [] };
     this.#since = [[], []];
     try {
       const work = await this.#options.prepare(welcome, (what) => this.#fetch(what, welcome[what]));
@@ -391,6 +411,7 @@ export class NodeDriver {
   #compute(step: number, assignment: Assignment): void {
     const task = ++this.#task;
     this.#taskStep = step;
+    this.#assigned = { step, units: assignment.units };
     this.#computing = this.#computing.then(async () => {
       if (task !== this.#task || this.#model !== step) return;
       try {

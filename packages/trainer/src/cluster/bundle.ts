@@ -36,8 +36,18 @@ export interface Bundle {
   readonly programs: readonly UnitProgram[];
 }
 
-/** A weight's gradient is computed in pieces of four buckets, so that the first are on their way before the last are there. */
-const PIECE_BYTES = 4 * BUCKET_FLOATS * ELEMENT_BYTES;
+const BUCKET_BYTES = BUCKET_FLOATS * ELEMENT_BYTES;
+
+/**
+ * A weight's gradient is computed in pieces of four buckets, so that the first are on their way before the last are there; a
+ * linear layer in pieces of two buckets of its weight, so that it is nearly done when the last of them comes.
+ */
+const inPieces = (program: Program): Program =>
+  splitProducts(splitProducts(program, { region: 'gradient', access: 'write', bytes: 4 * BUCKET_BYTES }), {
+    region: 'weights',
+    access: 'read',
+    bytes: 2 * BUCKET_BYTES,
+  });
 
 /** Rows of the batches that a run can meet in training. */
 export function batchSizes(length: number, batch: number, dropLast: boolean): number[] {
@@ -54,8 +64,7 @@ export function makeBundle<M, F extends string>({ definition, model, layout, dat
     const indexes = 2 * data.length;
     const compiled = compileUnit(step, layout, { part: data, indexes }, rows, segments, undefined);
     checkIndexes(compiled.indexLimits, data);
-    const program = splitProducts(compiled.program, 'gradient', PIECE_BYTES);
-    programs.push({ rows, segments, program, constants: compiled.constants });
+    programs.push({ rows, segments, program: inPieces(compiled.program), constants: compiled.constants });
   }
   return {
     sampler: { length: data.length, batch, seed, shuffle, dropLast },

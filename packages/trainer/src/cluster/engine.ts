@@ -11,13 +11,13 @@ import {
   treeNodes,
   type UnitListener,
 } from '@lockstep/sync';
-import { SharedHeap, WorkerPool } from '@lockstep/workers';
+import { type RecordView, SharedHeap, WorkerPool } from '@lockstep/workers';
 import { markPrograms, Profiler } from '../profile.ts';
 import { RECORD_WORDS } from '../programs.ts';
 import { type Bundle, batchSizes } from './bundle.ts';
 import type { DataColumn } from './dataImage.ts';
 import { NodeProfile } from './profile.ts';
-import { sendingOrder } from './stages.ts';
+import { arrivalOrder, gatesOf, sendingOrder } from './stages.ts';
 import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitBook.ts';
 import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
 
@@ -30,6 +30,18 @@ export interface EngineOptions {
 
 const LINE_BYTES = 64;
 const RING = 64;
+
+/** Units that the pool was given. */
+interface Begun {
+  readonly batch: number;
+  readonly units: readonly {
+    readonly unit: ShardRange;
+    readonly tick: number;
+    readonly rows: number;
+    readonly address: number;
+    readonly plan: UnitPlan;
+  }[];
+}
 
 export class NodeEngine implements NodeWork {
   readonly kernels: string;
@@ -49,6 +61,16 @@ export class NodeEngine implements NodeWork {
   /** Two models: one is computed with while the next comes in. */
   readonly #models: readonly { readonly address: number; readonly values: Float32Array }[];
   #current = 0;
+  /** What will probably be asked for on the next model, and its units once they wait for buckets, or compute. */
+  #early: { readonly batch: number; readonly list: readonly ShardRange[]; begun?: Begun } | undefined;
+  /** The order in which buckets of a model come, and how many of the first of them are needed before anything can be done. */
+  readonly #arrival: readonly number[];
+  readonly #least: number;
+  /** Buckets of the next model that are here, and how many of them are the first in that order. */
+  readonly #here = new Set<number>();
+  #count = 0;
+  /** What the pool's gates stood at before the next model. */
+  #base = 0;
   readonly #free: number[] = [];
   readonly #plans = new Map<string, UnitPlan>();
   readonly profile = new NodeProfile();
@@ -78,6 +100,9 @@ export class NodeEngine implements NodeWork {
     this.unitBuckets = this.vector.buckets;
     this.modelBuckets = modelBuckets(sizes);
     this.order = sendingOrder(bundle);
+    this.#arrival = arrivalOrder(bundle);
+    const gates = bundle.programs.map(({ program }) => gatesOf(program, sizes, this.#arrival)[0]);
+    this.#least = Math.max(1, ...gates.map((first) => first?.needs ?? 0));
     this.head = this.unitBuckets.filter(({ from }) => from < this.vector.gradient).length;
     this.sampler = new Sampler(sampler);
     this.#seed = seedWords(sampler.seed);
@@ -121,14 +146,51 @@ export class NodeEngine implements NodeWork {
     return this.#models[this.#current]!.values;
   }
 
-  /** Where the next model is to be put, in floats: never what is computed with. */
   get nextModel(): Float32Array {
     return this.#models[1 - this.#current]!.values;
   }
 
-  /** The next model is whole: from now on it is computed with. */
+  expect(batch: number, list: readonly ShardRange[]): void {
+    this.#forget();
+    this.#openAll();
+    if (list.length === 0) return;
+    // A short batch has fewer shards.
+    const shards = batchShards(this.sampler.place(batch).rows, this.#bundle.shards);
+    if (list.every((unit) => this.#planOf(shards, unit))) this.#early = { batch, list };
+  }
+
+  arrived(bucket: number): void {
+    this.#here.add(bucket);
+    while (this.#here.has(this.#arrival[this.#count]!)) this.#count++;
+    const early = this.#early;
+    if (early && !early.begun && this.#count >= this.#least) {
+      const { address } = this.#models[1 - this.#current]!;
+      early.begun = this.#submit(early.batch, early.list, address, this.#base);
+    }
+    this.#pool.open(this.#base + this.#count);
+  }
+
   swapModels(): void {
     this.#current = 1 - this.#current;
+    this.#openAll();
+  }
+
+  /** Whatever waits for buckets of the next model goes on; another one is next. */
+  #openAll(): void {
+    this.#base += this.#arrival.length;
+    this.#pool.open(this.#base);
+    this.#here.clear();
+    this.#count = 0;
+  }
+
+  /** Nobody wants what was begun: it has numbers of any model. */
+  #forget(): void {
+    const begun = this.#early?.begun;
+    this.#early = undefined;
+    if (begun === undefined) return;
+    const free = (): void => void this.#free.push(...begun.units.map(({ address }) => address));
+    // Threads still write there.
+    void this.#pool.wait(begun.units.at(-1)!.tick).then(free, () => {});
   }
 
   /** Shards of a batch that have rows. */
@@ -141,11 +203,15 @@ export class NodeEngine implements NodeWork {
    * unit that is none, and what the pool throws.
    */
   async compute(batch: number, list: readonly ShardRange[], done: UnitListener): Promise<void> {
-    const place = this.sampler.place(batch);
-    this.#prepareOrder(place.epoch);
-    const model = this.#models[this.#current]!.address;
-    const started = list.map((unit) => ({ unit, ...this.#submit(batch, place, unit, model) }));
-    for (const { unit, tick, plan, rows, address, stages, worker } of started) {
+    const begun =
+      this.#begunAs(batch, list) ?? this.#submit(batch, list, this.#models[this.#current]!.address);
+    for (const {
+      unit,
+      tick,
+      rows,
+      address,
+      plan: { plan, stages, worker },
+    } of begun.units) {
       const vector = this.#heap.f32(address, this.vector.size);
       for (const [i, buckets] of stages.entries()) {
         const isLast = i + 1 === stages.length;
@@ -158,20 +224,48 @@ export class NodeEngine implements NodeWork {
         done({ unit, vector }, buckets, isLast ? () => void this.#free.push(address) : undefined);
       }
     }
+    const place = this.sampler.place(batch);
     const last = place.start + place.rows + this.sampler.batch > this.sampler.length;
     if (last) setImmediate(() => this.#prepareOrder(place.epoch + 1));
   }
 
-  #submit(batch: number, place: BatchPlace, unit: ShardRange, model: number) {
+  /** What began early, if it is this. */
+  #begunAs(batch: number, list: readonly ShardRange[]): Begun | undefined {
+    const early = this.#early;
+    const isThis =
+      early?.batch === batch &&
+      early.list.length === list.length &&
+      list.every(({ lo, hi }, i) => early.list[i]!.lo === lo && early.list[i]!.hi === hi);
+    if (!isThis || !early.begun) {
+      this.#forget();
+      return undefined;
+    }
+    this.#early = undefined;
+    return early.begun;
+  }
+
+  /** `from`: the model comes in while units compute; the pool's gates stood there before. */
+  #submit(batch: number, list: readonly ShardRange[], model: number, from?: number): Begun {
+    const place = this.sampler.place(batch);
+    this.#prepareOrder(place.epoch);
+    return { batch, units: list.map((unit) => this.#submitUnit(batch, place, unit, model, from)) };
+  }
+
+  /** Undefined where a batch has no such unit. */
+  #planOf(shards: BatchShards, unit: ShardRange): UnitPlan | undefined {
+    return unit.hi > shards.used ? undefined : this.#plans.get(unitKey(shards, unit));
+  }
+
+  #submitUnit(batch: number, place: BatchPlace, unit: ShardRange, model: number, from?: number) {
     const shards = batchShards(place.rows, this.#bundle.shards);
-    const found = this.#plans.get(unitKey(shards, unit));
-    if (unit.hi > shards.used || found === undefined) {
+    const plan = this.#planOf(shards, unit);
+    if (plan === undefined) {
       throw new RangeError(`batch ${batch}: [${unit.lo}, ${unit.hi}) is no unit of ${shards.used} shards`);
     }
     const address = this.#free.pop() ?? this.#heap.allocate(this.vector.size * ELEMENT_BYTES);
     const blocks = this.#blocks.get(shards.rowsPerShard)!;
     this.#pool.isMeasuring = this.profile.wants(batch);
-    const tick = this.#pool.submit(found.plan, ({ u32 }) => {
+    const write = ({ u32 }: RecordView): void => {
       [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
       u32[RECORD_WORDS.index] = batch;
       u32[RECORD_WORDS.start] = (place.epoch % 2) * this.sampler.length + place.start;
@@ -180,12 +274,13 @@ export class NodeEngine implements NodeWork {
       u32[WORDS.sums] = address;
       u32[WORDS.statistics] = address + this.vector.statistics * ELEMENT_BYTES;
       u32[WORDS.gradient] = address + this.vector.gradient * ELEMENT_BYTES;
-      for (const [i, { lo }] of found.parts.entries()) {
+      for (const [i, { lo }] of plan.parts.entries()) {
         u32[WORDS.parts + i] = blocks + (unit.lo + lo) * LINE_BYTES;
       }
-    });
+    };
+    const tick = this.#pool.submit(plan.plan, write, from);
     const rows = Math.min(place.rows, unit.hi * shards.rowsPerShard) - unit.lo * shards.rowsPerShard;
-    return { tick, rows, address, plan: found.plan, stages: found.stages, worker: found.worker };
+    return { unit, tick, rows, address, plan };
   }
 
   /** Two orders take turns. */

@@ -1,7 +1,11 @@
-/** When a unit's program is done with which buckets of its vector: the last layers' gradients come first. */
+/**
+ * When a unit's program is done with which buckets of its vector (the last layers' gradients come first), and which buckets of
+ * the model it needs before it can go on.
+ */
 import { instructionExtents, type Program } from '@lockstep/kernels';
+import type { Gate } from '@lockstep/workers';
 import type { Bundle } from './bundle.ts';
-import { type UnitVector, unitVector } from './vectors.ts';
+import { modelBuckets, type Sizes, type UnitVector, unitVector } from './vectors.ts';
 
 /** Buckets that are done before an instruction. */
 export interface Stage {
@@ -57,3 +61,39 @@ export const sendingOrder = ({ programs, sizes }: Bundle): number[] => {
   const isHead = (bucket: number): boolean => vector.buckets[bucket]!.from < gradient;
   return [...order.filter(isHead), ...order.filter((bucket) => !isHead(bucket))];
 };
+
+/** The order in which buckets of a model come to a node: what is not trained, then as the gradient's were sent. */
+export const arrivalOrder = (bundle: Bundle): number[] => {
+  const { buckets, gradient } = unitVector(bundle.sizes);
+  const head = buckets.filter(({ from }) => from < gradient).length;
+  const trained = sendingOrder(bundle).slice(head);
+  const rest = modelBuckets(bundle.sizes).map((_, i) => i);
+  return [...rest.slice(trained.length), ...trained.map((bucket) => bucket - head)];
+};
+
+/** Where a program waits for the model: for how many buckets, in the order of their arrival. */
+export function gatesOf(
+  { code, starts, regions }: Program,
+  sizes: Sizes,
+  arrival: readonly number[],
+): Gate[] {
+  const origins: Readonly<Record<string, number>> = { weights: 0, buffers: sizes.weights };
+  const buckets = modelBuckets(sizes);
+  const gates: Gate[] = [];
+  let needs = 0;
+  for (const [before, start] of starts.entries()) {
+    const own = instructionExtents(code, start).extents.map(({ address, bytes }) => {
+      const origin = origins[regions[address.region]?.name ?? ''];
+      if (origin === undefined) return 0;
+      const from = origin + address.offset / 4;
+      const last = arrival.findLastIndex(
+        (bucket) => buckets[bucket]!.from < from + bytes / 4 && from < buckets[bucket]!.to,
+      );
+      return last + 1;
+    });
+    const most = Math.max(0, ...own);
+    if (most > needs) gates.push({ before, needs: most });
+    needs = Math.max(needs, most);
+  }
+  return gates;
+}

@@ -12,7 +12,7 @@ import {
 import { slices } from '../flat.ts';
 import { compileCombine, RECORD_WORDS } from '../programs.ts';
 import type { Bundle } from './bundle.ts';
-import { type Stage, stagesOf } from './stages.ts';
+import { arrivalOrder, gatesOf, type Stage, stagesOf } from './stages.ts';
 import { type UnitVector, unitVector } from './vectors.ts';
 
 /** After the words that all units' programs read: where the model and the unit's results are, then the units' blocks. */
@@ -68,9 +68,11 @@ export class UnitBook {
     this.#vector = unitVector(bundle.sizes);
     const { programs } = bundle;
     this.#stages = programs.map(({ program }) => stagesOf(program, this.#vector));
+    const arrival = arrivalOrder(bundle);
     this.programs = programs.map(({ rows, segments, program }, i) => ({
       name: `train ${segments} × ${rows} rows`,
       program,
+      gates: gatesOf(program, bundle.sizes, arrival),
       marks: this.#stages[i]!.slice(0, -1).map(({ end }) => end),
     }));
     this.#common = {
