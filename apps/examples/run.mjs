@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { createJiti } from 'jiti';
-import { ConfigError } from 'lockstep';
+import { ConfigError, data } from 'lockstep';
 
 /** @param {string} name */
 const fileOf = (name) => new URL(name.includes('/') ? `${name}.ts` : `${name}/main.ts`, import.meta.url);
@@ -16,8 +16,8 @@ if (name !== '' && existsSync(fileOf(name))) {
   try {
     await createJiti(import.meta.url).import(fileOf(name).href);
   } catch (error) {
-    // A wrong option: the message says all.
-    if (!(error instanceof ConfigError)) throw error;
+    // A wrong option, or data that do not fit: the message says all.
+    if (!(error instanceof ConfigError || error instanceof data.DataError)) throw error;
     console.error(error.message);
     process.exitCode = 2;
   }

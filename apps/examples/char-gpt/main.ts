@@ -1,5 +1,5 @@
 /** Trains the GPT and lets it write. See README.md. */
-import { noGrad, slice, softmax, type Tensor, train, withTraining } from 'lockstep';
+import { noGrad, slice, softmax, type Tensor, tensor, train, withTraining } from 'lockstep';
 import { readOptions } from '../options.ts';
 import { training } from './model.ts';
 import { CONTEXT, readText, toTokens } from './text.ts';
@@ -14,6 +14,8 @@ const options = readOptions({
   prompt: '\n',
 });
 const text = toTokens(readText(options.text));
+const { tokenizer } = text;
+tokenizer.encode(options.prompt); // throws before the training, not after it
 const { steps, seed, workers } = options;
 
 const { model, loss, validation, seconds, weightsDigest } = await train(
@@ -43,13 +45,16 @@ function write(prompt: string, count: number): string {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;
   };
-  for (let i = 0; i < count; i++) written += text.characters[draw(next(written.slice(-CONTEXT)), random())]!;
+  for (let i = 0; i < count; i++)
+    written += tokenizer.vocabulary[draw(next(written.slice(-CONTEXT)), random())]!;
   return written;
 }
 
 /** Probabilities of the character after `part`. */
 function next(part: string): ArrayLike<number> {
-  const logits = noGrad(() => withTraining(false, (): Tensor => model(text.encode(part))));
+  const tokens = Int32Array.from(tokenizer.encode(part));
+  const input = tensor(tokens, { shape: [1, tokens.length] });
+  const logits = noGrad(() => withTraining(false, (): Tensor => model(input)));
   return softmax(slice(logits, 0, -1).mul(1 / options.temperature)).data();
 }
 

@@ -36,11 +36,11 @@ export const training = (text: Text) =>
     steps: 2000,
     dropLast: true,
     data: text.dataset,
-    model: () => gpt(text.characters.length),
+    model: () => gpt(text.tokenizer.size),
     // [rows, 64, characters] and [rows, 64]: every place of a window predicts the character after it.
-    loss: (model, { input, next }) => loss.crossEntropy(model(input), next),
+    loss: (model, { x, y }) => loss.crossEntropy(model(x), y),
     // `lockstep predict` gives the probabilities of the character after a text.
-    predict: (model, { input }) => softmax(slice(model(input), null, -1)),
+    predict: (model, { x }) => softmax(slice(model(x), null, -1)),
     optimizer: optim.adamw({
       lr: optim.warmup(optim.cosine(1e-3, { minimum: 1e-4 }), { steps: 100 }),
       betas: [0.9, 0.99],

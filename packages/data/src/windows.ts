@@ -36,7 +36,7 @@ export function windows(tokens: Uint8Array | Int32Array, options: WindowsOptions
     if (to - from < length + 1) {
       throw new DataError(
         'DATA_EMPTY',
-        `windows: ${name}: ${to - from} tokens ${from > 0 ? 'to validate on' : 'to train on'} give no window of ${length} and ` +
+        `windows: ${options.name ? `${name}: ` : ''}${to - from} tokens ${from > 0 ? 'to validate on' : 'to train on'} give no window of ${length} and ` +
           'its next token. Take a shorter length, or another validation.',
       );
     }
