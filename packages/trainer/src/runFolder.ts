@@ -174,11 +174,16 @@ function inUse(path: string, owner: Owner | undefined): ConfigError {
   );
 }
 
-/** Gives the topmost folder that had to be made. (Node's own `recursive` never returns where /proc says no.) */
-function makeFolder(folder: string): string | undefined {
+/** Gives the topmost folder that had to be made, and nobody else made meanwhile. (Node's own `recursive` never returns where /proc says no.) */
+export function makeFolder(folder: string): string | undefined {
   if (existsSync(folder)) return undefined;
   const made = makeFolder(dirname(folder));
-  mkdirSync(folder);
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return made;
+    throw error;
+  }
   return made ?? folder;
 }
 

@@ -103,5 +103,6 @@ export function receivingLine({ what, bytes, of }: NodeReport & { type: 'receivi
   const done = Math.floor(share * CELLS);
   const bar = '█'.repeat(done) + '─'.repeat(CELLS - done);
   const percent = `${Math.floor(share * 100)} %`.padStart(5);
-  return `${what.padEnd(7)}  ${bar}  ${percent}  ${(bytes / MEGABYTE).toFixed(1)} of ${(of / MEGABYTE).toFixed(1)} MB`;
+  const [unit, size] = of < MEGABYTE ? ['kB', 1e3] : ['MB', MEGABYTE];
+  return `${what.padEnd(7)}  ${bar}  ${percent}  ${(bytes / size).toFixed(1)} of ${(of / size).toFixed(1)} ${unit}`;
 }

@@ -2,6 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { EpochEvent, StartEvent, StepEvent } from 'lockstep';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { clusterProgress, HumanReporter, progress } from './human.ts';
+import { receivingLine } from './node.ts';
 import { duration, number, plural, table, thousands } from './text.ts';
 
 describe('numbers', () => {
@@ -53,6 +54,13 @@ const step: StepEvent = {
   },
   metrics: { accuracy: 0.98, 'mean absolute error': 0.5, topK: 0.1 },
 };
+
+test.each<[number, number, string]>([
+  [0, 28_472, 'program  ────────────────────────    0 %  0.0 of 28.5 kB'],
+  [62_800_000, 125_600_000, 'program  ████████████────────────   50 %  62.8 of 125.6 MB'],
+])('%i of %i bytes received', (bytes, of, line) =>
+  expect(receivingLine({ type: 'receiving', what: 'program', bytes, of })).toBe(line),
+);
 
 describe('the line of progress', () => {
   test.each([20, 40, 60, 79, 120, 200])('fits %i columns', (width) => {

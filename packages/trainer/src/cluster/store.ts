@@ -1,8 +1,9 @@
 /** What a node was sent, on its disk: under its SHA-256, so that nothing is sent twice. */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { makeFolder } from '../runFolder.ts';
 import type { ContentStore } from './node.ts';
 
 /** Where content is kept unless another folder is given. */
@@ -28,7 +29,7 @@ export function diskStore(folder: string, extra?: string): ContentStore {
       if (!NAME.test(hash)) return;
       const temporary = join(folder, `${hash}.${randomBytes(4).toString('hex')}.tmp`);
       try {
-        await mkdir(folder, { recursive: true });
+        makeFolder(folder);
         const file = await open(temporary, 'w');
         await file.writeFile(bytes);
         await file.sync();
