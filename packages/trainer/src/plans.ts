@@ -3,13 +3,14 @@
 import type { Dataset } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program } from '@lockstep/kernels';
 import type { UpdateGroup } from '@lockstep/nn';
-import { assign, batchShards, type ShardRange, units } from '@lockstep/sync';
-import { type Plan, type PoolProgram, type PoolTask, type SharedHeap, tickOffset } from '@lockstep/workers';
-import { checkIndexes } from './checkIndexes.ts';
+import { batchShards, type ShardRange } from '@lockstep/sync';
+import { type Plan, type PoolProgram, type SharedHeap, tickOffset } from '@lockstep/workers';
 import type { ResolvedDefinition } from './definition.ts';
 import type { BatchJob } from './executor.ts';
 import { bufferStretches, type FlatLayout, NORM_BLOCK, overlap, type Stretch, slices } from './flat.ts';
 import { RunMemory } from './memory.ts';
+import { type PendingPlan, type PendingTask, Placement } from './placement.ts';
+import { ProgramBook } from './programBook.ts';
 import {
   compileApply,
   compileBuffers,
@@ -17,13 +18,11 @@ import {
   compileNorm,
   compileResult,
   compileTotal,
-  compileUnit,
   compileUpdate,
   type GroupSlice,
   LINE_WORDS,
-  refusalGuard,
 } from './programs.ts';
-import { type StepGraph, traceStep } from './step.ts';
+import { batchUnits } from './units.ts';
 
 /** What becomes of a batch. */
 type Purpose = 'update' | 'accumulate' | 'validate';
@@ -49,24 +48,6 @@ interface BookOptions<M, F extends string> {
   readonly external?: { readonly buckets: readonly Stretch[] } | undefined;
 }
 
-/** Shards that one program runs: a node of the shard tree, all of the same number of rows. */
-interface Unit extends ShardRange {
-  readonly worker: number;
-  readonly rows: number;
-}
-
-/** A program before memory is placed: region names still have to be bound. */
-interface PendingTask {
-  readonly program: number;
-  readonly bind: Readonly<Record<string, number>>;
-  readonly worker: number;
-}
-
-interface PendingPlan {
-  readonly name: string;
-  readonly phases: readonly (readonly PendingTask[])[];
-}
-
 /** A part of a worker's slice that one program updates. */
 interface Piece extends Stretch {
   /** The optimizer's group, counted from 0. */
@@ -76,7 +57,6 @@ interface Piece extends Stretch {
 }
 
 export class PlanBook<M, F extends string> {
-  readonly programs: PoolProgram[] = [];
   readonly plans: Plan[] = [];
   /** Plans that the main thread runs itself: those of batches that come in buckets. */
   readonly direct: Plan[] = [];
@@ -86,13 +66,11 @@ export class PlanBook<M, F extends string> {
   readonly #tickOffset: number;
   readonly #planIndex = new Map<string, number>();
   readonly #directIndex = new Map<string, number>();
-  readonly #programIndex = new Map<string, number>();
-  readonly #traces = new Map<string, StepGraph>();
   readonly #slices: readonly Stretch[];
   /** Of each worker's slice. */
   readonly #pieces: readonly (readonly Piece[])[];
   readonly #journalsPerWorker: number;
-  readonly #constants = new Map<number, number>();
+  readonly #book: ProgramBook<M, F>;
 
   constructor(options: BookOptions<M, F>, heap: SharedHeap, recordWords: number) {
     const { layout, workers, external } = options;
@@ -108,7 +86,12 @@ export class PlanBook<M, F extends string> {
     const pieces = Math.max(...this.#pieces.map(({ length }) => length));
     this.#journalsPerWorker = 1 + 2 * Math.max(pieces, external ? layout.updates.length : 0);
     this.memory = new RunMemory(options, heap, this.#journalsPerWorker * workers + layout.buffers.length);
+    this.#book = new ProgramBook({ ...options, heap, memory: this.memory, tickOffset: this.#tickOffset });
     this.#write();
+  }
+
+  get programs(): readonly PoolProgram[] {
+    return this.#book.programs;
   }
 
   planOf(key: string): number {
@@ -155,38 +138,28 @@ export class PlanBook<M, F extends string> {
       }
     }
     for (const rows of sizes(data.validation?.length ?? 0, true)) add(rows, 'validate', 'first');
-    this.#place(pending, direct);
-  }
-
-  /** The units of a batch, in order of shards. */
-  #units(rows: number): Unit[] {
-    const { definition, workers, coalesce } = this.#options;
-    const { rowsPerShard, used, lastRows } = batchShards(rows, definition.shards);
-    // A short last shard has a program of its own.
-    const even = lastRows === rowsPerShard ? used : used - 1;
-    return assign(used, workers).flatMap(({ lo, hi }, worker) => {
-      const full = coalesce
-        ? units(Math.min(lo, even), Math.min(hi, even), used)
-        : Array.from({ length: Math.max(0, Math.min(hi, even) - lo) }, (_, i) => ({
-            lo: lo + i,
-            hi: lo + i + 1,
-          }));
-      const short = hi > even && lo < hi ? [{ lo: even, hi: even + 1, worker, rows: lastRows }] : [];
-      return [...full.map((range) => ({ ...range, worker, rows: rowsPerShard })), ...short];
+    const placement = new Placement({
+      heap: this.#heap,
+      workers: this.#options.workers,
+      programs: this.programs,
+      constants: this.#book.constants,
+      common: this.memory.common,
     });
+    for (const plan of direct) this.direct.push(placement.direct(plan));
+    for (const plan of pending) this.plans.push(placement.pooled(plan));
   }
 
   #phases(rows: number, purpose: Purpose, mode: BatchJob['accumulate']): PendingTask[][] {
     const { definition, layout, external } = this.#options;
     const training = purpose !== 'validate';
     const computes = !(training && external !== undefined);
-    const parts = computes ? this.#units(rows) : [{ lo: 0, hi: 1, worker: 0, rows }];
+    const parts = computes ? batchUnits(rows, this.#options) : [{ lo: 0, hi: 1, worker: 0, rows }];
     const rowsPerShard = batchShards(rows, definition.shards).rowsPerShard;
     const compute = (computes ? parts : []).map((unit, i): PendingTask => {
       const block = this.#heap.allocate(8);
       this.#heap.u32(block, 2).set([unit.lo, unit.lo * rowsPerShard]);
       return {
-        program: this.#unitProgram(unit.rows, unit.hi - unit.lo, training),
+        program: this.#book.unit(unit.rows, unit.hi - unit.lo, training),
         worker: unit.worker,
         bind: {
           unit: block,
@@ -207,7 +180,7 @@ export class PlanBook<M, F extends string> {
     const scaled = purpose === 'update';
     /** The blocks' sums of squares of a part of a vector → the region `to`. */
     const norm = (vector: string, to: string, { from, to: end }: Stretch, worker: number): PendingTask => ({
-      program: this.#program(`norm ${end - from}`, () => compileNorm(end - from)),
+      program: this.#book.program(`norm ${end - from}`, () => compileNorm(end - from)),
       worker,
       bind: {
         vector: this.memory.common[vector]! + from * ELEMENT_BYTES,
@@ -218,7 +191,7 @@ export class PlanBook<M, F extends string> {
       const size = slice.to - slice.from;
       if (size === 0) return [];
       const total: PendingTask = {
-        program: this.#program(`total ${mode} ${size} ${scaled} ${tree}`, () =>
+        program: this.#book.program(`total ${mode} ${size} ${scaled} ${tree}`, () =>
           compileTotal(mode, size, batch, scaled),
         ),
         worker,
@@ -242,7 +215,7 @@ export class PlanBook<M, F extends string> {
       this.#pieces.flatMap((pieces, worker) =>
         pieces.flatMap((piece, i) => {
           const task = (name: string, compile: () => Program, which: 0 | 1): PendingTask => ({
-            program: this.#program(
+            program: this.#book.program(
               `${name} ${piece.group} ${piece.to - piece.from} ${source} ${tree}`,
               compile,
             ),
@@ -293,13 +266,13 @@ export class PlanBook<M, F extends string> {
     const bySlot = (name: 'gradient' | 'sums' | 'statistics', offset = 0): Record<string, number> =>
       Object.fromEntries(parts.map((_, i) => [`${name} ${i}`, memory.slot(i)[name] + offset]));
     const result: PendingTask = {
-      program: this.#program(`result ${tree}`, () => compileResult(memory.values, ranges)),
+      program: this.#book.program(`result ${tree}`, () => compileResult(memory.values, ranges)),
       worker: 0,
       bind: bySlot('sums'),
     };
     /** Running statistics. */
     const follow = (): PendingTask[] => {
-      const { statistics } = this.#trace(batchShards(rows, definition.shards).rowsPerShard, true);
+      const { statistics } = this.#book.trace(batchShards(rows, definition.shards).rowsPerShard, true);
       return bufferStretches(layout, (buffer) => statistics.has(buffer)).map(({ from, to, rule }, i) => {
         const name = `buffers ${rule.keep} ${rule.add} ${to - from} ${tree}`;
         const bytes = from * ELEMENT_BYTES;
@@ -309,7 +282,7 @@ export class PlanBook<M, F extends string> {
           journal: this.#journal(workers, i),
         };
         return {
-          program: this.#program(name, () => compileBuffers(rule, to - from, batch)),
+          program: this.#book.program(name, () => compileBuffers(rule, to - from, batch)),
           worker: 0,
           bind,
         };
@@ -345,7 +318,7 @@ export class PlanBook<M, F extends string> {
           const slice = { optimizer, group, size: to - from, blocks: 0 };
           const name = `update ${i} ${to - from}`;
           return {
-            program: this.#program(name, () => compileUpdate(slice, 'units', batch)),
+            program: this.#book.program(name, () => compileUpdate(slice, 'units', batch)),
             worker: 0,
             bind: { ...bindFrom(from), journal: this.#journal(0, 1 + i) },
           };
@@ -361,90 +334,5 @@ export class PlanBook<M, F extends string> {
   #journal(worker: number, which: number): number {
     const index = this.#journalsPerWorker * worker + which;
     return this.memory.common.journals! + index * LINE_WORDS * ELEMENT_BYTES;
-  }
-
-  #trace(rows: number, training: boolean): StepGraph {
-    const { definition, model, layout, data } = this.#options;
-    const key = `${rows} ${training}`;
-    const known = this.#traces.get(key);
-    if (known) return known;
-    const traced = traceStep(definition, model, layout, data, rows, training);
-    this.#traces.set(key, traced);
-    return traced;
-  }
-
-  #unitProgram(rows: number, segments: number, training: boolean): number {
-    const name = `${training ? 'train' : 'validate'} ${segments} × ${rows} rows`;
-    return this.#program(name, () => {
-      const step = this.#trace(rows, training);
-      const { data } = this.#options;
-      const part = training ? data : data.validation!;
-      const guard = training ? refusalGuard(this.#tickOffset, this.memory.journals) : undefined;
-      const compiled = compileUnit(
-        step,
-        this.#options.layout,
-        { part, indexes: this.memory.index.length },
-        rows,
-        segments,
-        guard,
-      );
-      checkIndexes(compiled.indexLimits, this.#options.data);
-      const address = this.#heap.allocate(compiled.constants.byteLength);
-      this.#heap.u8(address, compiled.constants.byteLength).set(compiled.constants);
-      this.#constants.set(this.programs.length, address);
-      return compiled.program;
-    });
-  }
-
-  #program(name: string, make: () => Program): number {
-    const known = this.#programIndex.get(name);
-    if (known !== undefined) return known;
-    const program = make();
-    this.#programIndex.set(name, this.programs.length);
-    return this.programs.push({ name, program }) - 1;
-  }
-
-  /** Gives every worker its own arena and scratch, and binds all regions. */
-  #place(pending: readonly PendingPlan[], direct: readonly PendingPlan[]): void {
-    const { workers } = this.#options;
-    const largest = (name: string): number =>
-      Math.max(
-        0,
-        ...this.programs.map(
-          ({ program }) => program.regions.find((region) => region.name === name)?.bytes ?? 0,
-        ),
-      );
-    const own = Array.from({ length: workers }, () => ({
-      arena: this.#heap.allocate(largest('arena')),
-      scratch: this.#heap.allocate(largest('scratch')),
-      'journal scratch': this.#heap.allocate(largest('journal scratch')),
-    }));
-    const task = ({ program, bind, worker }: PendingTask): PoolTask => {
-      const constants = this.#constants.get(program);
-      const addresses: Record<string, number> = {
-        ...this.memory.common,
-        ...own[worker],
-        ...(constants === undefined ? {} : { constants }),
-        ...bind,
-      };
-      const { name, program: found } = this.programs[program]!;
-      const bases = found.regions.map((region) => {
-        const address = addresses[region.name];
-        // A region that is declared but never touched may lie anywhere.
-        if (address === undefined && region.bytes > 0)
-          throw new Error(`${name}: no memory for region ${region.name}`);
-        return address ?? this.memory.common.weights!;
-      });
-      return { program, bases };
-    };
-    for (const { name, phases } of direct) {
-      this.direct.push({ name, phases: phases.map((tasks) => [tasks.map(task)]) });
-    }
-    for (const { name, phases } of pending) {
-      const byWorker = phases.map((tasks) =>
-        Array.from({ length: workers }, (_, worker) => tasks.filter((t) => t.worker === worker).map(task)),
-      );
-      this.plans.push({ name, phases: byWorker });
-    }
   }
 }
