@@ -35,6 +35,12 @@ const READY = 2;
 const THREAD = 3;
 /** Marks passed in a phase: 256 · sequence + their number. */
 const MARKS = 4;
+/** What it waits for at a gate. */
+const WAITS = 5;
+// How it sleeps.
+const AWAKE = 0;
+const ASLEEP = 1;
+const AT_GATE = 2;
 /** Marks of a phase that can be told apart. */
 export const MAX_MARKS = 255;
 
@@ -99,12 +105,16 @@ export class Control {
   #wakeSleepers(): void {
     const words = this.#words;
     for (let worker = 0; worker < this.#workers; worker++) {
-      if (Atomics.load(words, memberOf(worker) + SLEEPING) !== 0) {
-        Atomics.add(words, EPOCH, 1);
-        Atomics.notify(words, EPOCH);
+      if (Atomics.load(words, memberOf(worker) + SLEEPING) !== AWAKE) {
+        this.#wake();
         return;
       }
     }
+  }
+
+  #wake(): void {
+    Atomics.add(this.#words, EPOCH, 1);
+    Atomics.notify(this.#words, EPOCH);
   }
 
   // --- workers
@@ -154,7 +164,7 @@ export class Control {
       } else {
         if (this.stopped) return false;
         this.#spins = Math.max(SPINS_MIN, this.#spins >> 1);
-        this.#sleep(memberOf(worker), member + POSITION, sequence);
+        this.#sleep(memberOf(worker), ASLEEP, member + POSITION, sequence);
       }
     }
     if (spins > 0 && spins < limit) this.#spins = Math.min(SPINS_MAX, this.#spins * 2);
@@ -168,20 +178,21 @@ export class Control {
     for (let spins = spin ? SPINS_MIN : 0; !reached(Atomics.load(words, GATE), wanted); ) {
       if (spins-- > 0) continue;
       if (this.stopped) return false;
-      this.#sleep(memberOf(worker), GATE, wanted);
+      Atomics.store(words, memberOf(worker) + WAITS, wanted);
+      this.#sleep(memberOf(worker), AT_GATE, GATE, wanted);
     }
     return true;
   }
 
   /** Sleeps unless the word at `laggard` has come to `sequence`. */
-  #sleep(self: number, laggard: number, sequence: number): void {
+  #sleep(self: number, how: number, laggard: number, sequence: number): void {
     const words = this.#words;
-    Atomics.store(words, self + SLEEPING, 1);
+    Atomics.store(words, self + SLEEPING, how);
     const epoch = Atomics.load(words, EPOCH);
     if (!reached(Atomics.load(words, laggard), sequence) && !this.stopped) {
       Atomics.wait(words, EPOCH, epoch, NAP);
     }
-    Atomics.store(words, self + SLEEPING, 0);
+    Atomics.store(words, self + SLEEPING, AWAKE);
   }
 
   /** A worker has done all before `sequence`; the last one to come wakes who sleeps. */
@@ -226,7 +237,7 @@ export class Control {
 
   /** A new thread will take this worker's place: the old one is gone. */
   vacate(worker: number): void {
-    Atomics.store(this.#words, memberOf(worker) + SLEEPING, 0);
+    Atomics.store(this.#words, memberOf(worker) + SLEEPING, AWAKE);
     Atomics.store(this.#words, memberOf(worker) + READY, 0);
     Atomics.store(this.#words, memberOf(worker) + THREAD, 0);
   }
@@ -249,10 +260,14 @@ export class Control {
     this.#wakeSleepers();
   }
 
-  /** So much has come. */
+  /** So much has come. Wakes those for whom it is enough. */
   open(count: number): void {
-    Atomics.store(this.#words, GATE, count);
-    this.#wakeSleepers();
+    const words = this.#words;
+    Atomics.store(words, GATE, count);
+    for (let member = memberOf(0); member <= memberOf(this.#workers - 1); member += LINE) {
+      const isAtGate = Atomics.load(words, member + SLEEPING) === AT_GATE;
+      if (isAtGate && reached(count, Atomics.load(words, member + WAITS))) return this.#wake();
+    }
   }
 
   /** The position of the slowest worker, as its distance from the given sequence (which it has reached). */
