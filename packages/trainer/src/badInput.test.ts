@@ -1,5 +1,5 @@
 /** What cannot be trained is refused before the first step, by one message: who, what came, what was expected, the way out. */
-import { add, mul, OpError, sum } from '@lockstep/autograd';
+import { add, mul, OpError, ones, sum, take } from '@lockstep/autograd';
 import { arrays, column, DataError } from '@lockstep/data';
 import { ConfigError, loss, nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
@@ -116,6 +116,19 @@ const cases: Record<string, Case> = {
     over: { model: () => nn.linear(3, 2) },
     error: ConfigError,
     says: /column label has 2 in row \d+, expected 0 to 1.*give the model 3 outputs or mend the data/,
+  },
+  'labels to leave out, as PyTorch has them': {
+    over: { data: () => points(9, { label: column(Int32Array.of(0, 1, 2, 0, 1, 2, 0, -100, 1)) }) },
+    error: ConfigError,
+    says: /column label has -100 in row \d+.*leave such rows out with \{ ignoreIndex: -100 \} or mend the data/,
+  },
+  'tokens that an embedding does not have': {
+    over: {
+      data: () => points(9, { label: column(Int32Array.of(0, 1, 2, 0, 1, 2, 0, 7, 1)) }),
+      loss: (model: Model, { x, label }: never) => sum(mul(model(x), take(ones([5, 3]), label))),
+    },
+    error: ConfigError,
+    says: /column label has 7 in row \d+, expected 0 to 4, because take picks one of 5; make that 8 or mend the data/,
   },
   'more validation than rows': {
     over: { data: () => points(10), validation: 12 },

@@ -12,9 +12,19 @@ export function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void
       if (bad === -1) continue;
       throw new ConfigError(
         `data set ${part.name}`,
-        `column ${field} has ${values[bad]} in row ${Math.floor(bad / width)}, expected 0 to ${limit - 1}, because ${op} has ` +
-          `${limit} classes; give the model ${Math.max(limit, values[bad]! + 1)} outputs or mend the data`,
+        `column ${field} has ${values[bad]} in row ${Math.floor(bad / width)}, expected 0 to ${limit - 1}, because ` +
+          wayOut(op, limit, values[bad]!),
       );
     }
   }
+}
+
+function wayOut(op: string, limit: number, value: number): string {
+  if (!op.startsWith('crossEntropy')) {
+    const size = value < 0 ? '' : `make that ${value + 1} or `;
+    return `${op} picks one of ${limit}; ${size}mend the data`;
+  }
+  return value < 0
+    ? `crossEntropy has ${limit} classes; leave such rows out with { ignoreIndex: ${value} } or mend the data`
+    : `crossEntropy has ${limit} classes; give the model ${value + 1} outputs or mend the data`;
 }
