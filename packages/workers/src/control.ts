@@ -264,9 +264,13 @@ export class Control {
   open(count: number): void {
     const words = this.#words;
     Atomics.store(words, GATE, count);
-    for (let member = memberOf(0); member <= memberOf(this.#workers - 1); member += LINE) {
+    for (let worker = 0; worker < this.#workers; worker++) {
+      const member = memberOf(worker);
       const isAtGate = Atomics.load(words, member + SLEEPING) === AT_GATE;
-      if (isAtGate && reached(count, Atomics.load(words, member + WAITS))) return this.#wake();
+      if (isAtGate && reached(count, Atomics.load(words, member + WAITS))) {
+        this.#wake();
+        return;
+      }
     }
   }
 
