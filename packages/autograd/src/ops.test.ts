@@ -1,4 +1,5 @@
 /** Every op: fast kernels against the float64 reference, bits alike on all variants, first and second gradients. */
+import { inspect } from 'node:util';
 import { availableVariants } from '@lockstep/kernels';
 import { afterAll, describe, expect, it } from 'vitest';
 import { numbers, type OpCase, type OpTest, opTests } from '../test/cases.ts';
@@ -122,6 +123,30 @@ describe('tensor', () => {
   ])('of %s', (_, x, spec) => {
     expect(specOf(x)).toEqual(spec);
   });
+});
+
+it.each<[Tensor, string]>([
+  [tensor(0.1), 'Tensor(f32[]: 0.1)'],
+  [tensor([1, -2.5]), 'Tensor(f32[2]: [1, -2.5])'],
+  [tensor([]), 'Tensor(f32[0]: [])'],
+  [
+    tensor([
+      [true, false],
+      [false, false],
+    ]),
+    'Tensor(bool[2, 2],\n[[true, false],\n [false, false]])',
+  ],
+  [numbers([9], 0, 0), 'Tensor(f32[9]: [0, 0, 0, …, 0, 0, 0])'],
+  [
+    tensor(
+      Int32Array.from({ length: 4 }, (_, i) => i),
+      { shape: [2, 1, 2] },
+    ),
+    'Tensor(i32[2, 1, 2],\n[[[0, 1]],\n [[2, 3]]])',
+  ],
+])('shows %s', (x, text) => {
+  expect(String(x)).toBe(text);
+  expect(inspect({ x })).toContain(text.split('\n')[0]);
 });
 
 it('squeezes one axis of size 1, or all of them', () => {

@@ -13,6 +13,9 @@ export interface Origin {
   backward(g: Tensor, index: number): Tensor | null;
 }
 
+/** Elements at each end of a long axis that a tensor shows of itself. */
+const SHOWN = 3;
+
 /**
  * An n-dimensional array. Eager tensors hold numbers; while a step is traced they stand for a node of the graph.
  * A tensor never changes its shape or type; only a `Parameter` changes its numbers.
@@ -82,11 +85,26 @@ export class Tensor {
     return hint === 'string' ? this.toString() : this.item();
   }
 
+  /** Type, shape and numbers, six digits each; of long axes both ends. */
   toString(): string {
     if (this.isTraced) return `Tensor(${formatSpec(this)}, traced)`;
     const data = this.data();
-    const shown = Array.from(data.subarray(0, 8), (x) => Number(x.toPrecision(6)));
-    return `Tensor(${formatSpec(this)}: ${shown.join(', ')}${data.length > 8 ? ', …' : ''})`;
+    const number = (x: number): string =>
+      this.dtype === 'bool' ? String(x !== 0) : String(Number(x.toPrecision(6)));
+    const part = ([n, ...rest]: Shape, at: number, depth: number): string => {
+      if (n === undefined) return number(data[at]!);
+      const all = Array.from({ length: n }, (_, i) => i);
+      const shown = n > 2 * SHOWN ? [...all.slice(0, SHOWN), -1, ...all.slice(-SHOWN)] : all;
+      const items = shown.map((i) => (i < 0 ? '…' : part(rest, at + i * sizeOf(rest), depth + 1)));
+      return `[${items.join(rest.length === 0 ? ', ' : `,\n${' '.repeat(depth)}`)}]`;
+    };
+    const numbers = part(this.shape, 0, 1);
+    return `Tensor(${formatSpec(this)}${this.rank > 1 ? `,\n${numbers}` : `: ${numbers}`})`;
+  }
+
+  /** What `console.log` shows. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
   }
 
   /** Lets go of the numbers now instead of at the next garbage collection (`using x = …`). */

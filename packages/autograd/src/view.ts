@@ -61,7 +61,10 @@ export function materialize(emit: Emitter, view: View, shape: Shape = view.shape
 /** Copies a view to contiguous memory. */
 export function copyView(emit: Emitter, source: View, target: Address): void {
   const whole = contiguousView(target, source.shape);
-  if (walks(source, whole).length > COPY_RANK) return copyInto(emit, source, whole);
+  if (walks(source, whole).length > COPY_RANK) {
+    copyInto(emit, source, whole);
+    return;
+  }
   emit.elementwise({
     dims: source.shape,
     inputs: [{ address: source.address, strides: source.strides }],
