@@ -11,6 +11,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { DataError } from '@lockstep/data';
@@ -185,6 +186,17 @@ export function makeFolder(folder: string): string | undefined {
     throw error;
   }
   return made ?? folder;
+}
+
+/** A file in place of one of that name: on the disk when this settles. Rejects where the disk refuses. */
+export async function writeLasting(path: string, content: Uint8Array | string): Promise<void> {
+  const file = await open(path, 'w');
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 export function cannotWrite(path: string, error: unknown): DataError {

@@ -70,12 +70,16 @@ export class HumanReporter implements Reporter {
       case 'checkpoint':
         this.#checkpoint = event;
         break;
-      case 'checkpointFailed':
+      case 'checkpointFailed': {
+        const last = (this.#checkpoint ?? this.#start?.resumed)?.step;
         this.#warn(
-          `no checkpoint of step ${event.step}: ${event.reason}. Training goes on; what could be saved last is ` +
-            (this.#checkpoint ? `step ${this.#checkpoint.step}` : 'what was there before'),
+          `no checkpoint of step ${event.step}: ${event.reason}. Training goes on; ` +
+            (last === undefined
+              ? 'nothing could be saved so far'
+              : `what could be saved last is step ${last}`),
         );
         break;
+      }
       case 'checkpointDamaged':
         this.#warn(`${event.file} is damaged and was passed over: ${event.reason}`);
         break;

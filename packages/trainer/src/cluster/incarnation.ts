@@ -2,6 +2,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DataError } from '@lockstep/data';
+import { writeLasting } from '../runFolder.ts';
 
 const FILE = 'incarnation';
 
@@ -17,10 +18,7 @@ export async function nextIncarnation(folder: string | undefined): Promise<numbe
     const before = Number(await readFile(path, 'utf8').catch(() => '0'));
     const next = (Number.isSafeInteger(before) && before >= 0 ? before : 0) + 1;
     const temporary = `${path}.tmp`;
-    const file = await open(temporary, 'w');
-    await file.writeFile(`${next}\n`);
-    await file.sync();
-    await file.close();
+    await writeLasting(temporary, `${next}\n`);
     await rename(temporary, path);
     await syncFolder(dirname(path));
     return next;

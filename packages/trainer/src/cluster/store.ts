@@ -1,9 +1,9 @@
 /** What a node was sent, on its disk: under its SHA-256, so that nothing is sent twice. */
 import { createHash, randomBytes } from 'node:crypto';
-import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { makeFolder } from '../runFolder.ts';
+import { makeFolder, writeLasting } from '../runFolder.ts';
 import type { ContentStore } from './node.ts';
 
 /** Where content is kept unless another folder is given. */
@@ -30,10 +30,7 @@ export function diskStore(folder: string, extra?: string): ContentStore {
       const temporary = join(folder, `${hash}.${randomBytes(4).toString('hex')}.tmp`);
       try {
         makeFolder(folder);
-        const file = await open(temporary, 'w');
-        await file.writeFile(bytes);
-        await file.sync();
-        await file.close();
+        await writeLasting(temporary, bytes);
         await rename(temporary, join(folder, hash));
       } catch {
         await rm(temporary, { force: true }).catch(() => {});
