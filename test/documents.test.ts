@@ -29,6 +29,18 @@ test('the architecture page lists every package', () => {
   expect(packages.filter((name) => !text.includes(`| \`${name}\` |`))).toEqual([]);
 });
 
+test('every reason to refuse a connection is explained', () => {
+  const text = readFileSync(join(root, 'docs/refusals.md'), 'utf8');
+  const source = (path: string) => readFileSync(join(root, 'packages', path), 'utf8');
+  const codes = [
+    ...source('sync/src/websocket/errors.ts').matchAll(/^ {2}([A-Z][A-Z_]+): /gm),
+    ...source('protocol/src/errors.ts').matchAll(/^ {2}\| '([A-Z_]+)'/gm),
+    ...source('sync/src/driver/coordinatorDriver.ts').matchAll(/'([A-Z]+(?:_[A-Z]+)*)',$/gm),
+  ].map(([, code = '']) => code);
+  expect(codes.length).toBeGreaterThan(45);
+  expect(codes.filter((code) => !text.includes(`\`${code}\``))).toEqual([]);
+});
+
 test('the files that the architecture page points to exist', () => {
   const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').matchAll(/^\| `(\w+)` \|.*\|([^|]*)\|$/gm);
   const files = [...rows].flatMap(([, name = '', places = '']) =>

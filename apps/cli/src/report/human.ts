@@ -47,7 +47,8 @@ export class HumanReporter implements Reporter {
       case 'start':
         this.#start = event;
         this.#print(...header(event, this.#source), '', ...modelTable(event), '');
-        this.#print(...this.#missing(Math.min(1, event.workers)));
+        // A node of this process joins at once, and says it then.
+        if (event.workers === 0) this.#print(...this.#missing(0));
         break;
       case 'step':
         this.#gathering = undefined;
