@@ -189,8 +189,8 @@ export function makeFolder(folder: string): string | undefined {
 }
 
 /** A file in place of one of that name: on the disk when this settles. Rejects where the disk refuses. */
-export async function writeLasting(path: string, content: Uint8Array | string): Promise<void> {
-  const file = await open(path, 'w');
+export async function writeLasting(path: string, content: Uint8Array | string, mode = 0o666): Promise<void> {
+  const file = await open(path, 'w', mode);
   try {
     await file.writeFile(content);
     await file.sync();

@@ -3,11 +3,13 @@
  * first used: a run on one machine never does.
  */
 import type { Accept, Connection } from '../transport.ts';
+import type { Certificate } from './certificate.ts';
 import type { DialOptions, Listener, ListenOptions } from './options.ts';
 
 export type { Certificate } from './certificate.ts';
 export type { Refusal } from './door.ts';
 export { type TransportCode, TransportError } from './errors.ts';
+export { isLoopback } from './hosts.ts';
 export { DEFAULT_LIMITS, type Limits } from './limits.ts';
 export {
   DEFAULT_HOST,
@@ -17,6 +19,10 @@ export {
   type ListenOptions,
 } from './options.ts';
 export { checkToken, createToken, TOKEN_BITS } from './token.ts';
+
+/** A certificate that vouches for itself, as `tls: 'selfSigned'` makes one: nodes pin its fingerprint. */
+export const createCertificate = async (): Promise<Certificate> =>
+  (await import('./certificate.ts')).createCertificate();
 
 /**
  * Listens for nodes. `accept` is called for each that may connect, before its first frame.

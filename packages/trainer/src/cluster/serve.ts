@@ -23,6 +23,7 @@ import {
   startRun,
   type TrainOptions,
 } from '../train.ts';
+import { dropAccess, keepAccess } from './access.ts';
 import { ClusterExecutor } from './executor.ts';
 import { nextIncarnation } from './incarnation.ts';
 import { startNode } from './node.ts';
@@ -70,8 +71,11 @@ export function serve<M, F extends string>(
     ...options.on,
     event: (event: TrainingEvent) => {
       status.event(event);
-      // Nothing follows it.
-      if (event.type === 'done') isOver = true;
+      if (event.type === 'done') {
+        // Nothing follows it.
+        isOver = true;
+        if (!event.interrupted) dropAccess(options.out);
+      }
       options.on?.event?.(event);
     },
   };
@@ -85,7 +89,7 @@ export function serve<M, F extends string>(
       };
       const listener = await listen(
         {
-          ...where,
+          ...(await keepAccess(where ?? {}, options)),
           request: status.answer,
           refused: ({ code, address }) => tell(refusals.refused(code, address, performance.now())),
         },
