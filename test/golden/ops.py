@@ -29,6 +29,16 @@ PAIRS = [[(7,), (7,)], [(2, 3, 5), (3, 1)], [(4, 1), (1,)], [(), (3,)], [(0, 3),
 REDUCED = [[(7,)], [(3, 5, 2)], [(1, 1)], [(4, 37)]]
 MATRICES = [[(5, 5)], [(2, 3, 5)], [(1, 1)]]
 
+ATTENDING = [[(3, 5), (7, 5)], [(2, 3, 4, 17), (2, 1, 5, 17)], [(1, 1), (1, 1)], [(37, 3), (140, 3)]]
+
+
+def attention(q, k, causal=False):
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    if causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1).bool(), -math.inf)
+    return scores.softmax(-1) @ k
+
+
 # name: (function, shapes of the inputs for each case, [low, high] of each input)
 cases = {
     'neg': (torch.neg, UNARY), 'abs': (torch.abs, UNARY), 'square': (torch.square, UNARY),
@@ -89,6 +99,10 @@ cases = {
     'outer': (torch.outer, [[(3,), (5,)], [(1,), (7,)], [(0,), (2,)]]), 'dot': (torch.dot, [[(7,), (7,)], [(1,), (1,)], [(37,), (37,)]]),
     'einsum': (lambda x, y: torch.einsum('bij,bkj->ikb', x, y), [[(2, 3, 5), (2, 4, 5)], [(1, 3, 1), (1, 2, 1)], [(3, 0, 2), (3, 2, 2)]]),
     'einsumDots': (lambda x, y: torch.einsum('...ij,j->...i', x, y), [[(3, 5), (5,)], [(2, 3, 5), (5,)], [(1, 1, 1, 1), (1,)]]),
+    'take': (lambda x: x[index((2, 3), x.shape[0])], REDUCED),
+    # With larger numbers a row has one probability near 1, and gradients of q are differences of equals.
+    'attention': (lambda x, y: attention(x, y), ATTENDING, (-1.5, 1.5)),
+    'attentionCausal': (lambda x, y: attention(x, y, True), ATTENDING, (-1.5, 1.5)),
     'arange': (lambda x: x * torch.arange(-1, -1 + x.numel() * 0.5, 0.5).double(), [[(7,)], [(37,)], [(1,)]]),
     'linspace': (lambda x: x * torch.linspace(-1, 2, x.numel(), dtype=torch.float64), [[(7,)], [(37,)], [(1,)]]),
     'eye': (lambda x: x * torch.eye(*x.shape).double(), [[(5, 5)], [(2, 7)], [(1, 1)]]),

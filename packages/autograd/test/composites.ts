@@ -54,6 +54,38 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
       one('two zeros', [a.tensor([2, 0, 3, 0, 1])], (x) => a.prod(x)),
     ],
   },
+  mean: { ulps: 16, ofLargest: true, cases: reduction(a.mean) },
+  square: { ulps: 0, cases: unary(a.square, [-3, 3]) },
+  'axes of size 1': {
+    ulps: 0,
+    cases: [
+      on([7], (x) => a.squeeze(a.unsqueeze(x, -1), 1), 'behind'),
+      on([1, 3, 1, 5], (x) => a.squeeze(x), 'all'),
+      on([2, 3, 5], (x) => a.flatten(a.unsqueeze(x, 1), 2), 'flattened'),
+      on([0, 3], (x) => a.unsqueeze(x, 0), 'nothing'),
+    ],
+  },
+  maxPool1d: {
+    ulps: 0,
+    cases: [
+      on([2, 3, 7], (x) => a.maxPool1d(x, 3, { stride: 2, padding: 1 }), 'with a margin'),
+      on([1, 2, 9], (x) => a.maxPool1d(x, 2, { dilation: 3, ceilMode: true }), 'apart'),
+      on([1, 1, 1], (x) => a.maxPool1d(x, 1), 'one position'),
+    ],
+  },
+  avgPool1d: {
+    ulps: 4,
+    ofLargest: true,
+    cases: [
+      on([2, 3, 7], (x) => a.avgPool1d(x, 3, { stride: 2, padding: 1 }), 'with a margin'),
+      on(
+        [1, 2, 8],
+        (x) => a.avgPool1d(x, 3, { stride: 2, countIncludePad: false, ceilMode: true }),
+        'over the border',
+      ),
+      on([1, 1, 1], (x) => a.avgPool1d(x, 1), 'one position'),
+    ],
+  },
   variance: { ulps: 16, ofLargest: true, cases: spread(a.variance) },
   std: { ulps: 16, ofLargest: true, cases: spread(a.std) },
   'norm 2': { ulps: 16, ofLargest: true, cases: reduction(a.norm) },
