@@ -141,6 +141,14 @@ test.each(['digits', 'regression', 'autoencoder', 'custom-gradient'])(
   },
 );
 
+test('an example that is a config alone says how to run it', async () => {
+  await expect(example('cnn-mnist')).rejects.toMatchObject({
+    code: 2,
+    stderr:
+      'example: cnn-mnist is a config for the command: npm start -- apps/examples/cnn-mnist/lockstep.config.ts\n',
+  });
+});
+
 test('an unknown example is refused with the names of all', async () => {
   await expect(example('nothing')).rejects.toMatchObject({
     code: 2,

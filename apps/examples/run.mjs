@@ -21,6 +21,11 @@ if (name !== '' && existsSync(fileOf(name))) {
     console.error(error.message);
     process.exitCode = 2;
   }
+} else if (name !== '' && existsSync(new URL(`${name}/lockstep.config.ts`, import.meta.url))) {
+  console.error(
+    `example: ${name} is a config for the command: npm start -- apps/examples/${name}/lockstep.config.ts`,
+  );
+  process.exitCode = 2;
 } else {
   const known = readdirSync(new URL('.', import.meta.url)).filter((folder) => existsSync(fileOf(folder)));
   console.error(`example: got ${name || 'no name'}, expected one of: ${known.join(', ')}`);
