@@ -153,7 +153,9 @@ test('health and metrics are there for whoever reaches the port', async () => {
   cluster.join(url);
   await serving.seen(isStep(20));
   expect(await (await get('/healthz')).json()).toMatchObject({ status: 'ok', nodes: 1 });
-  const metrics = readMetrics(await (await get('/metrics')).text());
+  const answer = await get('/metrics');
+  expect(answer.headers.get('connection')).toBe('close');
+  const metrics = readMetrics(await answer.text());
   expect(metrics.get('lockstep_step')).toBeGreaterThanOrEqual(20);
   expect(metrics.get('lockstep_workers')).toBe(1);
   expect(metrics.get('lockstep_refused_connections_total{code="ORIGIN_NOT_ALLOWED"}')).toBe(1);

@@ -182,8 +182,11 @@ class Gate {
     const stranger = this.#stranger(request);
     if (stranger !== undefined) this.#deny(request, response, ...stranger);
     else if (request.method === 'GET' && request.url === '/challenge') this.#challenge(request, response);
-    else if (this.#options.request !== undefined) this.#options.request(request, response);
-    else this.#deny(request, response, 'NOT_FOUND', 'there is nothing here');
+    else if (this.#options.request !== undefined) {
+      // Who only asks how things stand proves nothing: kept open, the connection would be shown out as a stranger's.
+      response.setHeader('Connection', 'close');
+      this.#options.request(request, response);
+    } else this.#deny(request, response, 'NOT_FOUND', 'there is nothing here');
   }
 
   #challenge(request: IncomingMessage, response: ServerResponse): void {

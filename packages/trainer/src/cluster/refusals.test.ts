@@ -22,7 +22,7 @@ test('each is counted; of one kind the first is told, and the others together te
 test('of connections that stood, those that ended for what came on them', () => {
   const refusals = new Refusals();
   const closed = (code: string, isTheirs?: boolean) =>
-    refusals.closed({ code, message: 'why', ...(isTheirs && { isTheirs }) }, '192.0.2.1:9', 0);
+    refusals.closed({ code, message: `${code}: why`, ...(isTheirs && { isTheirs }) }, '192.0.2.1:9', 0);
   for (const code of ['LEFT', 'FINISHED', 'RESET', 'CLOSED', 'SILENT', 'STOPPING'])
     expect(closed(code)).toBeUndefined();
   expect(closed('BAD_CHECKSUM', true)).toBeUndefined();

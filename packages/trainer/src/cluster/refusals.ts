@@ -43,6 +43,7 @@ export class Refusals {
     now: number,
   ): RefusedEvent | undefined {
     if (isTheirs || ORDINARY.has(code)) return undefined;
-    return this.refused(code, address, now, message);
+    // Some say their code themselves.
+    return this.refused(code, address, now, message.replace(new RegExp(`^${code}: `), ''));
   }
 }
