@@ -19,12 +19,13 @@ export function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void
   }
 }
 
+/** `op`: with its place in the model before it, `head/crossEntropy`. */
 function wayOut(op: string, limit: number, value: number): string {
-  if (!op.startsWith('crossEntropy')) {
+  if (!/(^|\/)crossEntropy/.test(op)) {
     const size = value < 0 ? '' : `make that ${value + 1} or `;
     return `${op} picks one of ${limit}; ${size}mend the data`;
   }
   return value < 0
-    ? `crossEntropy has ${limit} classes; leave such rows out with { ignoreIndex: ${value} } or mend the data`
-    : `crossEntropy has ${limit} classes; give the model ${value + 1} outputs or mend the data`;
+    ? `${op} has ${limit} classes; leave such rows out with { ignoreIndex: ${value} } or mend the data`
+    : `${op} has ${limit} classes; give the model ${value + 1} outputs or mend the data`;
 }
