@@ -17,7 +17,9 @@ import {
   type Tensor,
   type TensorData,
   tensor,
+  topK,
   variable,
+  variance,
   withPrecision,
 } from './index.ts';
 
@@ -154,4 +156,12 @@ it('squeezes one axis of size 1, or all of them', () => {
   expect(squeeze(x, -2).shape).toEqual([1, 2, 3]);
   expect(squeeze(x).shape).toEqual([2, 3]);
   expect(squeeze(tensor([[5]])).shape).toEqual([]);
+});
+
+it('has methods that are the functions', () => {
+  const x = numbers([2, 3], -1, 1);
+  expect([...x.topK(2).values.data()]).toEqual([...topK(x, 2).values.data()]);
+  expect(x.isfinite().dtype).toBe('bool');
+  expect(tensor(Int32Array.of(1)).oneHot(3).shape).toEqual([1, 3]);
+  expect(x.var().item()).toBe(variance(x).item());
 });
