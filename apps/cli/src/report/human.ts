@@ -127,9 +127,13 @@ export class HumanReporter implements Reporter {
 
   #progress(event: StepEvent): string[] {
     const { width } = this.#line;
-    const { shares } = this.#recent;
-    const first = progress(event, this.#start!, width);
-    return shares ? [first, clusterProgress(event, shares, width)] : [first];
+    const { shares, mean } = this.#recent;
+    const start = this.#start!;
+    if (!shares || !mean) return [progress(event, start, width)];
+    // Of the last steps: since the run began, nodes came and went, and it may have waited for them.
+    const seconds = Object.values(mean).reduce((a, b) => a + b) / 1000;
+    const samplesPerSecond = rowsOfStep(start) / seconds;
+    return [progress({ ...event, samplesPerSecond }, start, width), clusterProgress(event, shares, width)];
   }
 
   interrupted(): void {
@@ -229,11 +233,15 @@ function modelTable({ model, parameters }: StartEvent): string[] {
 
 const sum = (rows: StartEvent['model']): number => rows.reduce((total, row) => total + row.parameters, 0);
 
+/** On average: the last step of an epoch may have fewer, and one that accumulates has those of several batches. */
+const rowsOfStep = ({ trainRows, stepsPerEpoch }: StartEvent): number => trainRows / stepsPerEpoch;
+
 /** Fits the width: the bar takes what is left, and the last metrics go where nothing is. */
 export function progress(event: StepEvent, start: StartEvent, width: number): string {
   const { step, epoch, loss, metrics, samplesPerSecond } = event;
-  const { totalSteps, epochs, batch } = start;
-  const left = samplesPerSecond > 0 ? ((totalSteps - step) * batch) / samplesPerSecond : Number.NaN;
+  const { totalSteps, epochs } = start;
+  const left =
+    samplesPerSecond > 0 ? ((totalSteps - step) * rowsOfStep(start)) / samplesPerSecond : Number.NaN;
   const tail = `${thousands(samplesPerSecond)}/s  ETA ${duration(left)}`;
   const parts = [`epoch ${epoch}/${epochs}`, `step ${step}/${totalSteps}`, `loss ${number(loss)}`];
   for (const [name, value] of Object.entries(metrics)) {

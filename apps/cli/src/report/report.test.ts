@@ -39,7 +39,7 @@ test('a table keeps to its width by cutting the widest column', () => {
 });
 
 const start: StartEvent = {
-  ...{ type: 'start', name: 'n', model: [], parameters: 0, data: 'd', trainRows: 1, validationRows: 0 },
+  ...{ type: 'start', name: 'n', model: [], parameters: 0, data: 'd', trainRows: 51_200, validationRows: 0 },
   ...{ batch: 512, shards: 8, seed: 0, epochs: 1000, stepsPerEpoch: 100, totalSteps: 100_000 },
   ...{ workers: 2, kernels: 'wasm' },
 };
@@ -121,6 +121,8 @@ describe('a terminal', () => {
     reporter.end();
     const [drawn, cleared] = written.map(stripVTControlCharacters);
     const lines = drawn!.split('\r').at(-1)!.split('\n');
+    // 512 rows in 10 ms, whatever the mean since the run began.
+    expect(lines[0]).toMatch(/ {2}51,200\/s {2}ETA 7:37$/);
     expect(lines[1]).toBe('2 nodes, 4 workers  compute 60 %  wait 10 %  network 20 %  update 10 %');
     expect(written.map((text) => text.split('\u001b[2K').length - 1)).toEqual([2, 2]);
     expect(cleared).toBe('\r\r');
