@@ -3,22 +3,22 @@ import { describe, expect, test } from 'vitest';
 import { codecSpeed, jitterOf } from './costs.ts';
 import { type Cluster, type Costs, PACKET, predict, slowest, unitsOf, unitTime } from './model.ts';
 
-/** A vector of the parameters is 0.5 MB, one bucket: 1 ms of codec, and 1 ms of a link of 4 Gbit/s. */
+/** A vector of the parameters is 0.25 MB, one bucket: 1 ms of codec, and 1 ms of a link of 2 Gbit/s. */
 const costs: Costs = {
-  ...{ parameters: 125_000, batch: 64, shards: 8, sum: 1, apply: 3, rest: 2, busy: 1.25 },
+  ...{ parameters: 62_500, batch: 64, shards: 8, sum: 1, apply: 3, rest: 2, busy: 1.25 },
   units: [
     { shards: 1, time: 10 },
     { shards: 4, time: 31 },
     { shards: 8, time: 60 },
   ],
-  ...{ threads: { workers: 2, barrier: 0.5, transfer: 2 }, jitter: [1], encode: 0.5, decode: 0.5 },
+  ...{ threads: { workers: 2, barrier: 0.5, transfer: 2 }, jitter: [1], encode: 0.25, decode: 0.25 },
 };
 
-/** Milliseconds of a bucket of 512 KiB. */
+/** Milliseconds of a bucket of 256 KiB. */
 const V = 1.048576;
 
 /** With bandwidths of what streams carry. */
-const cluster = ({ bandwidth = 4e9, slowLinks, ...changes }: Partial<Cluster>): Cluster => ({
+const cluster = ({ bandwidth = 2e9, slowLinks, ...changes }: Partial<Cluster>): Cluster => ({
   ...{ nodes: 1, workers: 1, topology: 'star', weak: false, latency: 0.5, failures: 0 },
   ...changes,
   bandwidth: bandwidth * PACKET,
@@ -35,12 +35,25 @@ describe('a step by hand', () => {
     ['three: (10 + 17) · 1.25 + (5 + 3) / 3 · 1.25 + 2 + 2 · 1 + 4', { workers: 3 }, 33.75 + 10 / 3 + 8],
     // Node: codec 1 + 1, out 1, in 1. Coordinator: in 2, codec 2 + 2, out 2. Update 2 · 1 + 3. All in one piece.
     ['a star of two: 31 + (2 + 1 + 1 + 2 + 4 + 2 + 5 + 2 · 0.5) + 2', { nodes: 2 }, 51],
-    // Four buckets: all but the slowest stage (the coordinator's codec) counts a quarter. A vector takes 4 · V ms.
+    // Four buckets: all but the slowest stage counts a quarter. A vector takes 4 · V ms. Two thirds of computing are backward:
+    // the slowest stage here, and not where the coordinator's link takes ten times as long.
     [
       'a star of two, four buckets',
       { nodes: 2, latency: 0 },
-      31 + 4 * V * 4 + (4 * V * 8 + 5) / 4 + 2,
-      { parameters: 4 * 131_072 },
+      31 + (4 * V * (4 + 8) + 5) / 4 + 2,
+      { parameters: 4 * 65_536 },
+    ],
+    [
+      'the same on a slow network',
+      { nodes: 2, latency: 0, bandwidth: 2e8 },
+      31 / 3 + 4 * V * 20 + (4 * V * (6 + 10 + 10 + 20) + 5 + 31 * (2 / 3)) / 4 + 2,
+      { parameters: 4 * 65_536 },
+    ],
+    [
+      'the same, with two workers each, whose gradients leave at the end',
+      { nodes: 2, workers: 2, latency: 0, bandwidth: 2e8 },
+      21.25 + 1 + 4 * V * 20 + (4 * V * (6 + 10 + 10 + 20) + 2.5) / 4 + 3 + 2,
+      { parameters: 4 * 65_536 },
     ],
     // Each sends its gradient's other half and its own half of the weights: a vector out, a vector in.
     ['slices on two: 31 + (2 + 1 + 1 + 5 / 2 + 2 · 0.5) + 2', { nodes: 2, topology: 'sliced' }, 40.5],
@@ -51,10 +64,10 @@ describe('a step by hand', () => {
       21.25 + 1 + 15.5 + 5,
     ],
     ['weak: 16 shards on two nodes', { nodes: 2, weak: true }, 60 + 18 + 2],
-    ['a tenth of the bandwidth', { nodes: 2, bandwidth: 4e8 }, 31 + (2 + 10 + 10 + 20 + 4 + 20 + 5 + 1) + 2],
+    ['a tenth of the bandwidth', { nodes: 2, bandwidth: 2e8 }, 31 + (2 + 10 + 10 + 20 + 4 + 20 + 5 + 1) + 2],
     [
       'one slow link',
-      { nodes: 2, slowLinks: { count: 1, bandwidth: 4e8 } },
+      { nodes: 2, slowLinks: { count: 1, bandwidth: 2e8 } },
       31 + (2 + 10 + 10 + 2 + 4 + 2 + 5 + 1) + 2,
     ],
     // One of two is late with 1 − 0.5²; it takes twice as long.
@@ -90,9 +103,9 @@ describe('a step by hand', () => {
   });
 
   test.each<[string, Partial<Cluster>]>([
-    ['coordinator in', { nodes: 8, bandwidth: 4e7 }],
-    ['coordinator codec', { nodes: 8, bandwidth: 4e12, latency: 0 }],
-    ['node out', { nodes: 8, slowLinks: { count: 1, bandwidth: 4e6 } }],
+    ['coordinator in', { nodes: 8, bandwidth: 2e7 }],
+    ['coordinator codec', { nodes: 8, bandwidth: 2e12, latency: 0 }],
+    ['node out', { nodes: 8, slowLinks: { count: 1, bandwidth: 2e6 } }],
     ['compute', { nodes: 8, topology: 'sliced' }],
   ])('is bound by: %s', (bound, changes) => expect(predict(costs, cluster(changes)).bound).toBe(bound));
 });

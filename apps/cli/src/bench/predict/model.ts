@@ -86,7 +86,9 @@ export interface Prediction {
 }
 
 /** Bytes of a bucket: they follow each other through the stages. */
-export const PIECE_BYTES = 1 << 19;
+export const PIECE_BYTES = 1 << 18;
+/** Of rows, forward and backward: a product gives two gradients on its way back. */
+export const FORWARD = 1 / 3;
 /** Of each packet on an Ethernet: its bytes on the wire (preamble, gap, headers) over those that it carries of a stream. */
 export const PACKET = 1538 / 1448;
 /** A unit is computed a second time when its holder is this many times slower than expected. */
@@ -171,7 +173,7 @@ export function predict(costs: Costs, cluster: Cluster): Prediction {
           bound: 'update' as const,
           nodeBytes: { out: 0, in: 0 },
         }
-      : exchangeOf(costs, cluster, onNodes, onWorkers);
+      : exchangeOf(costs, cluster, onNodes, onWorkers, compute);
   const undisturbed = compute + exchange + rest;
   const step = undisturbed / (1 - lostShare(undisturbed, nodes, failures));
   const speedup = (batch / step) * (baseline(costs) / costs.batch);
@@ -204,12 +206,16 @@ function lostShare(step: number, nodes: number, failures: number): number {
   return Math.min(1, perHour / HOUR);
 }
 
-/** Gradients to those who sum them, the update, weights back: pieces overlap, so the slowest stage sets the pace. */
+/**
+ * Gradients to those who sum them, the update, weights back: pieces overlap, so the slowest stage sets the pace. Backward is a
+ * stage, too, where gradients leave while it runs. What this adds to computing.
+ */
 function exchangeOf(
   costs: Costs,
   { workers, topology, bandwidth, latency, slowLinks }: Cluster,
   onNodes: Shares,
   onWorkers: Shares,
+  compute: number,
 ): { exchange: number; bound: Stage; nodeBytes: Prediction['nodeBytes'] } {
   const vector = 4 * costs.parameters;
   const [own, { used, units }] = [onNodes.most.length, onNodes];
@@ -235,10 +241,12 @@ function exchangeOf(
   const bound = stages.reduce((worst, stage) => (times[stage] > times[worst] ? stage : worst));
   const total = stages.reduce((sum, stage) => sum + times[stage], 0);
   const pieces = Math.max(1, Math.ceil(vector / PIECE_BYTES));
-  // Before anything leaves, a node adds what its workers hold of a unit.
+  // Several workers of a node add what they hold of a unit before anything leaves.
   const within = onWorkers.units > own ? (onWorkers.units * costs.sum) / workers : 0;
+  const backward = workers > 1 ? 0 : compute * (1 - FORWARD);
+  const longest = Math.max(times[bound], backward);
   return {
-    exchange: within + times[bound] + (total - times[bound]) / pieces + 2 * latency,
+    exchange: within + longest - backward + (total + backward - longest) / pieces + 2 * latency,
     bound,
     nodeBytes: { out, in: into },
   };
