@@ -12,6 +12,7 @@ export type {
   NodeInfo,
 } from './driver/coordinatorHost.ts';
 export * from './driver/nodeDriver.ts';
+export * from './driver/nodeWork.ts';
 export {
   createNode,
   type NodeConfig,

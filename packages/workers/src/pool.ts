@@ -14,6 +14,7 @@ import {
   type WorkerCalls,
 } from './plan.ts';
 import { momentsBefore, type TimingLayout } from './timing.ts';
+import { Waiters } from './waiters.ts';
 import type { RingLayout } from './worker.ts';
 
 export { WorkerError, type WorkerLoss } from './crew.ts';
@@ -64,16 +65,6 @@ export interface PoolEvents {
   workerReplaced: [loss: WorkerLoss];
 }
 
-interface Waiter {
-  readonly done: () => boolean;
-  /** Sequence that `done` needs, to have the workers signal no earlier. */
-  readonly sequence: number;
-  /** It may be done at a mark, before. */
-  readonly atMark: boolean;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 /** The main thread looks around at least this often (ms), whatever signals got lost with a thread. */
 const POLL = 100;
 
@@ -106,7 +97,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   /** Per worker: where its moments lie; empty when nothing is measured. */
   readonly #timings: readonly { readonly layout: TimingLayout; readonly slots: readonly Float64Array[] }[];
   readonly #crewTask: ConstructorParameters<typeof Crew>[0]['task'];
-  readonly #waiters: Waiter[] = [];
+  readonly #waiters: Waiters;
   #crew: Crew | undefined;
   #timer: NodeJS.Timeout | undefined;
   #lookedAt = 0;
@@ -115,7 +106,6 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   /** What has come, as ticks with gates count it; the workers have something to do once it is at `#needed`. */
   #opened = 0;
   #needed = 0;
-  #listening = false;
   #losses = 0;
   #ended: { reason: unknown } | undefined;
   #closed: Promise<void> | undefined;
@@ -154,6 +144,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     const stacks = heap.allocate(workers * STACK_BYTES, 4096);
     this.#control = new Control(heap.memory, layout);
     this.#control.begin(firstTick);
+    this.#waiters = new Waiters(this.#control, () => {
+      this.#crew?.greet();
+      return this.#completed;
+    });
     this.#records = ringViews(this.#recordRing, ring, (address) => ({
       u32: heap.u32(address, recordWords + 1),
       f32: heap.f32(address, recordWords + 1),
@@ -369,7 +363,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   #end(reason: WorkerError | unknown): void {
     this.#ended ??= { reason };
     this.#control.stop();
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#ended.reason);
+    this.#waiters.reject(this.#ended.reason);
     // After a failure nothing is under way that should keep the process alive.
     this.#timer?.unref();
   }
@@ -380,52 +374,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   #waitFor(done: () => boolean, sequence: number, atMark = false): Promise<void> {
     this.#throwIfEnded();
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ done, sequence, atMark, resolve, reject });
-      if (this.#listening) {
-        this.#want();
-        this.#settle();
-      } else {
-        void this.#listen();
-      }
-    });
-  }
-
-  /** Has the workers signal when the first of the waiters may be done. */
-  #want(): void {
-    const now = sequenceOf(this.#completed, 0);
-    let nearest: number | undefined;
-    for (const { sequence } of this.#waiters) {
-      const distance = (sequence - now) | 0;
-      if (nearest === undefined || distance < nearest) nearest = distance;
-    }
-    if (nearest !== undefined) this.#control.want((now + nearest) | 0);
-    if (this.#waiters.some(({ atMark }) => atMark)) this.#control.watch();
-  }
-
-  async #listen(): Promise<void> {
-    this.#listening = true;
-    // In this order, so that nothing happens unnoticed: count, ask for a signal, look, wait for a further signal.
-    while (this.#waiters.length > 0) {
-      const seen = this.#control.signals;
-      this.#want();
-      this.#settle();
-      if (this.#waiters.length > 0) await this.#control.signal(seen);
-    }
-    this.#listening = false;
-  }
-
-  #settle(): void {
-    this.#crew?.greet();
-    for (let i = 0; i < this.#waiters.length; ) {
-      const waiter = this.#waiters[i]!;
-      if (waiter.done()) {
-        this.#waiters.splice(i, 1);
-        waiter.resolve();
-      } else {
-        i++;
-      }
-    }
+    return this.#waiters.wait({ done, sequence, atMark });
   }
 
   readonly #look = (): void => {
@@ -436,7 +385,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     if (this.#ended !== undefined) return;
     // Before a closed gate, workers wait for others: they do not hang.
     this.#crew?.watch(elapsed, this.completed < this.#submitted && this.#opened >= this.#needed);
-    this.#settle();
+    this.#waiters.settle();
   };
 }
 

@@ -4,16 +4,13 @@ import {
   decodeCoordinatorMessage,
   encodeControl,
   type FrameKey,
-  floatsOf,
   type Header,
-  type NodeMessage,
   ProtocolError,
 } from '@lockstep/protocol';
-import { type Bucket, BucketIndex, bytesOf } from '../buckets.ts';
+import { bytesOf } from '../buckets.ts';
 import {
   type Assignment,
   createNode,
-  type NodeConfig,
   type NodeEffect,
   type NodeEvent,
   type NodeState,
@@ -22,84 +19,13 @@ import {
   operate,
 } from '../node.ts';
 import { Pacer } from '../pacer.ts';
-import { Inbox } from '../reducer.ts';
-import type { Connection, Dial, DialError } from '../transport.ts';
+import type { Connection, DialError } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
 import { Alarm } from './alarm.ts';
 import { wallClock } from './clock.ts';
 import { Download } from './download.ts';
-
-export type Welcome = CoordinatorMessage & { type: 'welcome' };
-export type Hello = Omit<NodeMessage & { type: 'hello' }, 'type' | 'attempt'>;
-
-/** What a node can do for one run. */
-export interface NodeWork {
-  readonly unitBuckets: readonly Bucket[];
-  readonly modelBuckets: readonly Bucket[];
-  /** Buckets of a unit, in the order in which they are sent: the same on every node. */
-  readonly order: readonly number[];
-  /** So many of the first of these are no gradients. */
-  readonly head: number;
-  /** What is computed with. */
-  readonly model: Float32Array;
-  /** Where the next model goes; nobody computes with it yet, apart from what has begun. */
-  readonly nextModel: Float32Array;
-  /**
-   * The model before `step` comes in now, bucket by bucket (`arrived`). `compute` will probably be asked for these units of
-   * it: they may begin as soon as the buckets allow.
-   */
-  expect(step: number, units: readonly ShardRange[]): void;
-  /** A bucket of the next model is in its place. */
-  arrived(bucket: number): void;
-  /** The next model is whole: compute with it from now on. */
-  swapModels(): void;
-  /** Computes units on the current model, in order. Goes on with what has begun, if that is this. */
-  compute(step: number, units: readonly ShardRange[], done: UnitListener): Promise<void>;
-  /** Notes what the threads do in the steps [from, to). */
-  profile?: {
-    measure(from: number, to: number): void;
-    /** Something of a step was on its way from one moment (`wallClock`) to another. */
-    moved(what: 'weights' | 'gradients', step: number, from: number, to: number): void;
-    /** What was found: at most 1 MiB. Gives it once. */
-    take(): Uint8Array | undefined;
-  };
-}
-
-/**
- * Hears of buckets of a unit's results that are done, in any order. With the last ones comes `release`, to be called when
- * the vector is not needed any more: until then it stays as it is.
- */
-export type UnitListener = (
-  result: { readonly unit: ShardRange; readonly vector: Float32Array },
-  buckets: readonly number[],
-  release: (() => void) | undefined,
-) => void;
-
-/** Gives what a welcome names, from here or, by `fetch`, from the coordinator. */
-export type Fetch = (what: 'program' | 'data') => Promise<Uint8Array>;
-
-export type NodeReport =
-  | { readonly type: 'connecting' | 'connected'; readonly peer: string }
-  | { readonly type: 'disconnected'; readonly code: string; readonly message: string }
-  | {
-      readonly type: 'receiving';
-      readonly what: 'program' | 'data';
-      readonly bytes: number;
-      readonly of: number;
-    }
-  | { readonly type: 'ready' }
-  | { readonly type: 'computing'; readonly step: number; readonly shards: number };
-
-export interface NodeDriverOptions {
-  readonly hello: Hello;
-  readonly config: Omit<NodeConfig, 'id'>;
-  readonly dial: Dial;
-  /** Makes ready for a run: fetches what is not here. Rejects when the node cannot take part; that ends it. */
-  prepare(welcome: Welcome, fetch: Fetch): Promise<NodeWork>;
-  readonly report?: (report: NodeReport) => void;
-  /** Gives back what `prepare` took. Settles before `ended` does. */
-  close?(): Promise<void>;
-}
+import { NodeModels } from './nodeModels.ts';
+import type { NodeDriverOptions, NodeWork, Welcome } from './nodeWork.ts';
 
 /** How a node ended. */
 export interface NodeOutcome {
@@ -126,17 +52,10 @@ export class NodeDriver {
   #connection: Connection | undefined;
   #welcome: Welcome | undefined;
   #work: NodeWork | undefined;
-  #inbox: Inbox<true> | undefined;
+  #models: NodeModels | undefined;
   #pacer: Pacer<Float32Array> | undefined;
-  #modelIndex: BucketIndex | undefined;
-  /** The step whose model comes in, or came last, and since when. */
-  #arriving = { step: -1, since: 0 };
   /** What was computed last: the next step will probably bring the same. */
   #assigned: { readonly step: number; readonly units: readonly ShardRange[] } = { step: -1, units: [] };
-  /** The step of the model that is computed with. */
-  #model = -1;
-  /** Of it and of the next one, by bucket: the step with which it came. */
-  #since: [current: number[], next: number[]] = [[], []];
   /** Grows when what is computed is abandoned. */
   #task = 0;
   #taskStep = -1;
@@ -200,7 +119,8 @@ export class NodeDriver {
     if (message.type === 'profile') {
       this.#profile(message);
     } else if (message.type === 'kept') {
-      this.#kept(message);
+      if (!this.#models) throw new ProtocolError('BAD_RANGE', 'weights to keep, before there are any');
+      this.#models.keep(message);
     } else if (message.type === 'assign') {
       const units = message.units.map(([lo, hi]) => ({ lo, hi }));
       this.#tell({ type: 'assign', step: message.step, units, ahead: message.ahead });
@@ -221,8 +141,10 @@ export class NodeDriver {
   }
 
   #bulk(header: Header, payload: Uint8Array): void {
-    if (header.type === 'weights') this.#weights(header, payload);
-    else if (header.type === 'program' || header.type === 'data') {
+    if (header.type === 'weights') {
+      if (!this.#models) throw new ProtocolError('BAD_RANGE', 'weights, before the node was ready for any');
+      this.#models.take(header, payload);
+    } else if (header.type === 'program' || header.type === 'data') {
       const { type: what } = header;
       const download = this.#downloads.get(what);
       if (download?.take(header.offset * 4, payload)) {
@@ -230,64 +152,6 @@ export class NodeDriver {
       }
     }
     this.#tell({ type: 'heard' });
-  }
-
-  #weights(header: Header, payload: Uint8Array): void {
-    const bucket = this.#modelIndex?.find(header);
-    if (bucket === undefined || !this.#work || !this.#inbox) {
-      throw new ProtocolError(
-        'BAD_RANGE',
-        `no bucket of weights at ${header.offset} of ${header.length} bytes`,
-      );
-    }
-    const { step } = header;
-    if (!this.#inbox.wants(step, bucket)) return;
-    this.#expect(step);
-    this.#work.nextModel.set(floatsOf(payload), header.offset);
-    this.#since[1][bucket] = step;
-    this.#have(step, bucket);
-  }
-
-  /** Buckets of the next model are those of this one. */
-  #kept({ step, from, to }: CoordinatorMessage & { type: 'kept' }): void {
-    const [work, inbox] = [this.#work, this.#inbox];
-    if (!work || !inbox || this.#model !== step - 1 || from >= to || to > work.modelBuckets.length) {
-      throw new ProtocolError('BAD_RANGE', `there are no weights ${from} to ${to} to keep for step ${step}`);
-    }
-    const [current, next] = this.#since;
-    for (let bucket = from; bucket < to; bucket++) {
-      if (!inbox.wants(step, bucket)) continue;
-      this.#expect(step);
-      if (next[bucket] !== current[bucket]) {
-        const place = work.modelBuckets[bucket]!;
-        work.nextModel.set(work.model.subarray(place.from, place.to), place.from);
-        next[bucket] = current[bucket]!;
-      }
-      this.#have(step, bucket);
-    }
-  }
-
-  /** The first bucket of the model before `step` is here: it will overwrite an older one. */
-  #expect(step: number): void {
-    if (this.#arriving.step === step) return;
-    this.#arriving = { step, since: wallClock() };
-    // What is still computed with the model before the current one loses it now.
-    if (this.#taskStep < this.#model) this.#abandon();
-    const { step: last, units } = this.#assigned;
-    const isLikely = last === step - 1 && step < this.#welcome!.steps;
-    this.#work!.expect(step, isLikely ? units : []);
-  }
-
-  #have(step: number, bucket: number): void {
-    const model = this.#inbox!.put(step, bucket, true);
-    this.#work!.arrived(bucket);
-    this.#pacer?.pump();
-    if (model === undefined) return;
-    this.#work!.swapModels();
-    this.#since.reverse();
-    this.#model = step;
-    this.#work!.profile?.moved('weights', step, this.#arriving.since, wallClock());
-    this.#tell({ type: 'weights', step });
   }
 
   // The core and its effects
@@ -364,28 +228,30 @@ export class NodeDriver {
   async #prepare(attempt: number): Promise<void> {
     const welcome = this.#welcome!;
     this.#work = undefined;
-    this.#model = -1;
-    this.#arriving = { step: -1, since: 0 };
+    this.#models = undefined;
     this.#assigned = { step: -1, units: [] };
-    this.#since = [[], []];
     try {
       const work = await this.#options.prepare(welcome, (what) => this.#fetch(what, welcome[what]));
       if (attempt !== this.#state.attempt) return;
       this.#work = work;
       this.#downloads.clear();
-      const inbox = new Inbox<true>(work.modelBuckets.length);
-      this.#inbox = inbox;
+      const models = new NodeModels({
+        work,
+        begins: (step) => this.#expect(work, step),
+        came: () => this.#pacer?.pump(),
+        whole: (step) => this.#tell({ type: 'weights', step }),
+      });
+      this.#models = models;
       this.#pacer = new Pacer({
         order: work.order,
         head: work.head,
         size: (index) => (work.unitBuckets[index]!.to - work.unitBuckets[index]!.from) * 4,
-        returned: (step) => inbox.count(step + 1),
+        returned: (step) => models.returned(step),
         send: (step, unit, vector, index) => {
           const bucket = work.unitBuckets[index]!;
           this.#send({ type: 'gradient', step, ...unit, offset: bucket.from }, bytesOf(vector, bucket));
         },
       });
-      this.#modelIndex = new BucketIndex(work.modelBuckets);
       this.#options.report?.({ type: 'ready' });
       this.#tell({ type: 'prepared', attempt });
     } catch (error) {
@@ -413,13 +279,21 @@ export class NodeDriver {
     this.#taskStep = step;
     this.#assigned = { step, units: assignment.units };
     this.#computing = this.#computing.then(async () => {
-      if (task !== this.#task || this.#model !== step) return;
+      if (task !== this.#task || this.#models?.step !== step) return;
       try {
         await this.#run(task, step, assignment);
       } catch (error) {
         this.abort(error);
       }
     });
+  }
+
+  #expect(work: NodeWork, step: number): void {
+    // What is still computed with the model before the current one loses it now.
+    if (this.#taskStep < this.#models!.step) this.#abandon();
+    const { step: last, units } = this.#assigned;
+    const isLikely = last === step - 1 && step < this.#welcome!.steps;
+    work.expect(step, isLikely ? units : []);
   }
 
   #abandon(): void {
