@@ -104,12 +104,14 @@ describe('is taken over from', () => {
     const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     const [text] = (await once(parent.stdout, 'data')) as [Buffer];
     const pid = Number(text);
+    const tick = () => new Promise((done) => setTimeout(done, 1));
+    // Until then the shell would bury it.
+    while (readFileSync(`/proc/${parent.pid}/comm`, 'utf8') !== 'sleep\n') await tick();
     const { since } = describeOf(pid);
     leave({ pid, host: hostname(), since });
     expect(() => new RunFolder(path)).toThrow(`process ${pid} is writing`);
     process.kill(pid, 'SIGKILL');
-    while (!/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8')))
-      await new Promise((done) => setTimeout(done, 1));
+    while (!/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await tick();
     new RunFolder(path).close();
     parent.kill('SIGKILL');
     await once(parent, 'close');
