@@ -1,5 +1,5 @@
 /**
- * Real processes and real faults: nodes and coordinators are killed and stopped, connections are cut in the middle of a
+ * Real processes and real faults: nodes and coordinators are killed and stopped, coordinators interrupted, connections are cut in the middle of a
  * frame, fall silent one way, and bring frames late, twice or in another order. Each fault that happened is counted by
  * kind; the digest at the end is that of an undisturbed run on one machine.
  *
@@ -15,6 +15,7 @@ const RUNS = Number(process.env.LOCKSTEP_FAULT_RUNS ?? 3);
 const FAULTS: Readonly<Record<Fault, number>> = {
   'kill node': 6,
   'kill coordinator': 2,
+  'interrupt coordinator': 3,
   'stop node': 10,
   'stop coordinator': 5,
   cut: 20,

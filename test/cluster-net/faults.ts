@@ -2,7 +2,13 @@
 import { Command, sleep, type Told } from './process.ts';
 import { type Direction, FaultyProxy, type LinkFault, type Random } from './proxy.ts';
 
-export type Fault = LinkFault | 'kill node' | 'kill coordinator' | 'stop node' | 'stop coordinator';
+export type Fault =
+  | LinkFault
+  | 'kill node'
+  | 'kill coordinator'
+  | 'interrupt coordinator'
+  | 'stop node'
+  | 'stop coordinator';
 
 /** Numbers from 0 to 1 by mulberry32. */
 export const seeded = (seed: number): Random => {
@@ -136,10 +142,10 @@ export class Ordeal {
         return true;
       case 'kill coordinator':
         await this.#coordinator.end();
-        if (this.#coordinator.last?.type === 'done') return false;
-        this.#coordinator = this.#serve();
-        await this.#listening();
-        return true;
+        return this.#goOn();
+      case 'interrupt coordinator':
+        await this.#interrupt();
+        return this.#goOn();
       case 'stop node':
         return this.#stop(node);
       case 'stop coordinator':
@@ -147,6 +153,29 @@ export class Ordeal {
       default:
         return this.#strike(fault, slot);
     }
+  }
+
+  /** A coordinator of the same run; false: the one that ended had done all of it. */
+  async #goOn(): Promise<boolean> {
+    const { last } = this.#coordinator;
+    if (last?.type === 'done' && !last.interrupted) return false;
+    this.#coordinator = this.#serve();
+    await this.#listening();
+    return true;
+  }
+
+  /** It writes a checkpoint and ends; one time in three it is killed meanwhile. */
+  async #interrupt(): Promise<void> {
+    const isKilled = this.#random() < 1 / 3;
+    const ended = this.#coordinator.end('SIGINT');
+    if (isKilled) {
+      await sleep(this.#random() * 30);
+      await this.#coordinator.end();
+    }
+    await ended;
+    const { code, stderr } = await this.#coordinator.outcome;
+    if (code === 130 || code === 0 || (isKilled && code === null)) return;
+    throw new Error(`seed ${this.#run.seed}: the interrupted coordinator ended with ${code}: ${stderr}`);
   }
 
   /** Shorter or longer than the silence after which a peer is given up. */
