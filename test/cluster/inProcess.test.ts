@@ -1,5 +1,5 @@
 import { nn, optim, train } from 'lockstep';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { CLASSES, FEATURES } from '../exactness/data.ts';
 import { classification, definitions } from '../exactness/definitions.ts';
 import { type AnyDefinition, clusterRun, type NodeWay } from './inProcess.ts';
@@ -70,4 +70,22 @@ describe('a cluster gives the weights of one machine', () => {
       expect(found.outcomes).toEqual(nodes.map(() => ({ reason: 'finished', digest: weightsDigest })));
     },
   );
+});
+
+it('samples per second do not count the time before the first node', async () => {
+  const definition = definitions['no last batch, no shuffling'] as unknown as AnyDefinition;
+  const real = performance.now.bind(performance);
+  let waited = 0;
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => real() + waited);
+  const options = {
+    heartbeat: 60_000,
+    report: ({ type }: { type: string }) => {
+      if (type === 'join') waited = 100_000;
+    },
+  };
+  const nodes = [{ workers: 1, kernels: 'auto' }] as const;
+  const { step, samplesPerSecond } = await clusterRun(definition, { nodes, options });
+  clock.mockRestore();
+  expect(waited).toBe(100_000);
+  expect(samplesPerSecond * 100).toBeGreaterThan(step * 30);
 });

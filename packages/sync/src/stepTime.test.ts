@@ -23,6 +23,23 @@ const busy =
   (timer, now) =>
     timer.busy(now - milliseconds, now);
 
+test('time is idle before the first step and from a stall to its end, whatever is told twice', () => {
+  const timer = new StepTimer(100);
+  const idle = [timer.idle(130)];
+  timer.open(140);
+  timer.open(170);
+  idle.push(timer.idle(200));
+  timer.attended(false, 200);
+  idle.push(timer.idle(205));
+  timer.attended(false, 210);
+  timer.attended(true, 250);
+  idle.push(timer.idle(300));
+  timer.open(310);
+  timer.attended(true, 320);
+  idle.push(timer.idle(400));
+  expect(idle).toEqual([30, 40, 45, 90, 90]);
+});
+
 describe('the time of a step falls apart into its parts', () => {
   test.each<[string, [number, Told][], [whole: number, idle: number, end: number], StepTime]>([
     [

@@ -43,16 +43,32 @@ interface Part {
 /** From `open` to `open`; all times are milliseconds of one clock that never goes back. */
 export class StepTimer {
   #opened: number;
+  /** Nobody is there to compute since; undefined: somebody is. */
+  #idleSince: number | undefined;
+  #idle = 0;
   readonly #parts = new Map<number, Part>();
   /** When gradients were added or weights updated: [begin, end], in order. */
   #busy: [begin: number, end: number][] = [];
 
   constructor(now: number) {
     this.#opened = now;
+    this.#idleSince = now;
+  }
+
+  /** Of the time up to now, so long nobody was there to compute. */
+  idle(now: number): number {
+    return this.#idle + (this.#idleSince === undefined ? 0 : now - this.#idleSince);
+  }
+
+  /** Somebody is there to compute from now on, or nobody. */
+  attended(is: boolean, now: number): void {
+    this.#idle = this.idle(now);
+    this.#idleSince = is ? undefined : now;
   }
 
   /** A step begins: with the end of the one before. */
   open(now: number): void {
+    this.attended(true, now);
     this.#opened = now;
     this.#parts.clear();
     this.#busy = [];

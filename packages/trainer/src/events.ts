@@ -60,7 +60,7 @@ export interface StepEvent extends Partial<ClusterStep> {
   readonly loss: number;
   readonly metrics: Metrics;
   readonly learningRate: number;
-  /** Since the run began, validation left out. */
+  /** Since the run began; validation, and time in which nobody was there to compute, left out. */
   readonly samplesPerSecond: number;
 }
 
@@ -71,6 +71,7 @@ export interface EpochEvent {
   readonly loss: number;
   readonly metrics: Metrics;
   readonly validation?: Validated;
+  /** Validation, and time in which nobody was there to compute, left out. */
   readonly seconds: number;
   /** Better than all before, by the early stopping's measure. */
   readonly best?: boolean;

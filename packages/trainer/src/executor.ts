@@ -34,6 +34,8 @@ export interface Executor {
   readonly workers: number;
   /** Processes that computed something of the run; absent: this one alone. */
   readonly nodes?: number;
+  /** Milliseconds so far in which nobody was there to compute; absent: somebody always is. */
+  readonly idle?: number;
   /** How an optimizer step went, of executors that are clusters. Once for each step that is done. */
   howWent?(step: number): ClusterStep;
   /** Batches that can be under way at once. */

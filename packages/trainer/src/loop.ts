@@ -200,6 +200,11 @@ export class Loop<M, F extends string> {
     });
   }
 
+  /** Milliseconds of a clock that stands still while nobody is there to compute. */
+  get #now(): number {
+    return performance.now() - (this.#executor.idle ?? 0);
+  }
+
   get #samplesPerSecond(): number {
     return this.#trainingMs === 0 ? 0 : (this.#trained / this.#trainingMs) * 1000;
   }
@@ -207,13 +212,12 @@ export class Loop<M, F extends string> {
   /** The rest of an epoch; `cut`: it was left before its end. */
   async *#epoch(epoch: number, firstStep: number, begun: Mean, oneByOne: boolean) {
     const { signal, checkpoints, pause } = this.#options;
-    let began = performance.now();
+    let began = this.#now;
     const before = this.#trainingMs;
     let mean = begun;
     const rowsBefore = mean.rows;
     const group = { mean: new Mean(this.#metrics), before: mean };
-    const pickUp = (keep: number) =>
-      this.#pickUp(keep, epoch, mean, group, () => before + performance.now() - began);
+    const pickUp = (keep: number) => this.#pickUp(keep, epoch, mean, group, () => before + this.#now - began);
     this.#prepareOrder(epoch);
     let step = firstStep;
     let ordered = false;
@@ -224,9 +228,9 @@ export class Loop<M, F extends string> {
         if (pause?.isWanted) {
           const events = await pickUp(0);
           if (oneByOne) yield* events;
-          const paused = performance.now();
+          const paused = this.#now;
           await pause.wait();
-          began += performance.now() - paused;
+          began += this.#now - paused;
         }
         cut = signal?.aborted ?? false;
         if (cut) break;
@@ -242,7 +246,7 @@ export class Loop<M, F extends string> {
       this.#executor.submit(job);
       this.#pending.push(job);
       if (job.update) step = job.step;
-      const ahead = oneByOne ? 1 : this.#ahead(performance.now() - began, mean.rows - rowsBefore);
+      const ahead = oneByOne ? 1 : this.#ahead(this.#now - began, mean.rows - rowsBefore);
       if (this.#pending.length < ahead) continue;
       if (!ordered) {
         ordered = true;
@@ -260,8 +264,8 @@ export class Loop<M, F extends string> {
       if (givenUp.accumulate === 'next') mean = group.before;
     }
     if (cut) this.#save(step, epoch, mean);
-    this.#trainingMs = before + performance.now() - began;
-    return { step, mean, cut, seconds: (performance.now() - began) / 1000 };
+    this.#trainingMs = before + this.#now - began;
+    return { step, mean, cut, seconds: (this.#now - began) / 1000 };
   }
 
   /** Batches under way: as many as take about two pick-ups. */

@@ -69,6 +69,11 @@ export class CoordinatorDriver {
     return this.#core.step;
   }
 
+  /** Milliseconds so far in which nobody was there to compute, those before the first step among them. */
+  get idle(): number {
+    return this.#timer.idle(performance.now());
+  }
+
   /** Since it was last asked for. */
   takeTraffic(): Traffic {
     const traffic = this.#traffic;
@@ -273,6 +278,8 @@ export class CoordinatorDriver {
         this.#close(effect.session, effect.reason);
         break;
       case 'report':
+        if (effect.report.type === 'stall') this.#timer.attended(false, performance.now());
+        if (effect.report.type === 'resume') this.#timer.attended(true, performance.now());
         this.#options.host.report(effect.report);
         break;
       case 'finish':

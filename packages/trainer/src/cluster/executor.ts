@@ -154,6 +154,10 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     return new Set(this.#contributors.values()).size;
   }
 
+  get idle(): number {
+    return this.#driver.idle;
+  }
+
   setOrder(): void {
     // Nodes know the order of the rows from the seed.
   }

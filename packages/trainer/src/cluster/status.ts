@@ -104,7 +104,7 @@ export class RunStatus {
     return [
       gauge('step', 'Optimizer steps done.', this.#step),
       gauge('loss', 'Mean loss of the last step.', this.#loss),
-      gauge('samples_per_second', 'Since the run began, validation left out.', this.#samplesPerSecond),
+      gauge('samples_per_second', 'Without validation and waiting for nodes.', this.#samplesPerSecond),
       gauge('nodes', 'Nodes that are there.', this.#nodes),
       gauge('workers', 'Threads of these nodes.', this.#options.workers()),
       ...(parts === undefined ? [] : [gauge('step_seconds', STEP_SECONDS, parts)]),
