@@ -110,6 +110,16 @@ describe('a step by hand', () => {
   ])('is bound by: %s', (bound, changes) => expect(predict(costs, cluster(changes)).bound).toBe(bound));
 });
 
+// 64 buckets through a link that takes 40 ms for them, twice those of a vector; of 31 ms of computing, two thirds are hidden.
+test('what is hidden behind a link is not what binds', () => {
+  const quick = { ...costs, parameters: 64 * 65_536, sum: 0, encode: 1e9, decode: 1e9 };
+  const bandwidth = (8000 * 2 * 4 * quick.parameters) / 40;
+  const found = predict(quick, cluster({ nodes: 2, bandwidth, latency: 0 }));
+  expect(found.bound).toBe('coordinator in');
+  expect(found.stepMilliseconds).toBeGreaterThan(31 / 3 + 40);
+  expect(predict(quick, cluster({ nodes: 2, bandwidth: 2 * bandwidth, latency: 0 })).bound).toBe('compute');
+});
+
 describe('from 1 to 10,000 nodes', () => {
   const sizes = [1, 2, 3, 7, 8, 16, 100, 1000, 10_000];
 

@@ -166,10 +166,11 @@ export function predict(costs: Costs, cluster: Cluster): Prediction {
     slowest(costs.jitter, onNodes.used * onWorkers.used) *
     lateness(cluster, onNodes.used);
   const rest = costs.rest + threadsTime(costs, workers, onWorkers.units);
-  const { exchange, bound, nodeBytes } =
+  const { exchange, hidden, bound, nodeBytes } =
     nodes === 1
       ? {
           exchange: (updateTime(costs, onWorkers.units) / workers) * busy,
+          hidden: 0,
           bound: 'update' as const,
           nodeBytes: { out: 0, in: 0 },
         }
@@ -181,7 +182,7 @@ export function predict(costs: Costs, cluster: Cluster): Prediction {
     ...{ nodes, workers, batch, shards, stepMilliseconds: step, samplesPerSecond: (1000 * batch) / step },
     ...{ speedup, efficiency: speedup / all, nodeBytes },
     parts: { compute, exchange, rest, failures: step - undisturbed },
-    bound: compute >= exchange ? 'compute' : bound,
+    bound: compute - hidden >= exchange ? 'compute' : bound,
   };
 }
 
@@ -208,7 +209,8 @@ function lostShare(step: number, nodes: number, failures: number): number {
 
 /**
  * Gradients to those who sum them, the update, weights back: pieces overlap, so the slowest stage sets the pace. Backward is a
- * stage, too, where gradients leave while it runs. What this adds to computing.
+ * stage, too, where gradients leave while it runs. What this adds to computing, and how much of computing would be hidden by
+ * the rest of it.
  */
 function exchangeOf(
   costs: Costs,
@@ -216,7 +218,7 @@ function exchangeOf(
   onNodes: Shares,
   onWorkers: Shares,
   compute: number,
-): { exchange: number; bound: Stage; nodeBytes: Prediction['nodeBytes'] } {
+): { exchange: number; hidden: number; bound: Stage; nodeBytes: Prediction['nodeBytes'] } {
   const vector = 4 * costs.parameters;
   const [own, { used, units }] = [onNodes.most.length, onNodes];
   const star = topology === 'star';
@@ -244,9 +246,12 @@ function exchangeOf(
   // Several workers of a node add what they hold of a unit before anything leaves.
   const within = onWorkers.units > own ? (onWorkers.units * costs.sum) / workers : 0;
   const backward = workers > 1 ? 0 : compute * (1 - FORWARD);
-  const longest = Math.max(times[bound], backward);
+  const inPieces = (longest: number, sum: number): number => longest + (sum - longest) / pieces;
+  const alone = inPieces(times[bound], total);
+  const whole = inPieces(Math.max(times[bound], backward), total + backward);
   return {
-    exchange: within + longest - backward + (total + backward - longest) / pieces + 2 * latency,
+    exchange: within + whole - backward + 2 * latency,
+    hidden: backward - (whole - alone),
     bound,
     nodeBytes: { out, in: into },
   };
