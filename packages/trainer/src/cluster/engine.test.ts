@@ -157,3 +157,17 @@ test.each<[string, number, (engine: NodeEngine) => Promise<void>]>([
   expect(await computed(engine, 2, halves)).toEqual(expected[2]);
   await engine.close();
 });
+
+test('units of this step that are asked for while the next one waits for its model are done', async () => {
+  const engine = await start(1);
+  engine.expect(1, []);
+  for (const bucket of arrival) receive(engine, 1, bucket);
+  engine.swapModels();
+  engine.expect(2, halves);
+  for (const bucket of arrival.slice(0, -1)) receive(engine, 2, bucket);
+  expect(await computed(engine, 1, whole)).toEqual(expected[1]);
+  receive(engine, 2, arrival.at(-1)!);
+  engine.swapModels();
+  expect(await computed(engine, 2, halves)).toEqual(expected[2]);
+  await engine.close();
+});

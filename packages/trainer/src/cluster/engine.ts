@@ -188,6 +188,8 @@ export class NodeEngine implements NodeWork {
     const begun = this.#early?.begun;
     this.#early = undefined;
     if (begun === undefined) return;
+    // What is asked for instead waits behind it, and the rest of the model may not come before that is done.
+    this.#openAll();
     const free = (): void => void this.#free.push(...begun.units.map(({ address }) => address));
     // Threads still write there.
     void this.#pool.wait(begun.units.at(-1)!.tick).then(free, () => {});
