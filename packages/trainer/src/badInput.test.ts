@@ -4,7 +4,7 @@ import { arrays, column, DataError } from '@lockstep/data';
 import { ConfigError, loss, nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
 import { classifier, type Field, type Model, points } from '../test/points.ts';
-import type { TrainingDefinition } from './definition.ts';
+import type { TrainingDefinition } from './define/definition.ts';
 import { type TrainOptions, train } from './train.ts';
 
 interface Case {

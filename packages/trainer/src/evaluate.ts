@@ -1,12 +1,12 @@
 /** evaluate(): loss and metrics of trained weights on the validation part. */
-import { DataError, readSafetensors } from '@lockstep/data';
 import { ConfigError, parametersOf, type StateEntry } from '@lockstep/nn';
-import type { TrainingDefinition } from './definition.ts';
-import { weightsDigest } from './digest.ts';
-import type { Metrics, Tables } from './events.ts';
-import { readSums } from './metrics.ts';
-import { prepare } from './prepare.ts';
-import { resolveKernels, resolveWorkers, startExecutor, type TrainOptions } from './train.ts';
+import type { TrainingDefinition } from './define/definition.ts';
+import { weightsDigest } from './define/digest.ts';
+import { prepare } from './define/prepare.ts';
+import { readWeights } from './files/weights.ts';
+import { resolveKernels, resolveWorkers } from './local/threads.ts';
+import { type Metrics, readSums, type Tables } from './step/metrics.ts';
+import { startExecutor, type TrainOptions } from './train.ts';
 
 export interface EvaluateOptions extends Pick<TrainOptions, 'workers' | 'kernels' | 'execution' | 'dataDir'> {
   /** Weights by name, or the path of a safetensors file with them. */
@@ -68,18 +68,4 @@ export async function evaluate<M, F extends string>(
   } finally {
     await executor.close();
   }
-}
-
-/** Weights from a safetensors file, by name; PyTorch's counters (I64) become f32. Throws DataError. */
-export function readWeights(path: string): Map<string, StateEntry> {
-  return new Map(
-    Array.from(readSafetensors(path), ([name, { shape, data, dtype }]) => {
-      if (data instanceof Float32Array) return [name, { shape, data }];
-      if (data instanceof BigInt64Array) return [name, { shape, data: Float32Array.from(data, Number) }];
-      throw new DataError(
-        'DATA_FORMAT',
-        `readWeights: ${path}: ${name} is ${dtype}, expected F32; save the weights as float32`,
-      );
-    }),
-  );
 }

@@ -1,5 +1,4 @@
 export type { StepTime } from '@lockstep/sync';
-export type { CheckpointInterval } from './checkpoint/checkpoints.ts';
 export { ClusterExecutor } from './cluster/executor.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './cluster/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
@@ -8,7 +7,13 @@ export { ClusterProfile } from './cluster/profile.ts';
 export { RecentSteps } from './cluster/recentSteps.ts';
 export { type ServeOptions, serve } from './cluster/serve.ts';
 export { defaultCache, diskStore } from './cluster/store.ts';
-export { type ColumnRecord, type ColumnRecords, columnRecords, inputRows, joinedRows } from './columns.ts';
+export {
+  type ColumnRecord,
+  type ColumnRecords,
+  columnRecords,
+  inputRows,
+  joinedRows,
+} from './define/columns.ts';
 export {
   type Batch,
   type DataOptions,
@@ -20,14 +25,17 @@ export {
   resolveDefinition,
   type StepFunction,
   type TrainingDefinition,
-} from './definition.ts';
-export { weightsDigest } from './digest.ts';
-export { TrainingError } from './errors.ts';
-export { type EvaluateOptions, type EvaluateResult, evaluate, readWeights } from './evaluate.ts';
-export type * from './events.ts';
-export type { Pause } from './loop.ts';
-export { OUTPUT_FILES, type RunRecord } from './output.ts';
-export { PoolExecutor } from './pool.ts';
+} from './define/definition.ts';
+export { weightsDigest } from './define/digest.ts';
+export { TrainingError } from './define/errors.ts';
+export { type Prepared, prepare } from './define/prepare.ts';
+export { version } from './define/version.ts';
+export { type EvaluateOptions, type EvaluateResult, evaluate } from './evaluate.ts';
+export type { CheckpointInterval } from './files/checkpoint/checkpoints.ts';
+export { OUTPUT_FILES, type RunRecord } from './files/output.ts';
+export { readWeights } from './files/weights.ts';
+export { PoolExecutor } from './local/poolExecutor.ts';
+export { resolveKernels, resolveWorkers, type ThreadOptions } from './local/threads.ts';
 export {
   type LoadedModel,
   type LoadOptions,
@@ -36,25 +44,23 @@ export {
   type PredictOptions,
   predict,
   type Rows,
-} from './predict.ts';
-export { type Prepared, prepare } from './prepare.ts';
+} from './predict/predict.ts';
 export {
   type Activity,
   activities,
   type ProfiledBatch,
   type ProfileOptions,
   type Span,
-} from './profile.ts';
-export { type Split, SplitTotals } from './profileSplit.ts';
-export { type ChromeTrace, type KernelCost, ProfileTrace } from './profileTrace.ts';
+} from './profile/spans.ts';
+export { type Split, SplitTotals } from './profile/split.ts';
+export { type ChromeTrace, type KernelCost, ProfileTrace } from './profile/trace.ts';
+export type * from './run/events.ts';
+export type { Pause } from './run/loop.ts';
 export {
   type Run,
-  resolveKernels,
-  resolveWorkers,
   startExecutor,
   startRun,
   type TrainOptions,
   type TrainResult,
   train,
 } from './train.ts';
-export { version } from './version.ts';

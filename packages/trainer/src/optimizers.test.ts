@@ -1,7 +1,7 @@
 import { nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
 import { classifier } from '../test/points.ts';
-import type { StepEvent } from './events.ts';
+import type { StepEvent } from './run/events.ts';
 import { type TrainOptions, train } from './train.ts';
 
 const ways: readonly TrainOptions[] = [

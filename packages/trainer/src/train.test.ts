@@ -3,8 +3,8 @@ import { column } from '@lockstep/data';
 import { loss, metrics, nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
 import { classifier, points } from '../test/points.ts';
-import { TrainingError } from './errors.ts';
-import type { TrainingEvent } from './events.ts';
+import { TrainingError } from './define/errors.ts';
+import type { TrainingEvent } from './run/events.ts';
 import { type TrainOptions, train } from './train.ts';
 
 const ways = [{ workers: 2 }, { execution: 'eager' }] as const satisfies readonly TrainOptions[];

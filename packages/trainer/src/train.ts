@@ -1,29 +1,25 @@
 /** train(): from a definition to trained weights. */
 import { setEagerKernels } from '@lockstep/autograd';
-import { type KernelChoice, type KernelVariant, resolveVariant } from '@lockstep/kernels';
 import { ConfigError, parametersOf, type StateEntry, stateOf, summary } from '@lockstep/nn';
-import { cores, type WorkerLoss } from '@lockstep/workers';
-import { CHECKPOINTS, type CheckpointInterval, Checkpoints } from './checkpoint/checkpoints.ts';
-import { runDefinition } from './checkpoint/definition.ts';
-import type { TrainingDefinition } from './definition.ts';
-import { explainNonFinite } from './diagnosis.ts';
-import { weightsDigest } from './digest.ts';
-import { EagerExecutor } from './eager.ts';
-import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './events.ts';
-import type { Executor } from './executor.ts';
-import { scatter, scatterBuffers } from './flat.ts';
-import { Loop, type LoopOutcome, type Pause } from './loop.ts';
-import { RunOutput, runRecord } from './output.ts';
-import { PoolExecutor } from './pool.ts';
-import { type Prepared, prepare } from './prepare.ts';
-import type { ProfileOptions } from './profile.ts';
-import { RunFolder } from './runFolder.ts';
+import type { WorkerLoss } from '@lockstep/workers';
+import type { TrainingDefinition } from './define/definition.ts';
+import { weightsDigest } from './define/digest.ts';
+import { scatter, scatterBuffers } from './define/layout.ts';
+import { type Prepared, prepare } from './define/prepare.ts';
+import { CHECKPOINTS, type CheckpointInterval, Checkpoints } from './files/checkpoint/checkpoints.ts';
+import { runDefinition } from './files/checkpoint/fingerprint.ts';
+import { RunOutput, runRecord } from './files/output.ts';
+import { RunFolder } from './files/runFolder.ts';
+import { explainNonFinite } from './local/diagnosis.ts';
+import { EagerExecutor } from './local/eagerExecutor.ts';
+import { PoolExecutor } from './local/poolExecutor.ts';
+import { resolveKernels, resolveWorkers, type ThreadOptions } from './local/threads.ts';
+import type { ProfileOptions } from './profile/spans.ts';
+import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './run/events.ts';
+import type { Executor } from './run/executor.ts';
+import { Loop, type LoopOutcome, type Pause } from './run/loop.ts';
 
-export interface TrainOptions {
-  /** Threads; `auto` (default): one per core. The weights do not depend on it. */
-  readonly workers?: number | 'auto';
-  /** Default `auto`. The weights do not depend on it. */
-  readonly kernels?: KernelChoice;
+export interface TrainOptions extends ThreadOptions {
   /**
    * `coalesced` (default): a worker's shards run as one; `separate`: one shard at a time; `eager`: no graph and no
    * threads. The weights do not depend on it, the speed does.
@@ -114,26 +110,6 @@ export function startRun<M, F extends string>(
     },
     [Symbol.asyncIterator]: () => runSteps(definition, options, true, start),
   };
-}
-
-/** Number of threads to use. Throws ConfigError. */
-export function resolveWorkers(workers: TrainOptions['workers'] = 'auto'): number {
-  if (workers === 'auto') return cores();
-  if (Number.isInteger(workers) && workers >= 1 && workers <= MAX_WORKERS) return workers;
-  throw new ConfigError('workers', `got ${workers}, expected auto or an integer from 1 to ${MAX_WORKERS}`);
-}
-
-const MAX_WORKERS = 1024;
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** The kernels that a choice means on this machine. Throws ConfigError where there are none such. */
-export function resolveKernels(choice: KernelChoice = 'auto'): KernelVariant {
-  try {
-    return resolveVariant(choice);
-  } catch (error) {
-    throw new ConfigError('kernels', messageOf(error).replace(/^kernels /, ''));
-  }
 }
 
 export async function startExecutor<M, F extends string>(

@@ -1,6 +1,6 @@
 /** How much a backward pass has to find of its forward pass, by the graph alone. */
 import { type GraphNode, sizeOf } from '@lockstep/autograd';
-import type { StepGraph } from '../src/step.ts';
+import type { StepGraph } from '../src/step/trace.ts';
 
 /** What `outputs` depend on. */
 function ancestors(outputs: readonly GraphNode[]): Set<GraphNode> {

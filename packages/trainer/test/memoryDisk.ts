@@ -2,7 +2,7 @@
  * A folder in memory that forgets what a disk may forget: file contents until the file is synced, entries (create,
  * rename, remove) until the folder is. It can stop the process before, or in the middle of, any operation, or refuse one.
  */
-import type { FileWriter, Folder } from '../src/checkpoint/folder.ts';
+import type { FileWriter, Folder } from '../src/files/checkpoint/folder.ts';
 
 /** Numbers from 0 to 1 by mulberry32. */
 export const random = (seed: number) => (): number => {

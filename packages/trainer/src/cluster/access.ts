@@ -7,7 +7,7 @@ import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createCertificate, createToken, DEFAULT_HOST, isLoopback, type ListenOptions } from '@lockstep/sync';
 import { z } from 'zod';
-import { cannotWrite, writeLasting } from '../runFolder.ts';
+import { cannotWrite, writeLasting } from '../files/runFolder.ts';
 
 /** In the folder of a run, until it is done; only its owner may read it. */
 const FILE = 'access.json';

@@ -1,6 +1,7 @@
 /** One batch on its way into the weights, bucket by bucket where the optimizer allows it. */
-import type { BatchJob, Sums } from '../executor.ts';
-import type { PoolExecutor } from '../pool.ts';
+
+import type { PoolExecutor } from '../local/poolExecutor.ts';
+import type { BatchJob, Sums } from '../run/executor.ts';
 import type { UnitVector } from './vectors.ts';
 
 type Updater = Pick<

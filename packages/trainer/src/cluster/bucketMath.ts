@@ -2,7 +2,7 @@
 import { add, mul, sum, type Tensor } from '@lockstep/autograd';
 import { Arena, createMemory, type KernelChoice, loadKernels } from '@lockstep/kernels';
 import type { CoordinatorHost } from '@lockstep/sync';
-import { at, MemoryProgram } from '../memoryProgram.ts';
+import { at, MemoryProgram } from '../step/memoryProgram.ts';
 
 /** A program on buckets of one length. */
 interface Routine {

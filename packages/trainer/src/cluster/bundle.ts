@@ -12,12 +12,12 @@ import {
 } from '@lockstep/kernels';
 import { BUCKET_FLOATS, batchShards, treeNodes } from '@lockstep/sync';
 import { z } from 'zod';
-import { checkIndexes } from '../checkIndexes.ts';
-import type { ResolvedDefinition } from '../definition.ts';
-import { countSums } from '../metrics.ts';
-import type { Prepared } from '../prepare.ts';
-import { compileUnit } from '../programs.ts';
-import { traceStep } from '../step.ts';
+import type { ResolvedDefinition } from '../define/definition.ts';
+import type { Prepared } from '../define/prepare.ts';
+import { checkIndexes } from '../step/checkIndexes.ts';
+import { countSums } from '../step/metrics.ts';
+import { compileUnit } from '../step/programs.ts';
+import { traceStep } from '../step/trace.ts';
 import type { Sizes } from './vectors.ts';
 
 /** The program of a unit: `segments` shards of `rows` rows each. */

@@ -12,8 +12,8 @@ import {
   type UnitListener,
 } from '@lockstep/sync';
 import { type RecordView, SharedHeap, WorkerPool } from '@lockstep/workers';
-import { markPrograms, Profiler } from '../profile.ts';
-import { RECORD_WORDS } from '../programs.ts';
+import { markPrograms, Profiler } from '../profile/spans.ts';
+import { RECORD_WORDS } from '../step/programs.ts';
 import { type Bundle, batchSizes } from './bundle.ts';
 import type { DataColumn } from './dataImage.ts';
 import { NodeProfile } from './profile.ts';

@@ -2,10 +2,10 @@
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import { type Accept, batchShards, CoordinatorDriver, type StepTime } from '@lockstep/sync';
-import type { ClusterStep } from '../events.ts';
-import type { BatchJob, Executor, ExecutorState, Sums } from '../executor.ts';
-import { PoolExecutor, type PoolExecutorOptions } from '../pool.ts';
-import type { Prepared } from '../prepare.ts';
+import type { Prepared } from '../define/prepare.ts';
+import { PoolExecutor, type PoolExecutorOptions } from '../local/poolExecutor.ts';
+import type { ClusterStep } from '../run/events.ts';
+import type { BatchJob, Executor, ExecutorState, Sums } from '../run/executor.ts';
 import { BatchUpdate } from './batchUpdate.ts';
 import { BucketMath } from './bucketMath.ts';
 import { makeBundle } from './bundle.ts';

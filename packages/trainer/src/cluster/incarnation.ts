@@ -2,7 +2,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DataError } from '@lockstep/data';
-import { writeLasting } from '../runFolder.ts';
+import { writeLasting } from '../files/runFolder.ts';
 
 const FILE = 'incarnation';
 

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import type { KernelChoice } from '@lockstep/kernels';
 import { ConfigError } from '@lockstep/nn';
 import { type DialOptions, dial, isNodeName, type NodeOutcome, type NodeReport } from '@lockstep/sync';
-import { resolveKernels, resolveWorkers } from '../train.ts';
+import { resolveKernels, resolveWorkers } from '../local/threads.ts';
 import { PATIENCE, startNode } from './node.ts';
 import { defaultCache, diskStore } from './store.ts';
 

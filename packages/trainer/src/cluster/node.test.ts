@@ -2,7 +2,7 @@
 import { add } from '@lockstep/autograd';
 import type { Welcome } from '@lockstep/sync';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { at, MemoryProgram } from '../memoryProgram.ts';
+import { at, MemoryProgram } from '../step/memoryProgram.ts';
 import { encodeBundle } from './bundle.ts';
 import { NodeEngine } from './engine.ts';
 import { type ContentStore, Engines } from './node.ts';

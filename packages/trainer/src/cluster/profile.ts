@@ -2,8 +2,7 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { wallClock } from '@lockstep/sync';
 import { z } from 'zod';
-import type { ClusterStep } from '../events.ts';
-import type { ProfiledBatch } from '../profile.ts';
+import type { ProfiledBatch } from '../profile/spans.ts';
 import {
   type ChromeTrace,
   chromeTrace,
@@ -12,7 +11,8 @@ import {
   ProfileTrace,
   STEPS,
   type TraceEvent,
-} from '../profileTrace.ts';
+} from '../profile/trace.ts';
+import type { ClusterStep } from '../run/events.ts';
 
 /** Steps that nodes measure: of these the trace shows the last few. */
 const MEASURED = 25;

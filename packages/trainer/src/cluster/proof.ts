@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { add, div, erf, exp, log, matmul, mul, reshape, sqrt, sub, sum, tanh } from '@lockstep/autograd';
 import { Arena, createMemory, type KernelChoice, loadKernels, loadProgram } from '@lockstep/kernels';
-import { at, MemoryProgram } from '../memoryProgram.ts';
+import { at, MemoryProgram } from '../step/memoryProgram.ts';
 
 /** Odd sizes: every kernel meets its remainders. */
 const [M, K, N] = [37, 83, 29];

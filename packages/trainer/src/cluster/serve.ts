@@ -11,18 +11,12 @@ import {
   listen,
   type Report,
 } from '@lockstep/sync';
-import { definitionHash, runDefinition } from '../checkpoint/definition.ts';
-import type { TrainingDefinition } from '../definition.ts';
-import { findNonFinite } from '../diagnosis.ts';
-import type { TrainingEvent } from '../events.ts';
-import {
-  type Run,
-  type RunContext,
-  resolveKernels,
-  resolveWorkers,
-  startRun,
-  type TrainOptions,
-} from '../train.ts';
+import type { TrainingDefinition } from '../define/definition.ts';
+import { definitionHash, runDefinition } from '../files/checkpoint/fingerprint.ts';
+import { findNonFinite } from '../local/diagnosis.ts';
+import { resolveKernels, resolveWorkers } from '../local/threads.ts';
+import type { TrainingEvent } from '../run/events.ts';
+import { type Run, type RunContext, startRun, type TrainOptions } from '../train.ts';
 import { dropAccess, keepAccess } from './access.ts';
 import { ClusterExecutor } from './executor.ts';
 import { nextIncarnation } from './incarnation.ts';

@@ -1,6 +1,6 @@
 /** By optimizer step: where the time of its batches went, and what travelled. */
 import { everyPart, type StepTime } from '@lockstep/sync';
-import type { ClusterStep } from '../events.ts';
+import type { ClusterStep } from '../run/events.ts';
 
 type Account = Pick<ClusterStep, 'time' | 'bytes'>;
 

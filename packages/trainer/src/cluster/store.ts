@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { makeFolder, writeLasting } from '../runFolder.ts';
+import { makeFolder, writeLasting } from '../files/runFolder.ts';
 import type { ContentStore } from './node.ts';
 
 /** Where content is kept unless another folder is given. */

@@ -9,8 +9,8 @@ import {
   RECORD,
   type SharedHeap,
 } from '@lockstep/workers';
-import { slices } from '../flat.ts';
-import { compileCombine, RECORD_WORDS } from '../programs.ts';
+import { slices } from '../define/layout.ts';
+import { compileCombine, RECORD_WORDS } from '../step/programs.ts';
 import type { Bundle } from './bundle.ts';
 import { arrivalOrder, gatesOf, type Stage, stagesOf } from './stages.ts';
 import { type UnitVector, unitVector } from './vectors.ts';

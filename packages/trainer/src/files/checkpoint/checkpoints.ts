@@ -1,0 +1,155 @@
+/** A run's checkpoints: when one is due, writing it while training goes on, and finding the one to go on from. */
+import { join } from 'node:path';
+import { DataError } from '@lockstep/data';
+import { ConfigError } from '@lockstep/nn';
+import type { FlatLayout } from '../../define/layout.ts';
+import type { TrainingEvent } from '../../run/events.ts';
+import type { ExecutorState } from '../../run/executor.ts';
+import type { CheckpointSink, Progress } from '../../run/loop.ts';
+import type { EventsMark } from '../output.ts';
+import { definitionHash, differences, type RunDefinition } from './fingerprint.ts';
+import { diskFolder, type Folder } from './folder.ts';
+import { type Checkpoint, CheckpointStore, type NewCheckpoint } from './store.ts';
+import { fromTensors, lengthsOf, toTensors } from './tensors.ts';
+
+/** How often a checkpoint is written: after so many optimizer steps, or so much time. */
+export type CheckpointInterval = { readonly steps: number } | { readonly seconds: number };
+
+const DEFAULT_INTERVAL: CheckpointInterval = { seconds: 30 };
+
+/** Below the folder of a run. */
+export const CHECKPOINTS = 'checkpoints';
+
+export interface CheckpointsOptions {
+  /** The folder of the run, for messages and, without `folder`, for the checkpoints in it. */
+  readonly out: string;
+  readonly folder?: Folder;
+  readonly every?: CheckpointInterval | undefined;
+  readonly layout: FlatLayout;
+  /** Asked once, when it is first needed. */
+  readonly definition: () => RunDefinition;
+  /** How far the events of the run are. */
+  readonly mark: () => EventsMark | undefined;
+  readonly emit: (event: TrainingEvent) => void;
+}
+
+export class Checkpoints implements CheckpointSink {
+  readonly #options: CheckpointsOptions;
+  readonly #store: CheckpointStore;
+  readonly #every: CheckpointInterval;
+  #definition: RunDefinition | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  /** Snapshots that are being written or wait for it. */
+  #open = 0;
+  #lastStep = 0;
+  #lastTime = performance.now();
+
+  constructor(options: CheckpointsOptions) {
+    this.#options = options;
+    this.#every = options.every ?? DEFAULT_INTERVAL;
+    this.#store = new CheckpointStore(options.folder ?? diskFolder(join(options.out, CHECKPOINTS)));
+  }
+
+  due(step: number): boolean {
+    // A disk that is slower than the interval gets fewer checkpoints, not a queue of them.
+    if (this.#open > 0 || step === this.#lastStep) return false;
+    if ('seconds' in this.#every) return performance.now() - this.#lastTime >= 1000 * this.#every.seconds;
+    const { steps } = this.#every;
+    return Math.floor(step / steps) > Math.floor(this.#lastStep / steps);
+  }
+
+  /** Begins to write; what it is given must not change any more. */
+  save(progress: Progress): void {
+    const mark = this.#options.mark();
+    this.#lastStep = progress.step;
+    this.#lastTime = performance.now();
+    this.#open++;
+    this.#writing = this.#writing.then(() => this.#write(progress, mark)).finally(() => this.#open--);
+    // Told by finish().
+    this.#writing.catch(() => {});
+  }
+
+  /** Waits until all is written. Throws what listeners to the events threw. */
+  finish(): Promise<void> {
+    return this.#writing;
+  }
+
+  /** A disk that refuses is told and no more: training is worth more than a checkpoint. */
+  async #write(progress: Progress, events: EventsMark | undefined): Promise<void> {
+    const { emit } = this.#options;
+    const began = performance.now();
+    const { step } = progress;
+    const saved = await this.#store
+      .save(this.#toCheckpoint(progress, events))
+      .catch((error: unknown) => ({ reason: error instanceof Error ? error.message : String(error) }));
+    if ('reason' in saved) emit({ type: 'checkpointFailed', step, ...saved });
+    else {
+      const seconds = (performance.now() - began) / 1000;
+      emit({ type: 'checkpoint', step, file: `${CHECKPOINTS}/${saved.name}`, bytes: saved.bytes, seconds });
+    }
+  }
+
+  #toCheckpoint({ state, best, ...progress }: Progress, events: EventsMark | undefined): NewCheckpoint {
+    this.#definition ??= this.#options.definition();
+    return {
+      manifest: {
+        ...progress,
+        best: best && { value: best.value, epoch: best.epoch },
+        events,
+        definitionHash: definitionHash(this.#definition),
+        definition: this.#definition,
+      },
+      tensors: toTensors(this.#options.layout, best ? new Map([...state, ['best', best.weights]]) : state),
+    };
+  }
+
+  /**
+   * The newest whole checkpoint, if there is one. Damaged ones are told and left alone. Throws ConfigError where it is of
+   * another definition, DataError where there are checkpoints and none is whole.
+   */
+  async find(): Promise<Checkpoint | undefined> {
+    const { out, emit } = this.#options;
+    const { checkpoint, damaged } = await this.#store.newest().catch((error: Error) => {
+      throw new DataError(
+        'DATA_UNREADABLE',
+        `resume: cannot read ${join(out, CHECKPOINTS)}: ${error.message}`,
+      );
+    });
+    for (const { name, reason } of damaged)
+      emit({ type: 'checkpointDamaged', file: `${CHECKPOINTS}/${name}`, reason });
+    if (!checkpoint) {
+      const [first] = damaged;
+      if (!first) return undefined;
+      throw new DataError(
+        'DATA_CORRUPT',
+        `resume: none of the checkpoints in ${join(out, CHECKPOINTS)} is whole (${first.name}: ${first.reason}). Start ` +
+          'without resume, or copy them again',
+      );
+    }
+    this.#definition ??= this.#options.definition();
+    const changed = differences(checkpoint.manifest.definition, this.#definition);
+    if (changed !== undefined) {
+      throw new ConfigError(
+        'resume',
+        `${join(out, CHECKPOINTS, checkpoint.name)} is of another definition: ${changed}. Give what it was begun with, or ` +
+          'another folder (out) for a new run',
+      );
+    }
+    this.#lastStep = checkpoint.manifest.step;
+    return checkpoint;
+  }
+
+  /** What the loop goes on from. `state`: of the names and lengths that are needed. Throws DataError. */
+  restore({ name, manifest, tensors }: Checkpoint, state: ExecutorState): Progress {
+    const { layout, out } = this.#options;
+    const expected = lengthsOf(state);
+    const { best, ...progress } = manifest;
+    if (best) expected.set('best', layout.size + layout.bufferSize);
+    const vectors = fromTensors(`resume: ${join(out, CHECKPOINTS, name)}`, layout, expected, tensors);
+    return {
+      ...progress,
+      best: best && { ...best, weights: vectors.get('best')! },
+      state: new Map([...state.keys()].map((key) => [key, vectors.get(key)!])),
+    };
+  }
+}
