@@ -11,9 +11,10 @@ const protocol = '@lockstep/protocol';
 const sync = '@lockstep/sync';
 const workers = '@lockstep/workers';
 const trainer = '@lockstep/trainer';
+const cluster = '@lockstep/cluster';
 const lockstep = 'lockstep';
 const cli = '@lockstep/cli';
-const all = [kernels, autograd, compiler, nn, data, protocol, sync, workers, trainer, lockstep];
+const all = [kernels, autograd, compiler, nn, data, protocol, sync, workers, trainer, cluster, lockstep];
 
 /** Who may use whom: the one-way dependencies of ARCHITECTURE.md. A package that is not here may use none. */
 const ALLOWED = {
@@ -25,6 +26,7 @@ const ALLOWED = {
   [sync]: [protocol],
   [workers]: [kernels],
   [trainer]: [autograd, compiler, nn, data, sync, workers, kernels],
+  [cluster]: [trainer, autograd, nn, data, sync, workers, kernels],
   [lockstep]: all.filter((name) => name !== lockstep),
   [cli]: all,
   '@lockstep/examples': all,

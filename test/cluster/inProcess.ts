@@ -1,4 +1,6 @@
 /** A whole cluster in one process: coordinator and nodes over in-process connections, on threads of their own. */
+
+import { ClusterExecutor, type ClusterOptions, startNode } from '@lockstep/cluster';
 import type { Header } from '@lockstep/protocol';
 import {
   type Accept,
@@ -8,7 +10,7 @@ import {
   type NodeOutcome,
   type Report,
 } from '@lockstep/sync';
-import { ClusterExecutor, type ClusterOptions, startNode, startRun } from '@lockstep/trainer';
+import { startRun } from '@lockstep/trainer';
 import type { TrainingDefinition, TrainOptions } from 'lockstep';
 import type { Fields } from '../exactness/data.ts';
 

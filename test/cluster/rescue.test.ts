@@ -1,8 +1,8 @@
 /** A batch that has changed weights is finished, whoever is there: between two batches alone a run can be left. */
 import { rmSync } from 'node:fs';
+import { startNode } from '@lockstep/cluster';
 import type { FrameKey } from '@lockstep/protocol';
 import { type Connection, type Dial, dial } from '@lockstep/sync';
-import { startNode } from '@lockstep/trainer';
 import { nn, optim, serve, type TrainingEvent, train } from 'lockstep';
 import { expect, test } from 'vitest';
 import { folderWith } from '../command.ts';

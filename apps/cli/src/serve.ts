@@ -1,6 +1,7 @@
 /** `lockstep serve`. */
 import { readFileSync } from 'node:fs';
-import { ClusterProfile, resolveKernels } from '@lockstep/trainer';
+import { ClusterProfile } from '@lockstep/cluster';
+import { resolveKernels } from '@lockstep/trainer';
 import { type ServeOptions, serve } from 'lockstep';
 import { ProfileFile } from './bench/profile.ts';
 import { blameConfig, loadConfig } from './config.ts';

@@ -1,5 +1,13 @@
 /** Lockstep: data-parallel training on every core, the same bits whatever the number of workers. */
 export * from '@lockstep/autograd';
+export {
+  type JoinOptions,
+  join,
+  type NodeOutcome,
+  type NodeReport,
+  type ServeOptions,
+  serve,
+} from '@lockstep/cluster';
 export * as data from '@lockstep/data';
 export type { Layer, Module, Optimizer, StateEntry, SummaryRow } from '@lockstep/nn';
 export {
@@ -28,15 +36,11 @@ export {
   type EvaluateOptions,
   type EvaluateResult,
   evaluate,
-  type JoinOptions,
-  join,
   type ListeningEvent,
   type LoadedModel,
   type LoadOptions,
   loadModel,
   type NodeEvent,
-  type NodeOutcome,
-  type NodeReport,
   type Prediction,
   type PredictOptions,
   predict,
@@ -44,11 +48,9 @@ export {
   type Rows,
   type Run,
   readWeights,
-  type ServeOptions,
   type ShareEvent,
   type StartEvent,
   type StepEvent,
-  serve,
   type TrainingDefinition,
   TrainingError,
   type TrainingEvent,

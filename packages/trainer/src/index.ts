@@ -1,12 +1,7 @@
-export type { StepTime } from '@lockstep/sync';
-export { ClusterExecutor } from './cluster/executor.ts';
-export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './cluster/join.ts';
-export { type ContentStore, type NodeOptions, startNode } from './cluster/node.ts';
-export type { ClusterOptions } from './cluster/options.ts';
-export { ClusterProfile } from './cluster/profile.ts';
-export { RecentSteps } from './cluster/recentSteps.ts';
-export { type ServeOptions, serve } from './cluster/serve.ts';
-export { defaultCache, diskStore } from './cluster/store.ts';
+/**
+ * `defineTraining` and `train`: composes autograd, compiler, nn, data and workers. Read first: `define/definition.ts` (what a
+ * run is), `train.ts` (from a definition to trained weights), `run/loop.ts` (the loop over batches).
+ */
 export {
   type ColumnRecord,
   type ColumnRecords,
@@ -28,13 +23,17 @@ export {
 } from './define/definition.ts';
 export { weightsDigest } from './define/digest.ts';
 export { TrainingError } from './define/errors.ts';
+export { slices } from './define/layout.ts';
 export { type Prepared, prepare } from './define/prepare.ts';
 export { version } from './define/version.ts';
 export { type EvaluateOptions, type EvaluateResult, evaluate } from './evaluate.ts';
 export type { CheckpointInterval } from './files/checkpoint/checkpoints.ts';
+export { definitionHash, runDefinition } from './files/checkpoint/fingerprint.ts';
 export { OUTPUT_FILES, type RunRecord } from './files/output.ts';
+export { cannotWrite, makeFolder, writeLasting } from './files/runFolder.ts';
 export { readWeights } from './files/weights.ts';
-export { PoolExecutor } from './local/poolExecutor.ts';
+export { findNonFinite } from './local/diagnosis.ts';
+export { PoolExecutor, type PoolExecutorOptions } from './local/poolExecutor.ts';
 export { resolveKernels, resolveWorkers, type ThreadOptions } from './local/threads.ts';
 export {
   type LoadedModel,
@@ -48,16 +47,33 @@ export {
 export {
   type Activity,
   activities,
+  markPrograms,
   type ProfiledBatch,
   type ProfileOptions,
+  Profiler,
   type Span,
 } from './profile/spans.ts';
 export { type Split, SplitTotals } from './profile/split.ts';
-export { type ChromeTrace, type KernelCost, ProfileTrace } from './profile/trace.ts';
+export {
+  type ChromeTrace,
+  chromeTrace,
+  type KernelCost,
+  NETWORK,
+  ProfileTrace,
+  STEPS,
+  type TraceEvent,
+} from './profile/trace.ts';
 export type * from './run/events.ts';
+export type { BatchJob, Executor, ExecutorState, Sums } from './run/executor.ts';
 export type { Pause } from './run/loop.ts';
+export { checkIndexes } from './step/checkIndexes.ts';
+export { at, MemoryProgram } from './step/memoryProgram.ts';
+export { countSums } from './step/metrics.ts';
+export { compileCombine, compileUnit, RECORD_WORDS } from './step/programs.ts';
+export { traceStep } from './step/trace.ts';
 export {
   type Run,
+  type RunContext,
   startExecutor,
   startRun,
   type TrainOptions,

@@ -1,8 +1,9 @@
 /** `--profile` of `lockstep train` and `serve`: a trace of a few steps, and the kernels that cost the most. */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { ClusterProfile } from '@lockstep/cluster';
 import type { KernelVariant } from '@lockstep/kernels';
-import type { ClusterProfile, KernelCost, ProfileTrace } from '@lockstep/trainer';
+import type { KernelCost, ProfileTrace } from '@lockstep/trainer';
 import pc from 'picocolors';
 import { ConfigFileError } from '../failure.ts';
 import { copyBandwidth, matmulGflops } from '../measure.ts';

@@ -1,5 +1,5 @@
 /** A run for people: what is trained, a line of progress, a line per epoch, the result. */
-import { RecentSteps, type StepTime } from '@lockstep/trainer';
+import { RecentSteps, type StepTime } from '@lockstep/cluster';
 import type {
   CheckpointEvent,
   DoneEvent,

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { diskStore } from './store.ts';
+import { diskStore } from './contentCache.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lockstep-test-'));
 afterAll(() => rmSync(folder, { recursive: true }));

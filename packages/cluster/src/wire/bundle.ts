@@ -2,6 +2,7 @@
  * All that a node has to know of a run, apart from data and weights, as bytes: the programs of every unit that it can be
  * given, and how batches follow from the seed. Plain data; nothing of the user's code.
  */
+
 import type { SamplerOptions } from '@lockstep/data';
 import {
   deserializeProgram,
@@ -11,13 +12,15 @@ import {
   splitProducts,
 } from '@lockstep/kernels';
 import { BUCKET_FLOATS, batchShards, treeNodes } from '@lockstep/sync';
+import {
+  checkIndexes,
+  compileUnit,
+  countSums,
+  type Prepared,
+  type ResolvedDefinition,
+  traceStep,
+} from '@lockstep/trainer';
 import { z } from 'zod';
-import type { ResolvedDefinition } from '../define/definition.ts';
-import type { Prepared } from '../define/prepare.ts';
-import { checkIndexes } from '../step/checkIndexes.ts';
-import { countSums } from '../step/metrics.ts';
-import { compileUnit } from '../step/programs.ts';
-import { traceStep } from '../step/trace.ts';
 import type { Sizes } from './vectors.ts';
 
 /** The program of a unit: `segments` shards of `rows` rows each. */

@@ -1,9 +1,9 @@
 /** What nodes fetch: the program and the data, for all of them and for the node of this process. */
 import type { Dataset } from '@lockstep/data';
-import { encodeBundle, type makeBundle } from './bundle.ts';
-import { columnsOf, encodeData } from './dataImage.ts';
-import type { NodeOptions } from './node.ts';
-import { Pieces } from './pieces.ts';
+import type { NodeOptions } from '../node/node.ts';
+import { encodeBundle, type makeBundle } from '../wire/bundle.ts';
+import { Pieces } from '../wire/byteParts.ts';
+import { columnsOf, encodeData } from '../wire/dataImage.ts';
 
 /** With these, a node fetches nothing. */
 export type OwnContents = Required<Pick<NodeOptions, 'store' | 'data'>>;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import * as data from '@lockstep/data';
 import { describe, expect, test } from 'vitest';
+import { Pieces } from './byteParts.ts';
 import { columnsOf, decodeData, encodeData } from './dataImage.ts';
-import { Pieces } from './pieces.ts';
 
 /** Columns of odd lengths. */
 const dataset = data.dataset({

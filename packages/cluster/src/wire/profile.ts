@@ -1,18 +1,19 @@
 /** Profiles of nodes: what their threads did in some steps, sent as data, and put together by the coordinator. */
+
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { wallClock } from '@lockstep/sync';
-import { z } from 'zod';
-import type { ProfiledBatch } from '../profile/spans.ts';
 import {
   type ChromeTrace,
+  type ClusterStep,
   chromeTrace,
   type KernelCost,
   NETWORK,
+  type ProfiledBatch,
   ProfileTrace,
   STEPS,
   type TraceEvent,
-} from '../profile/trace.ts';
-import type { ClusterStep } from '../run/events.ts';
+} from '@lockstep/trainer';
+import { z } from 'zod';
 
 /** Steps that nodes measure: of these the trace shows the last few. */
 const MEASURED = 25;

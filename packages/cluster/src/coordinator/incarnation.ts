@@ -1,8 +1,9 @@
 /** How often a coordinator of a run was started: what one of them said, another one must not be taken for. */
+
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DataError } from '@lockstep/data';
-import { writeLasting } from '../files/runFolder.ts';
+import { writeLasting } from '@lockstep/trainer';
 
 const FILE = 'incarnation';
 

@@ -1,6 +1,6 @@
 /** Counting batches, beside a loop that goes through the whole run. */
 import { expect, test } from 'vitest';
-import { type Course, optimizerStep, totalBatches } from './course.ts';
+import { type Course, optimizerStep, totalBatches } from './stepCount.ts';
 
 /** The optimizer step of each batch of the run, in order. */
 function walk({ epochs, steps = Number.POSITIVE_INFINITY, accumulate }: Course, perEpoch: number): number[] {

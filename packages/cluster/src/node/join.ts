@@ -1,12 +1,13 @@
 /** join(): this machine computes for a coordinator, until the run is over. */
+
 import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { KernelChoice } from '@lockstep/kernels';
 import { ConfigError } from '@lockstep/nn';
 import { type DialOptions, dial, isNodeName, type NodeOutcome, type NodeReport } from '@lockstep/sync';
-import { resolveKernels, resolveWorkers } from '../local/threads.ts';
+import { resolveKernels, resolveWorkers } from '@lockstep/trainer';
+import { defaultCache, diskStore } from './contentCache.ts';
 import { PATIENCE, startNode } from './node.ts';
-import { defaultCache, diskStore } from './store.ts';
 
 export type { NodeOutcome, NodeReport } from '@lockstep/sync';
 

@@ -1,4 +1,5 @@
 /** serve(): train(), with nodes on other machines. */
+
 import { Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import { ConfigError } from '@lockstep/nn';
@@ -11,17 +12,24 @@ import {
   listen,
   type Report,
 } from '@lockstep/sync';
-import type { TrainingDefinition } from '../define/definition.ts';
-import { definitionHash, runDefinition } from '../files/checkpoint/fingerprint.ts';
-import { findNonFinite } from '../local/diagnosis.ts';
-import { resolveKernels, resolveWorkers } from '../local/threads.ts';
-import type { TrainingEvent } from '../run/events.ts';
-import { type Run, type RunContext, startRun, type TrainOptions } from '../train.ts';
+import {
+  definitionHash,
+  findNonFinite,
+  type Run,
+  type RunContext,
+  resolveKernels,
+  resolveWorkers,
+  runDefinition,
+  startRun,
+  type TrainingDefinition,
+  type TrainingEvent,
+  type TrainOptions,
+} from '@lockstep/trainer';
+import { startNode } from '../node/node.ts';
+import type { ClusterProfile } from '../wire/profile.ts';
 import { dropAccess, keepAccess } from './access.ts';
-import { ClusterExecutor } from './executor.ts';
+import { ClusterExecutor } from './clusterExecutor.ts';
 import { nextIncarnation } from './incarnation.ts';
-import { startNode } from './node.ts';
-import type { ClusterProfile } from './profile.ts';
 import { Refusals } from './refusals.ts';
 import { RunStatus } from './status.ts';
 

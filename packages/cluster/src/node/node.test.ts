@@ -1,9 +1,10 @@
 /** A node that leaves, or is welcomed elsewhere, while it makes ready. */
+
 import { add } from '@lockstep/autograd';
 import type { Welcome } from '@lockstep/sync';
+import { at, MemoryProgram } from '@lockstep/trainer';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { at, MemoryProgram } from '../step/memoryProgram.ts';
-import { encodeBundle } from './bundle.ts';
+import { encodeBundle } from '../wire/bundle.ts';
 import { NodeEngine } from './engine.ts';
 import { type ContentStore, Engines } from './node.ts';
 

@@ -1,6 +1,6 @@
 /** Publishes the model bucket by bucket: copies of the weights and buffers, made in memory that is used again. */
 import type { Bucket, CoordinatorDriver } from '@lockstep/sync';
-import { modelBuckets, type Sizes } from './vectors.ts';
+import { modelBuckets, type Sizes } from '../wire/vectors.ts';
 
 export interface ModelPublisherOptions {
   readonly sizes: Sizes;

@@ -1,9 +1,8 @@
 import { arrays, column } from '@lockstep/data';
 import { loss, nn, optim } from '@lockstep/nn';
 import { batchShards } from '@lockstep/sync';
+import { defineTraining, prepare } from '@lockstep/trainer';
 import { expect, test } from 'vitest';
-import { defineTraining } from '../define/definition.ts';
-import { prepare } from '../define/prepare.ts';
 import { decodeBundle, encodeBundle, makeBundle } from './bundle.ts';
 import { stagesOf } from './stages.ts';
 import { unitVector } from './vectors.ts';

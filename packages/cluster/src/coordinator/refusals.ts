@@ -1,6 +1,7 @@
 /** Connections that were refused: each is counted, few are told. */
+
 import type { ClosedReason } from '@lockstep/sync';
-import type { RefusedEvent } from '../run/events.ts';
+import type { RefusedEvent } from '@lockstep/trainer';
 
 /** Milliseconds between two that are told of one code: whoever comes in masses fills no disk and no terminal. */
 const PAUSE = 10_000;

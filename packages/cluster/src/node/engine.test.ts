@@ -1,15 +1,15 @@
 /** Units that begin while the model comes in give the bits of those that begin when it is whole. */
+
 import { createHash } from 'node:crypto';
 import { arrays, column } from '@lockstep/data';
 import { loss, nn, optim } from '@lockstep/nn';
 import type { ShardRange } from '@lockstep/sync';
+import { defineTraining, prepare } from '@lockstep/trainer';
 import { expect, test } from 'vitest';
-import { defineTraining } from '../define/definition.ts';
-import { prepare } from '../define/prepare.ts';
-import { makeBundle } from './bundle.ts';
-import { columnsOf } from './dataImage.ts';
+import { makeBundle } from '../wire/bundle.ts';
+import { columnsOf } from '../wire/dataImage.ts';
+import { arrivalOrder, gatesOf } from '../wire/stages.ts';
 import { NodeEngine } from './engine.ts';
-import { arrivalOrder, gatesOf } from './stages.ts';
 
 const ROWS = 64;
 const FEATURES = 600;

@@ -1,8 +1,9 @@
 /** The known-answer test of a class of arithmetic: whose kernels give these bits may share a run. */
+
 import { createHash } from 'node:crypto';
 import { add, div, erf, exp, log, matmul, mul, reshape, sqrt, sub, sum, tanh } from '@lockstep/autograd';
 import { Arena, createMemory, type KernelChoice, loadKernels, loadProgram } from '@lockstep/kernels';
-import { at, MemoryProgram } from '../step/memoryProgram.ts';
+import { at, MemoryProgram } from '@lockstep/trainer';
 
 /** Odd sizes: every kernel meets its remainders. */
 const [M, K, N] = [37, 83, 29];

@@ -1,7 +1,8 @@
 /** How a run stands, over HTTP: `/healthz` for those who ask whether it is up, `/metrics` for Prometheus. No secrets. */
+
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { everyPart } from '@lockstep/sync';
-import type { TrainingEvent } from '../run/events.ts';
+import type { TrainingEvent } from '@lockstep/trainer';
 import { RecentSteps } from './recentSteps.ts';
 
 interface Gauge {

@@ -1,6 +1,8 @@
 /** Programs and plans of a node: a unit is cut among its workers, whose parts are added up by the shard tree. */
+
 import { ELEMENT_BYTES } from '@lockstep/kernels';
 import { assign, type BatchShards, type ShardRange, units } from '@lockstep/sync';
+import { compileCombine, RECORD_WORDS, slices } from '@lockstep/trainer';
 import {
   type Plan,
   type Pointer,
@@ -9,11 +11,9 @@ import {
   RECORD,
   type SharedHeap,
 } from '@lockstep/workers';
-import { slices } from '../define/layout.ts';
-import { compileCombine, RECORD_WORDS } from '../step/programs.ts';
-import type { Bundle } from './bundle.ts';
-import { arrivalOrder, gatesOf, type Stage, stagesOf } from './stages.ts';
-import { type UnitVector, unitVector } from './vectors.ts';
+import type { Bundle } from '../wire/bundle.ts';
+import { arrivalOrder, gatesOf, type Stage, stagesOf } from '../wire/stages.ts';
+import { type UnitVector, unitVector } from '../wire/vectors.ts';
 
 /** After the words that all units' programs read: where the model and the unit's results are, then the units' blocks. */
 export const WORDS = {

@@ -1,4 +1,5 @@
 /** What computes on a node: the units of one run, on a pool of threads. Knows numbers of batches and shards, no sockets. */
+
 import { seedWords } from '@lockstep/autograd';
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import { ELEMENT_BYTES, type KernelChoice, resolveVariant } from '@lockstep/kernels';
@@ -11,15 +12,14 @@ import {
   treeNodes,
   type UnitListener,
 } from '@lockstep/sync';
+import { markPrograms, Profiler, RECORD_WORDS } from '@lockstep/trainer';
 import { type RecordView, SharedHeap, WorkerPool } from '@lockstep/workers';
-import { markPrograms, Profiler } from '../profile/spans.ts';
-import { RECORD_WORDS } from '../step/programs.ts';
-import { type Bundle, batchSizes } from './bundle.ts';
-import type { DataColumn } from './dataImage.ts';
-import { NodeProfile } from './profile.ts';
-import { arrivalOrder, gatesOf, sendingOrder } from './stages.ts';
-import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitBook.ts';
-import { modelBuckets, type UnitVector, unitVector } from './vectors.ts';
+import { type Bundle, batchSizes } from '../wire/bundle.ts';
+import type { DataColumn } from '../wire/dataImage.ts';
+import { NodeProfile } from '../wire/profile.ts';
+import { arrivalOrder, gatesOf, sendingOrder } from '../wire/stages.ts';
+import { modelBuckets, type UnitVector, unitVector } from '../wire/vectors.ts';
+import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitPlans.ts';
 
 export interface EngineOptions {
   readonly bundle: Bundle;

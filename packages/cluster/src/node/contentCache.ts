@@ -1,9 +1,10 @@
 /** What a node was sent, on its disk: under its SHA-256, so that nothing is sent twice. */
+
 import { createHash, randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { makeFolder, writeLasting } from '../files/runFolder.ts';
+import { makeFolder, writeLasting } from '@lockstep/trainer';
 import type { ContentStore } from './node.ts';
 
 /** Where content is kept unless another folder is given. */

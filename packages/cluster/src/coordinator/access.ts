@@ -2,12 +2,13 @@
  * What nodes must know to connect: a token and a certificate that were made here are kept in the folder of the run, so that
  * nodes find a coordinator again that was resumed.
  */
+
 import { rmSync } from 'node:fs';
 import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createCertificate, createToken, DEFAULT_HOST, isLoopback, type ListenOptions } from '@lockstep/sync';
+import { cannotWrite, writeLasting } from '@lockstep/trainer';
 import { z } from 'zod';
-import { cannotWrite, writeLasting } from '../files/runFolder.ts';
 
 /** In the folder of a run, until it is done; only its owner may read it. */
 const FILE = 'access.json';

@@ -1,6 +1,7 @@
 /** By optimizer step: where the time of its batches went, and what travelled. */
+
 import { everyPart, type StepTime } from '@lockstep/sync';
-import type { ClusterStep } from '../run/events.ts';
+import type { ClusterStep } from '@lockstep/trainer';
 
 type Account = Pick<ClusterStep, 'time' | 'bytes'>;
 

@@ -1,8 +1,7 @@
 /** One batch on its way into the weights, bucket by bucket where the optimizer allows it. */
 
-import type { PoolExecutor } from '../local/poolExecutor.ts';
-import type { BatchJob, Sums } from '../run/executor.ts';
-import type { UnitVector } from './vectors.ts';
+import type { BatchJob, PoolExecutor, Sums } from '@lockstep/trainer';
+import type { UnitVector } from '../wire/vectors.ts';
 
 type Updater = Pick<
   PoolExecutor<never, never>,

@@ -1,8 +1,9 @@
 /** Adds up buckets as they come in, with the kernels, in memory of its own that is used again and again. */
+
 import { add, mul, sum, type Tensor } from '@lockstep/autograd';
 import { Arena, createMemory, type KernelChoice, loadKernels } from '@lockstep/kernels';
 import type { CoordinatorHost } from '@lockstep/sync';
-import { at, MemoryProgram } from '../step/memoryProgram.ts';
+import { at, MemoryProgram } from '@lockstep/trainer';
 
 /** A program on buckets of one length. */
 interface Routine {

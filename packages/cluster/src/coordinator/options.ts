@@ -1,7 +1,7 @@
 /** What the coordinator of a run is told about its cluster. */
 import type { BatchPlace } from '@lockstep/data';
 import type { NodeInfo, Report } from '@lockstep/sync';
-import type { ClusterProfile } from './profile.ts';
+import type { ClusterProfile } from '../wire/profile.ts';
 
 export interface ClusterOptions {
   /** SHA-256 (hex) of what the run is: nodes of another run are not heard. */

@@ -1,21 +1,28 @@
 /** Training on many machines: batches are computed by nodes; sums, updates and validation are made here. */
+
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
 import { type Accept, batchShards, CoordinatorDriver, type StepTime } from '@lockstep/sync';
-import type { Prepared } from '../define/prepare.ts';
-import { PoolExecutor, type PoolExecutorOptions } from '../local/poolExecutor.ts';
-import type { ClusterStep } from '../run/events.ts';
-import type { BatchJob, Executor, ExecutorState, Sums } from '../run/executor.ts';
+import {
+  type BatchJob,
+  type ClusterStep,
+  type Executor,
+  type ExecutorState,
+  PoolExecutor,
+  type PoolExecutorOptions,
+  type Prepared,
+  type Sums,
+} from '@lockstep/trainer';
+import { makeBundle } from '../wire/bundle.ts';
+import { arithmeticProof } from '../wire/knownAnswer.ts';
+import { type UnitVector, unitVector } from '../wire/vectors.ts';
 import { BatchUpdate } from './batchUpdate.ts';
 import { BucketMath } from './bucketMath.ts';
-import { makeBundle } from './bundle.ts';
 import { contentsOf, type OwnContents } from './contents.ts';
-import { optimizerStep, totalBatches } from './course.ts';
 import { ModelPublisher } from './modelPublisher.ts';
 import type { ClusterOptions } from './options.ts';
-import { arithmeticProof } from './proof.ts';
 import { StepAccounts } from './stepAccounts.ts';
-import { type UnitVector, unitVector } from './vectors.ts';
+import { optimizerStep, totalBatches } from './stepCount.ts';
 
 /** Batches that the loop may hand over before they are done. */
 const AHEAD = 64;

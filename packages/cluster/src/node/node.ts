@@ -9,10 +9,10 @@ import {
   type NodeWork,
   type Welcome,
 } from '@lockstep/sync';
-import { decodeBundle } from './bundle.ts';
-import { type DataColumn, decodeData } from './dataImage.ts';
+import { decodeBundle } from '../wire/bundle.ts';
+import { type DataColumn, decodeData } from '../wire/dataImage.ts';
+import { arithmeticProof } from '../wire/knownAnswer.ts';
 import { NodeEngine } from './engine.ts';
-import { arithmeticProof } from './proof.ts';
 
 /** Where content is kept between runs. */
 export interface ContentStore {
