@@ -22,39 +22,55 @@ export const BUGS = [
 ] as const;
 export type Bug = (typeof BUGS)[number];
 
-export const makeReducer = (buckets: number, bug: Bug | undefined): Reducer<number> => {
+export const makeReducer = (buckets: number, bug: Bug | undefined): TotalReducer => {
   const options = { buckets, add: mix };
   if (bug === 'noDedupe') return new AddingReducer(options);
-  return bug === 'wrongTree' ? new LinearReducer(options) : new Reducer(options);
+  return bug === 'wrongTree' ? new LinearReducer(options) : new TotalReducer(options);
 };
 
-class AddingReducer extends Reducer<number> {
+/** Keeps the sums that it gives. */
+class TotalReducer extends Reducer<number> {
+  readonly #totals = new Map<string, number>();
+
+  override put(piece: Piece<number>): Arrival<number> {
+    const arrival = super.put(piece);
+    if (arrival.kind === 'kept' && arrival.total !== undefined) {
+      this.#totals.set(`${piece.step} ${piece.bucket}`, arrival.total);
+    }
+    return arrival;
+  }
+
+  total(bucket: number, _: readonly ShardRange[], step: number): number {
+    return this.#totals.get(`${step} ${bucket}`)!;
+  }
+}
+
+class AddingReducer extends TotalReducer {
   #again: Piece<number>[] = [];
 
-  override put(piece: Piece<number>): Arrival {
+  override put(piece: Piece<number>): Arrival<number> {
     const arrival = super.put(piece);
     if (arrival.kind === 'same') this.#again.push(piece);
     return arrival;
   }
 
-  override total(bucket: number, _?: readonly ShardRange[], step?: number): number {
+  override total(bucket: number, parts: readonly ShardRange[], step: number): number {
     const extra = this.#again.filter((piece) => piece.bucket === bucket && piece.step === step);
-    return extra.reduce((sum, { value }) => mix(sum, value), super.total(bucket));
+    return extra.reduce((sum, { value }) => mix(sum, value), super.total(bucket, parts, step));
   }
 }
 
-class LinearReducer extends Reducer<number> {
+class LinearReducer extends TotalReducer {
   readonly #values = new Map<string, number>();
 
-  override put(piece: Piece<number>): Arrival {
+  override put(piece: Piece<number>): Arrival<number> {
     const { step, unit, bucket, value } = piece;
     const arrival = super.put(piece);
-    const isNew = arrival.kind === 'kept' || arrival.kind === 'complete';
-    if (isNew) this.#values.set(`${step} ${bucket} ${unit.lo}-${unit.hi}`, value);
+    if (arrival.kind === 'kept') this.#values.set(`${step} ${bucket} ${unit.lo}-${unit.hi}`, value);
     return arrival;
   }
 
-  override total(bucket: number, parts: readonly ShardRange[] = [], step?: number): number {
+  override total(bucket: number, parts: readonly ShardRange[], step: number): number {
     return parts.map(({ lo, hi }) => this.#values.get(`${step} ${bucket} ${lo}-${hi}`)!).reduce(mix);
   }
 }

@@ -11,7 +11,6 @@ import {
   type Effect,
   expects,
   nextWake,
-  type Reducer,
   type Report,
   replaceRecipe,
 } from '@lockstep/sync';
@@ -35,7 +34,7 @@ export class Server extends Process implements End {
   readonly #world: World;
   readonly #definition: Definition;
   readonly #disk: Disk<Stored>;
-  #reducer: Reducer<number>;
+  #reducer: ReturnType<typeof makeReducer>;
   #core: Coordinator | undefined;
   #weights: readonly number[] = [];
   readonly #peers = new Map<number, { readonly connection: Connection; session: number }>();
@@ -169,7 +168,7 @@ export class Server extends Process implements End {
     const piece = { step, unit: { lo, hi }, bucket, value, checksum: value, session };
     const arrival = this.#reducer.put(piece);
     this.#world.count(`gradient ${arrival.kind}${step < core.open.step ? ', late' : ''}`);
-    if (arrival.kind === 'complete') this.tell({ type: 'unit', session, step, lo, hi });
+    if (arrival.kind === 'kept' && arrival.isUnitWhole) this.tell({ type: 'unit', session, step, lo, hi });
     if (arrival.kind === 'conflict') {
       this.tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
     }
@@ -260,7 +259,7 @@ export class Server extends Process implements End {
 
   #apply({ step, units }: Effect & { do: 'apply' }): void {
     this.later(this.#world.random.between(0.2, 4), () => {
-      const reducer: { total(bucket: number, parts: typeof units, step: number): number } = this.#reducer;
+      const reducer = this.#reducer;
       this.#weights = update(
         this.#weights,
         this.#weights.map((_, bucket) => reducer.total(bucket, units, step)),

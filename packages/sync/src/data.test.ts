@@ -104,14 +104,30 @@ describe('the reducer', () => {
 
   test('adds by the tree, whatever came first; a bucket may be reduced before the others are there', () => {
     const reducer = make(4);
-    expect(reducer.put(piece(4, 2, 4, 0, 3)).kind).toBe('kept');
-    expect(reducer.put(piece(4, 1, 2, 0, 2)).kind).toBe('kept');
-    expect(reducer.has(0)).toBe(false);
-    expect(() => reducer.total(0)).toThrow('bucket 0 of step 4 is not there');
-    expect(reducer.put(piece(4, 0, 1, 0, 1)).kind).toBe('kept');
-    expect(reducer.put(piece(4, 0, 1, 1, 1)).kind).toBe('complete');
-    expect(reducer.has(0)).toBe(true);
-    expect(reducer.total(0)).toBe(123);
+    expect(reducer.put(piece(4, 2, 4, 0, 3))).toEqual({ kind: 'kept', isUnitWhole: false });
+    expect(reducer.put(piece(4, 1, 2, 0, 2))).toEqual({ kind: 'kept', isUnitWhole: false });
+    expect(reducer.put(piece(4, 0, 1, 1, 1))).toEqual({ kind: 'kept', isUnitWhole: false });
+    expect(reducer.put(piece(4, 0, 1, 0, 1))).toEqual({ kind: 'kept', isUnitWhole: true, total: 123 });
+    expect(() => reducer.checkAll()).toThrow('step 4: bucket 1 of 2 was never completed');
+  });
+
+  test('a bucket is completed once, whatever else comes of it', () => {
+    const reducer = make(2);
+    const totals = (
+      [
+        [0, 2, 0],
+        [0, 1, 0],
+        [1, 2, 0],
+        [0, 1, 1],
+        [1, 2, 1],
+        [0, 2, 1],
+      ] as const
+    ).map(([lo, hi, bucket]) => {
+      const arrival = reducer.put(piece(4, lo, hi, bucket, 10 * lo + hi));
+      return arrival.kind === 'kept' ? arrival.total : arrival;
+    });
+    expect(totals).toEqual([2, undefined, undefined, undefined, 22, undefined]);
+    expect(() => reducer.checkAll()).not.toThrow();
   });
 
   test('compares what comes twice, also after the step, and never adds it', () => {
@@ -119,7 +135,6 @@ describe('the reducer', () => {
     reducer.put(piece(4, 0, 8, 0, 7));
     expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
     expect(reducer.put(piece(4, 0, 8, 0, 8, 2))).toEqual({ kind: 'conflict', first: 1 });
-    expect(reducer.total(0)).toBe(7);
     reducer.open(5, 8);
     expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
     expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toEqual({ kind: 'conflict', first: 1 });
@@ -133,13 +148,9 @@ describe('the reducer', () => {
     const left = make(4);
     left.put(piece(4, 2, 4, 0, 34));
     left.put(piece(4, 0, 1, 0, 1));
-    for (const [lo, hi, value] of [
-      [0, 2, 12],
-      [2, 3, 3],
-      [3, 4, 4],
-    ] as const)
-      left.put(piece(4, lo, hi, 0, value, 2));
-    expect(left.total(0)).toBe(154);
+    expect(left.put(piece(4, 0, 2, 0, 12, 2))).toEqual({ kind: 'kept', isUnitWhole: false, total: 154 });
+    expect(left.put(piece(4, 2, 3, 0, 3, 2))).toEqual({ kind: 'kept', isUnitWhole: false });
+    expect(left.put(piece(4, 3, 4, 0, 4, 2))).toEqual({ kind: 'kept', isUnitWhole: false });
     const dropped: number[] = [];
     const right = new Reducer<number>({
       buckets: 1,
@@ -149,8 +160,7 @@ describe('the reducer', () => {
     right.open(0, 4);
     right.put(piece(0, 1, 2, 0, 2));
     right.put(piece(0, 0, 2, 0, 12));
-    right.put(piece(0, 2, 4, 0, 34));
-    expect(right.total(0)).toBe(1234);
+    expect(right.put(piece(0, 2, 4, 0, 34))).toEqual({ kind: 'kept', isUnitWhole: true, total: 1234 });
     expect(dropped).toEqual([2]);
   });
 

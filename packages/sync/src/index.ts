@@ -1,4 +1,5 @@
 export { isNodeName } from '@lockstep/protocol';
+export { BucketLedger, InvariantError } from './bucketLedger.ts';
 export * from './buckets.ts';
 export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';

@@ -1,4 +1,5 @@
 /** The data plane of a step: buckets of unit gradients on their way in, buckets of weights on their way out. */
+import { BucketLedger } from './bucketLedger.ts';
 import { parentOf, type ShardRange } from './tree.ts';
 
 export interface ReducerOptions<T> {
@@ -24,11 +25,18 @@ export interface Piece<T> {
 }
 
 /** What became of a piece. */
-export type Arrival =
-  /** Kept; the unit lacks others. */
-  | { readonly kind: 'kept' }
-  /** Kept, and the unit is whole. */
-  | { readonly kind: 'complete' }
+export type Arrival<T> =
+  /** It is the first of its kind. */
+  | {
+      readonly kind: 'kept';
+      /** Whether its unit is whole with it. */
+      readonly isUnitWhole: boolean;
+      /**
+       * The sum of its bucket over all shards: given once, with the piece that completes it. It stays the reducer's, and is
+       * good until the next `open`.
+       */
+      readonly total?: T;
+    }
   /** It was there already, with the same bits. */
   | { readonly kind: 'same' }
   /** It was there already, with other bits, from session `first`: somebody computes wrongly. */
@@ -62,9 +70,11 @@ export class Reducer<T> {
   #partials: Partial<T>[][] = [];
   #step = -1;
   #shards = 1;
+  readonly #completed: BucketLedger;
 
   constructor(options: ReducerOptions<T>) {
     this.#options = options;
+    this.#completed = new BucketLedger('completed', options.buckets);
   }
 
   /** Begins a step, of so many shards; the values of the one before are dropped. */
@@ -80,7 +90,7 @@ export class Reducer<T> {
   }
 
   /** Takes a piece. Whether its unit is wanted from that session is the coordinator's to say, before. */
-  put({ step, unit, bucket, value, checksum, session }: Piece<T>): Arrival {
+  put({ step, unit, bucket, value, checksum, session }: Piece<T>): Arrival<T> {
     const units = this.#steps.get(step);
     const key = keyOf(unit);
     let arrived = units?.get(key);
@@ -94,26 +104,24 @@ export class Reducer<T> {
       units.set(key, arrived);
     }
     arrived.set(bucket, { checksum, session });
-    this.#add(bucket, unit, value);
-    return { kind: arrived.size === this.#options.buckets ? 'complete' : 'kept' };
+    const isUnitWhole = arrived.size === this.#options.buckets;
+    const node = this.#add(bucket, unit, value);
+    if (node?.lo !== 0 || node.hi !== this.#shards) return { kind: 'kept', isUnitWhole };
+    this.#completed.pass(step, bucket);
+    return { kind: 'kept', isUnitWhole, total: node.value };
   }
 
-  /** Whether the sum of a bucket over all shards is there. */
-  has(bucket: number): boolean {
-    return this.#partials[bucket]?.[0]?.hi === this.#shards && this.#partials[bucket][0].lo === 0;
+  /** Throws an InvariantError unless the sums of all buckets of the open step are there. */
+  checkAll(): void {
+    this.#completed.checkAll(this.#step);
   }
 
-  /** The sum of a bucket over all shards. It stays the reducer's. Throws where it is not there. */
-  total(bucket: number): T {
-    const [all] = this.#partials[bucket] ?? [];
-    if (all !== undefined && this.has(bucket)) return all.value;
-    throw new Error(`bucket ${bucket} of step ${this.#step} is not there`);
-  }
-
-  #add(bucket: number, { lo, hi }: ShardRange, given: T): void {
+  /** Gives the node of the tree that the piece ended up in; undefined: one that is there has these shards already. */
+  #add(bucket: number, { lo, hi }: ShardRange, given: T): Partial<T> | undefined {
     const { keep, add, drop } = this.#options;
     const partials = this.#partials[bucket]!;
-    if (partials.some((each) => each.lo <= lo && hi <= each.hi)) return;
+    // A bucket of a lost node's unit that is whole already, and now comes from those among whom the unit was cut anew.
+    if (partials.some((each) => each.lo <= lo && hi <= each.hi)) return undefined;
     const outside = partials.filter((each) => each.hi <= lo || hi <= each.lo);
     for (const each of partials) if (!outside.includes(each)) drop?.(each.value, bucket);
     let node: Partial<T> = { lo, hi, value: keep === undefined ? given : keep(given, bucket) };
@@ -130,6 +138,7 @@ export class Reducer<T> {
       node = { ...parent, value: add(a.value, b.value, bucket) };
     }
     this.#partials[bucket] = [...outside, node];
+    return node;
   }
 }
 

@@ -1,5 +1,5 @@
 /** One batch on its way into the weights, bucket by bucket where the optimizer allows it. */
-
+import { type BucketLedger, InvariantError } from '@lockstep/sync';
 import type { BatchJob, PoolExecutor, Sums } from '@lockstep/trainer';
 import type { UnitVector } from '../wire/vectors.ts';
 
@@ -9,6 +9,10 @@ type Updater = Pick<
 >;
 
 export interface BatchUpdateOptions {
+  /** The batch's number in the run: the core's step. */
+  readonly step: number;
+  /** Which buckets of the unit vector went into the weights, with which batch: one for all batches of a run. */
+  readonly applied: BucketLedger;
   readonly updater: Updater;
   readonly vector: UnitVector;
   /** These weights are new (bucket of the gradient), or all that is not trained is (undefined). */
@@ -23,6 +27,7 @@ export class BatchUpdate {
   readonly #head: number;
   /** Those that are here. Their place is also that of validation's sums, until the batch begins. */
   readonly #headTotals = new Map<number, Float32Array>();
+  readonly #taken = new Set<number>();
   #waiting: number[] = [];
   #job: BatchJob | undefined;
   #sums: Sums | undefined;
@@ -50,9 +55,16 @@ export class BatchUpdate {
     if (!this.hasBegun) this.#job = undefined;
   }
 
-  /** The sum of a bucket over all shards. */
+  /**
+   * The sum of a bucket over all shards. Throws an InvariantError where it was taken before: the bucket may be in the
+   * weights already.
+   */
   take(bucket: number, total: Float32Array): void {
-    const { vector, updater } = this.#options;
+    const { vector, updater, step } = this.#options;
+    if (this.#taken.has(bucket)) {
+      throw new InvariantError(`step ${step}: the sum of bucket ${bucket} is handed over a second time`);
+    }
+    this.#taken.add(bucket);
     if (bucket < this.#head) {
       this.#headTotals.set(bucket, total);
     } else {
@@ -62,9 +74,14 @@ export class BatchUpdate {
     if (updater.hasBuckets) this.#go();
   }
 
-  /** After `start`, when all buckets are here. Settles when the update is done. */
+  /**
+   * After `start`, when all buckets are here. Settles when the update is done. Rejects with an InvariantError, before anything is
+   * written, where a bucket is missing or was applied before.
+   */
   async finish(): Promise<Sums> {
-    const { updater, updated, kept } = this.#options;
+    const { updater, updated, kept, step, applied } = this.#options;
+    if (this.#sums === undefined) for (const bucket of this.#taken) applied.pass(step, bucket);
+    applied.checkAll(step);
     if (this.#sums !== undefined) return this.#sums;
     this.#isApplied = true;
     this.#placeHead();
@@ -90,13 +107,15 @@ export class BatchUpdate {
   #go(): void {
     const job = this.#job;
     if (job === undefined || this.#headTotals.size < this.#head) return;
-    const { updater, updated } = this.#options;
+    const { updater, updated, step, applied } = this.#options;
     if (this.#sums === undefined) {
+      for (let bucket = 0; bucket < this.#head; bucket++) applied.pass(step, bucket);
       this.#placeHead();
       this.#sums = updater.begin(job);
       updated(undefined);
     }
     for (const bucket of this.#waiting.splice(0)) {
+      applied.pass(step, this.#head + bucket);
       updater.update(job, bucket);
       updated(bucket);
     }

@@ -2,7 +2,7 @@
 
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
-import { type Accept, batchShards, CoordinatorDriver, type StepTime } from '@lockstep/sync';
+import { type Accept, BucketLedger, batchShards, CoordinatorDriver, type StepTime } from '@lockstep/sync';
 import {
   type BatchJob,
   type ClusterStep,
@@ -44,6 +44,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   #underWay = 0;
   #isRescued = false;
   #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
+  readonly #ledger: BucketLedger;
   readonly #model: ModelPublisher;
   readonly #signal: AbortSignal | undefined;
   readonly #options: ClusterOptions;
@@ -81,6 +82,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   ) {
     this.#inner = inner;
     this.#vector = unitVector(bundle.sizes);
+    this.#ledger = new BucketLedger('applied', this.#vector.buckets.length);
     this.#model = new ModelPublisher({
       sizes: bundle.sizes,
       current: () => inner.current,
@@ -176,6 +178,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   async drain(keep: number): Promise<Sums[]> {
+    this.#driver.check();
     while (this.#underWay > keep && !this.#refused && !this.#failure && !this.#givesUp) {
       await Promise.race([
         new Promise<void>((resolve) => {
@@ -184,6 +187,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         this.#driver.failed,
       ]);
     }
+    this.#driver.check();
     if (this.#failure) throw this.#failure;
     return this.#done.splice(0);
   }
@@ -258,6 +262,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   #updateOf(step: number): BatchUpdate {
     if (this.#open?.step === step) return this.#open.update;
     const update = new BatchUpdate({
+      step,
+      applied: this.#ledger,
       updater: this.#inner,
       vector: this.#vector,
       updated: (bucket) =>

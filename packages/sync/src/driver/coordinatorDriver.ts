@@ -81,7 +81,12 @@ export class CoordinatorDriver {
     return traffic;
   }
 
-  /** Settles never; rejects when the host failed. */
+  /** Throws what `failed` rejects with, once it does. */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** Settles never; rejects when the host failed, or an invariant is broken: nothing may come of the run any more. */
   readonly failed = new Promise<never>((_, reject) => {
     this.#onFailure = reject;
   });
@@ -123,14 +128,23 @@ export class CoordinatorDriver {
     if (peer.session > 0 && !this.#isStopping) this.#tell({ type: 'lost', session: peer.session });
   }
 
-  /** What a peer sends can end its own connection and nothing else. */
+  /** What a peer sends can end its own connection and nothing else; whatever else fails is this end's, and ends the run. */
   #guard(peer: Peer, work: () => void): void {
+    if (this.#failure !== undefined) return;
     try {
       work();
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      peer.refuse(error.code, error.message);
+      if (error instanceof ProtocolError) peer.refuse(error.code, error.message);
+      else this.#fail(error);
     }
+  }
+
+  /** From now on nothing is taken, applied or assigned: `failed` rejects, and whoever has the run ends it. */
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = { error };
+    this.#alarm.stop();
+    this.#onFailure(error);
   }
 
   // Frames
@@ -203,13 +217,11 @@ export class CoordinatorDriver {
     if (!this.#options.host.isFinite(value)) this.#notFinite(session, header);
     const begin = performance.now();
     const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
-    const isNew = arrival.kind === 'kept' || arrival.kind === 'complete';
-    if (isNew && this.#reducer.has(bucket)) {
-      this.#options.host.reduced(step, bucket, this.#reducer.total(bucket));
-    }
+    // Only with the piece that completes the bucket: more may come, of units that a lost node's was cut into.
+    if (arrival.kind === 'kept' && arrival.total) this.#options.host.reduced(step, bucket, arrival.total);
     const now = performance.now();
     this.#timer.busy(begin, now);
-    if (arrival.kind === 'complete') {
+    if (arrival.kind === 'kept' && arrival.isUnitWhole) {
       this.#timer.unit(session, now);
       this.#options.host.contributed(session);
       this.#tell({ type: 'unit', session, step, lo, hi });
@@ -238,8 +250,13 @@ export class CoordinatorDriver {
   #tell(event: CoordinatorEvent): void {
     if (this.#failure !== undefined || this.#events.push(event) > 1) return;
     const now = performance.now();
-    for (; this.#events.length > 0; this.#events.shift()) {
-      for (const effect of coordinate(this.#core, this.#events[0]!, now)) this.#do(effect);
+    try {
+      for (; this.#events.length > 0; this.#events.shift()) {
+        for (const effect of coordinate(this.#core, this.#events[0]!, now)) this.#do(effect);
+      }
+    } catch (error) {
+      this.#fail(error);
+      return;
     }
     this.#alarm.set(this.#core.phase === 'done' ? Number.POSITIVE_INFINITY : nextWake(this.#core, now));
   }
@@ -329,11 +346,13 @@ export class CoordinatorDriver {
     const { host } = this.#options;
     const whole = performance.now();
     try {
+      this.#reducer.checkAll();
       const idle = await host.apply(step);
+      if (this.#failure !== undefined) return;
+      this.#published.checkAll(step + 1, this.#options.modelBuckets.length);
       host.committed(step, this.#timer.close(whole, idle, performance.now()));
     } catch (error) {
-      this.#failure = { error };
-      this.#onFailure(error);
+      this.#fail(error);
       return;
     }
     this.#tell({ type: 'applied', step });

@@ -1,5 +1,7 @@
 /** What is published: the models, in pieces, and what each node was sent of them. Sends nothing itself. */
 
+import { InvariantError } from '../bucketLedger.ts';
+
 /** A bucket of models. One that does not change is the same piece in one model after the other. */
 interface Piece {
   readonly values: Float32Array;
@@ -66,22 +68,32 @@ export class Published<Node extends Receiver> {
     return this.#modelOf(step).flatMap((piece) => (piece ? [piece.values] : []));
   }
 
-  /** A bucket of the model before `step` is as it will be, and goes to these nodes. It must not change. */
+  /**
+   * A bucket of the model before `step` is as it will be, and goes to these nodes. It must not change. Throws an InvariantError
+   * where it was published before.
+   */
   publish(step: number, bucket: number, values: Float32Array, nodes: Iterable<Node>): void {
     const piece = { values };
-    this.#modelOf(step)[bucket] = piece;
+    this.#place(step, bucket, piece);
     for (const node of nodes) this.#send(node, step, bucket, piece);
   }
 
-  /** Buckets [from, to) of the model before `step` are those of the model before it: who has them is not sent them again. */
+  /**
+   * Buckets [from, to) of the model before `step` are those of the model before it: who has them is not sent them again.
+   * Throws an InvariantError where one of them was published before, or is missing in the model before.
+   */
   keep(step: number, from: number, to: number, nodes: Iterable<Node>): void {
-    const kept = this.#modelOf(step - 1).slice(from, to) as Piece[];
-    const model = this.#modelOf(step);
-    for (const [i, piece] of kept.entries()) model[from + i] = piece;
+    const kept = Array.from({ length: to - from }, (_, i) => this.#pieceOf(step - 1, from + i));
+    for (const [i, piece] of kept.entries()) this.#place(step, from + i, piece);
     for (const node of nodes) {
       if (node.copies.keep(step, from, kept)) this.#options.kept(node, step, from, to);
       else for (const [i, piece] of kept.entries()) this.#send(node, step, from + i, piece);
     }
+  }
+
+  /** Throws an InvariantError unless all of so many buckets of the model before `step` are published. */
+  checkAll(step: number, buckets: number): void {
+    for (let bucket = 0; bucket < buckets; bucket++) this.#pieceOf(step, bucket);
   }
 
   /** Sends what a node lacks of the model before `step`. */
@@ -97,6 +109,24 @@ export class Published<Node extends Receiver> {
     const [old] = place < 0 ? [] : this.#models.splice(place, 1);
     const used = new Set(this.#models.flatMap(({ buckets }) => buckets));
     return (old?.buckets ?? []).flatMap((piece) => (piece && !used.has(piece) ? [piece.values] : []));
+  }
+
+  #pieceOf(step: number, bucket: number): Piece {
+    const piece = this.#modelOf(step)[bucket];
+    if (piece !== undefined) return piece;
+    throw new InvariantError(
+      `bucket ${bucket} of the model before step ${step} is not published, expected it by now`,
+    );
+  }
+
+  #place(step: number, bucket: number, piece: Piece): void {
+    const model = this.#modelOf(step);
+    if (model[bucket] !== undefined) {
+      throw new InvariantError(
+        `bucket ${bucket} of the model before step ${step} is published a second time`,
+      );
+    }
+    model[bucket] = piece;
   }
 
   #send(node: Node, step: number, bucket: number, piece: Piece): void {
