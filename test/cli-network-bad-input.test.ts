@@ -1,6 +1,8 @@
 /** What is wrong with the words of serve and join, or with who answers: one message that says the way out. */
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { encodeControl } from '@lockstep/protocol';
+import { type Connection, listen } from '@lockstep/sync';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { folderWith, lockstep } from './command.ts';
 
 const cwd = folderWith({ 'no.pem': 'no PEM' });
@@ -93,4 +95,41 @@ test('a node that does not know the token goes at once, and says so', async () =
   const [wrong, none] = await Promise.all(joins);
   expect(wrong).toMatchObject({ code: 2, stderr: expect.stringMatching(/TOKEN_WRONG/) });
   expect(none).toMatchObject({ code: 2, stderr: expect.stringMatching(/TOKEN_REQUIRED/) });
+});
+
+describe('a node that a coordinator refuses ends with code 2, and gives the whole reason', () => {
+  const END = 'install the same version of Lockstep on both machines';
+  const long = `why ${'x'.repeat(300)}; ${END}`;
+  const refused =
+    (code: string, message: string) =>
+    (connection: Connection): void => {
+      const nobody = { run: 0n, incarnation: 0, session: 0, step: 0, lo: 0, hi: 0, offset: 0 };
+      connection.send(
+        { type: 'control', ...nobody },
+        encodeControl({ type: 'refused', code, message: message.slice(0, 1000) }),
+      );
+      connection.close(code, message);
+    };
+
+  // What a frame decoder says of version 99: the reason has to fit into a close frame.
+  const version =
+    'the peer speaks version 99 of the protocol, this is version 1; use the same Lockstep on both machines';
+
+  test.each<[string, string, string, (connection: Connection) => void]>([
+    ['another arithmetic', 'WRONG_ARITHMETIC', long, refused('WRONG_ARITHMETIC', long)],
+    ['a gradient with NaN', 'NOT_FINITE', long, refused('NOT_FINITE', long)],
+    ['a frame of another version', 'BAD_VERSION', version, (node) => node.close('BAD_VERSION', version)],
+  ])('%s', async (_, code, reason, answer) => {
+    const listener = await listen({ port: 0 }, (connection) => ({
+      frame: () => answer(connection),
+      closed: () => {},
+    }));
+    const { stdout, stderr, code: exit } = await lockstep(['join', listener.urls[0]!], { cwd });
+    await listener.close();
+    expect(stderr).toMatch(new RegExp(`^lockstep: ${code}: `));
+    expect(stderr).toContain(reason);
+    expect(stderr).not.toMatch(/mistake in Lockstep|\n +at /);
+    expect(stdout).not.toContain('trying again');
+    expect(exit).toBe(2);
+  });
 });

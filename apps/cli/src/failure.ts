@@ -14,11 +14,8 @@ export class ConfigFileError extends Error {
 const USER_ERRORS = /^(LOCKSTEP_(CONFIG|OP|COMPILE|USAGE)|DATA_)/;
 /** Errors that end a run and need no stack trace. */
 const KNOWN = new Set(['LOCKSTEP_TRAINING', 'LOCKSTEP_WORKER']);
-/** By name: a connection that cannot be, which the user can mend; a coordinator that does not want this node. */
-const NETWORK: Readonly<Record<string, number>> = {
-  TransportError: ExitCode.usage,
-  RefusedError: ExitCode.failed,
-};
+/** By name: no connection, or a coordinator that refuses this node. Trying the same again would change nothing. */
+const NETWORK: ReadonlySet<string> = new Set(['TransportError', 'RefusedError']);
 
 export interface Failure {
   readonly exitCode: number;
@@ -39,8 +36,7 @@ export function describeFailure(error: unknown): Failure {
   }
   const code = error.name === 'WorkerError' ? 'LOCKSTEP_WORKER' : String((error as { code?: unknown }).code);
   if (USER_ERRORS.test(code)) return { exitCode: ExitCode.usage, code, message: error.message };
-  const network = NETWORK[error.name];
-  if (network !== undefined) return { exitCode: network, code, message: error.message };
+  if (NETWORK.has(error.name)) return { exitCode: ExitCode.usage, code, message: error.message };
   if (KNOWN.has(code)) return { exitCode: ExitCode.failed, code, message: error.message };
   return { exitCode: ExitCode.failed, code: 'LOCKSTEP_INTERNAL', message: error.message, stack: error.stack };
 }

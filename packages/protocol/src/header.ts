@@ -130,7 +130,7 @@ export const checkPrefix = (bytes: Uint8Array): void => {
     throw new ProtocolError(
       'BAD_VERSION',
       `the peer speaks version ${version} of the protocol, this is version ${PROTOCOL_VERSION}; ` +
-        'install the same version of Lockstep on both machines',
+        'use the same Lockstep on both machines',
     );
   }
 };

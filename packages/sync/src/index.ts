@@ -14,6 +14,7 @@ export type {
 } from './driver/coordinatorHost.ts';
 export * from './driver/nodeDriver.ts';
 export * from './driver/nodeWork.ts';
+export { RefusedError } from './driver/refusedError.ts';
 export {
   createNode,
   type NodeConfig,

@@ -134,8 +134,9 @@ export class CoordinatorDriver {
     try {
       work();
     } catch (error) {
-      if (error instanceof ProtocolError) peer.refuse(error.code, error.message);
-      else this.#fail(error);
+      if (error instanceof ProtocolError) {
+        peer.refuse(error.code, error.message.slice(error.code.length + 2));
+      } else this.#fail(error);
     }
   }
 

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import { totalmem } from 'node:os';
 import { ProtocolError } from '@lockstep/protocol';
+import { RefusedError } from './refusedError.ts';
 
 /** Content on its way in: chunks in order, checked by its hash when it is whole. */
 export class Download {
@@ -10,11 +12,11 @@ export class Download {
   #received = 0;
   #waiting: { readonly resolve: (bytes: Uint8Array) => void } | undefined;
 
-  /** Throws a RangeError where there is no memory for so many bytes. */
-  constructor(hash: string, size: number) {
+  /** Throws a RefusedError where this machine can't hold `size` bytes. */
+  constructor(hash: string, size: number, memoryBytes = totalmem()) {
     this.hash = hash;
     this.size = size;
-    this.#bytes = new Uint8Array(size);
+    this.#bytes = allocate(size, memoryBytes);
   }
 
   get received(): number {
@@ -54,3 +56,24 @@ export class Download {
     this.#waiting?.resolve(this.#bytes);
   }
 }
+
+const GIBIBYTE = 2 ** 30;
+
+/** Where the system hands out memory only as it is written, a claim beyond it would fail in the middle of the download. */
+const allocate = (size: number, memoryBytes: number): Uint8Array => {
+  const refuse = (why: string): never => {
+    throw new RefusedError(
+      'CONTENT_TOO_LARGE',
+      `the coordinator's program or data has ${(size / GIBIBYTE).toFixed(1)} GiB, ${why}; join from a machine with more ` +
+        'memory, or train on less data',
+    );
+  };
+  if (size > memoryBytes)
+    return refuse(`this machine has ${(memoryBytes / GIBIBYTE).toFixed(1)} GiB of memory`);
+  try {
+    return new Uint8Array(size);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return refuse('more than this process can allocate');
+  }
+};

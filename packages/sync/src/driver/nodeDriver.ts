@@ -26,6 +26,7 @@ import { wallClock } from './clock.ts';
 import { Download } from './download.ts';
 import { NodeModels } from './nodeModels.ts';
 import type { NodeDriverOptions, NodeWork, Welcome } from './nodeWork.ts';
+import { RefusedError } from './refusedError.ts';
 
 /** How a node ended. */
 export interface NodeOutcome {
@@ -33,16 +34,8 @@ export interface NodeOutcome {
   readonly digest: string | null;
 }
 
-/** The coordinator does not want this node; trying again would change nothing. */
-export class RefusedError extends Error {
-  override readonly name = 'RefusedError';
-  readonly code: string;
-
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
+/** Ends of a connection after which trying again would change nothing. */
+const FINAL: ReadonlySet<string> = new Set(['BAD_VERSION', 'WRONG_ARITHMETIC']);
 
 export class NodeDriver {
   readonly #options: NodeDriverOptions;
@@ -200,7 +193,9 @@ export class NodeDriver {
       const made = await dial((connection) => ({
         frame: (header, payload) => this.#take(connection, header, payload),
         closed: ({ code, message }) => {
-          if (connection === this.#connection) closed(code, message);
+          if (connection !== this.#connection) return;
+          if (FINAL.has(code)) this.abort(new RefusedError(code, message));
+          else closed(code, message);
         },
       }));
       if (attempt !== this.#state.attempt || this.#state.phase !== 'dialing') {
@@ -263,7 +258,7 @@ export class NodeDriver {
   #fetch(what: 'program' | 'data', content: Welcome['program']): Promise<Uint8Array> {
     let download = this.#downloads.get(what);
     if (download?.hash !== content.hash) {
-      download = new Download(content.hash, content.bytes);
+      download = new Download(content.hash, content.bytes, this.#options.memoryBytes);
       this.#downloads.set(what, download);
     }
     this.#send({ type: 'control' }, encodeControl({ type: 'need', what, from: download.received }));

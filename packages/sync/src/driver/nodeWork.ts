@@ -73,6 +73,8 @@ export interface NodeDriverOptions {
   /** Makes ready for a run: fetches what is not here. Rejects when the node cannot take part; that ends it. */
   prepare(welcome: Welcome, fetch: Fetch): Promise<NodeWork>;
   readonly report?: (report: NodeReport) => void;
+  /** The most that content may be; default: the memory of this machine. */
+  readonly memoryBytes?: number;
   /** Gives back what `prepare` took. Settles before `ended` does. */
   close?(): Promise<void>;
 }

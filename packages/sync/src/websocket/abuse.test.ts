@@ -49,6 +49,12 @@ const authorization = (serverNonce: string, token = TOKEN, host = '127.0.0.1'): 
   }),
 });
 
+/** A request with a header twice. */
+const twice = (name: string, first: string, second: string): string =>
+  upgradeRequest()
+    .replace(`Host: 127.0.0.1\r\n`, name.toLowerCase() === 'host' ? '' : '$&')
+    .replace('\r\n\r\n', `\r\n${name}: ${first}\r\n${name}: ${second}\r\n\r\n`);
+
 describe('at the door', () => {
   beforeEach(async () => start({ token: TOKEN }));
 
@@ -63,6 +69,18 @@ describe('at the door', () => {
       'HOST_NOT_ALLOWED',
       403,
     ],
+    ['two names, the right one first', twice('Host', '127.0.0.1', 'attacker.example'), 'HTTP_MALFORMED', 400],
+    ['two names, the right one last', twice('Host', 'attacker.example', '127.0.0.1'), 'HTTP_MALFORMED', 400],
+    ['the same name twice', twice('HOST', '127.0.0.1', '127.0.0.1'), 'HTTP_MALFORMED', 400],
+    [
+      'two names in a question',
+      'GET /challenge HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: attacker.example\r\n\r\n',
+      'HTTP_MALFORMED',
+      400,
+    ],
+    ['two proofs', twice('Authorization', 'none', 'none'), 'HTTP_MALFORMED', 400],
+    ['two origins', twice('Origin', 'https://a.example', 'https://b.example'), 'HTTP_MALFORMED', 400],
+    ['another version', upgradeRequest({ 'Lockstep-Protocol': '99' }), 'BAD_VERSION', 400],
     ['a web page', upgradeRequest({ Origin: 'https://attacker.example' }), 'ORIGIN_NOT_ALLOWED', 403],
     ['another path', upgradeRequest({}, '/../../etc/passwd'), 'NOT_FOUND', 404],
     ['a request for a file', 'GET /etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 'NOT_FOUND', 404],

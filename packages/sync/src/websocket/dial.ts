@@ -1,18 +1,21 @@
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import { connect as connectSecure, type TLSSocket } from 'node:tls';
+import { PROTOCOL_VERSION } from '@lockstep/protocol';
 import { WebSocket } from 'ws';
 import type { Accept, Connection } from '../transport.ts';
 import { fingerprintOf, parseFingerprint } from './certificate.ts';
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
-import { decodeRefusal, TransportError } from './errors.ts';
+import { decodeRefusal, type TransportCode, TransportError } from './errors.ts';
 import { inUrl } from './hosts.ts';
 import { connectInlet } from './inlet.ts';
 import { checkLimits } from './limits.ts';
 import type { DialOptions } from './options.ts';
 import { createNonce, encodeAuthorization, isProof, type Proven } from './token.ts';
+import { VERSION_HEADER, wrongVersion } from './version.ts';
 
 const DEFAULT_TIMEOUT = 10_000;
+const OWN_VERSION = { [VERSION_HEADER]: PROTOCOL_VERSION };
 /** Of an answer that is no upgrade. */
 const MAX_ANSWER_BYTES = 4096;
 
@@ -119,7 +122,7 @@ const seenFingerprint = (socket: Socket): string =>
 const challenge = async (agent: Agent, socket: Socket, target: Target, token: string): Promise<Proven> => {
   const { host, port } = target;
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    get({ agent, host, port, path: '/challenge' }, resolve).once('error', reject);
+    get({ agent, host, port, path: '/challenge', headers: OWN_VERSION }, resolve).once('error', reject);
   });
   const body = await readBody(response);
   const serverNonce = response.statusCode === 200 ? readNonce(body) : undefined;
@@ -148,14 +151,22 @@ const upgrade = (
     const ws = new WebSocket(`ws://${inUrl(host)}:${port}/`, {
       ...SOCKET_OPTIONS,
       agent,
-      headers: proven === undefined ? {} : { Authorization: encodeAuthorization(proven) },
+      headers: {
+        ...OWN_VERSION,
+        ...(proven !== undefined && { Authorization: encodeAuthorization(proven) }),
+      },
       // Masks keep web pages from writing bytes of their choice past proxies; a node is no web page. Zeros cost nothing.
       generateMask: (mask) => mask.fill(0),
     });
     ws.once('upgrade', ({ headers }) => {
       const proof = headers['lockstep-proof'];
-      if (proven === undefined || (typeof proof === 'string' && isProof('server', proven, proof))) return;
-      reject(new TransportError('SERVER_UNPROVEN', 'the server does not know the token'));
+      const isProven =
+        proven === undefined || (typeof proof === 'string' && isProof('server', proven, proof));
+      const wrong: [TransportCode, string] | undefined = isProven
+        ? wrongVersion('coordinator', headers)
+        : ['SERVER_UNPROVEN', 'the server does not know the token'];
+      if (wrong === undefined) return;
+      reject(new TransportError(...wrong));
       ws.terminate();
     });
     ws.once('unexpected-response', async (_, response) => {

@@ -14,6 +14,8 @@ export const TRANSPORT_CODES = {
   /** The proof is over a nonce that was not given out on this connection, or was used before: a replay. */
   NONCE_UNKNOWN: 401,
   NOT_FOUND: 404,
+  /** The peer speaks another version of the protocol. */
+  BAD_VERSION: 400,
   /** No HTTP that we read. */
   HTTP_MALFORMED: 400,
   HTTP_TOO_LARGE: 431,
@@ -75,6 +77,7 @@ const FINAL: ReadonlySet<TransportCode> = new Set([
   'TOKEN_WRONG',
   'TOKEN_UNEXPECTED',
   'TOKEN_WEAK',
+  'BAD_VERSION',
   'HOST_NOT_ALLOWED',
   'ORIGIN_NOT_ALLOWED',
   'CERTIFICATE_UNTRUSTED',
@@ -135,4 +138,5 @@ export const decodeRefusal = (status: number, body: string): TransportError => {
 };
 
 /** Words of a stranger, for a log: one line of visible characters, not too long. */
-export const printable = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
+export const printable = (text: string, most = 400): string =>
+  text.replace(/[^\x20-\x7e]/g, '?').slice(0, most);

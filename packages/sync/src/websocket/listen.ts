@@ -3,6 +3,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { type AddressInfo, isIP, type Socket } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
+import { PROTOCOL_VERSION } from '@lockstep/protocol';
 import { WebSocketServer } from 'ws';
 import type { Accept } from '../transport.ts';
 import { checkCertificate, createCertificate, fingerprintOfPem } from './certificate.ts';
@@ -22,6 +23,7 @@ import {
   type Proven,
   prove,
 } from './token.ts';
+import { VERSION_HEADER, wrongVersion } from './version.ts';
 
 /** Bytes of all headers of a request. */
 const MAX_HEADER_BYTES = 8192;
@@ -166,7 +168,10 @@ class Gate {
   }
 
   /** Why a request may not come in, whatever it wants. */
-  #stranger({ headers, socket }: IncomingMessage): [TransportCode, string] | undefined {
+  #stranger({ headers, rawHeaders, socket }: IncomingMessage): [TransportCode, string] | undefined {
+    const repeated = UNIQUE_HEADERS.find((name) => countHeader(rawHeaders, name) > 1);
+    if (repeated !== undefined)
+      return ['HTTP_MALFORMED', `got more than one ${repeated} header, expected one`];
     const host = hostOf(headers.host);
     if (host === undefined || !isHostAllowed(host, socket.localAddress ?? '', this.#hosts)) {
       return ['HOST_NOT_ALLOWED', 'this is not a name of the server; name it when the server is started'];
@@ -175,7 +180,7 @@ class Gate {
     if (origin !== undefined && !(this.#options.origins ?? []).includes(origin)) {
       return ['ORIGIN_NOT_ALLOWED', 'web pages may not connect; allow the origin when the server is started'];
     }
-    return undefined;
+    return wrongVersion('node', headers);
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -201,7 +206,11 @@ class Gate {
     }
     const nonce = createNonce();
     this.#nonces.set(request.socket, nonce);
-    response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+    response.writeHead(200, {
+      'Content-Type': 'application/json',
+      'Cache-Control': 'no-store',
+      [VERSION_HEADER]: PROTOCOL_VERSION,
+    });
     response.end(JSON.stringify({ nonce }));
   }
 
@@ -209,7 +218,8 @@ class Gate {
     try {
       const nodeNonce = this.#authenticate(request);
       // Added to the answer by the `headers` event, which ws emits in this turn.
-      const answer = nodeNonce === undefined ? [] : [`Lockstep-Proof: ${prove('server', nodeNonce)}`];
+      const proof = nodeNonce === undefined ? [] : [`Lockstep-Proof: ${prove('server', nodeNonce)}`];
+      const answer = [`${VERSION_HEADER}: ${PROTOCOL_VERSION}`, ...proof];
       this.#sockets.once('headers', (headers) => headers.push(...answer));
       this.#sockets.handleUpgrade(request, socket, head, (ws) => {
         this.#door.authenticated(keyOf(request.socket));
@@ -283,6 +293,16 @@ class Gate {
       );
   }
 }
+
+/**
+ * Headers that decide who may come in. Node keeps the first of several and drops the rest, while a proxy in front may have
+ * checked another one of them.
+ */
+const UNIQUE_HEADERS = ['Host', 'Origin', 'Authorization', VERSION_HEADER] as const;
+
+/** @param rawHeaders names and values in turn, as they came */
+const countHeader = (rawHeaders: readonly string[], name: string): number =>
+  rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === name.toLowerCase()).length;
 
 const HTTP_ERRORS: Readonly<Record<string, TransportCode>> = {
   HPE_HEADER_OVERFLOW: 'HTTP_TOO_LARGE',

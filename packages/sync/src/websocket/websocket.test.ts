@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { encodeHeader, MAX_CHUNK_BYTES } from '@lockstep/protocol';
+import { decodeHeader, encodeHeader, MAX_CHUNK_BYTES, type ProtocolError } from '@lockstep/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { key, Peer, type Place, place, Raw, TOKEN, upgradeRequest } from '../../test/peers.ts';
@@ -24,6 +24,14 @@ const join = async (at: Place, over: Partial<DialOptions> = {}): Promise<Peer> =
   const secrets = { ...(token ? { token } : {}), ...(fingerprint ? { fingerprint } : {}) };
   await dial({ url: at.urls[0]!, ...secrets, ...over }, peer.accept);
   return peer;
+};
+const refusalOf = (work: () => unknown): ProtocolError => {
+  try {
+    work();
+  } catch (error) {
+    return error as ProtocolError;
+  }
+  throw new Error('expected a refusal');
 };
 const codeOf = async (work: Promise<unknown>): Promise<unknown> =>
   work.then(
@@ -131,6 +139,13 @@ describe('a connection ends', () => {
   ])('%j fits in a close frame', (reason, text) => {
     expect(encodeReason(reason)).toBe(text);
     expect(decodeReason(text).code).toBe(reason.code);
+  });
+  test('why a frame of another version is refused fits in a close frame', () => {
+    const header = encodeHeader(key(), bytes(4)).with(4, 255);
+    const error = refusalOf(() => decodeHeader(header));
+    expect(error.code).toBe('BAD_VERSION');
+    const reason = { code: error.code, message: error.message.slice('BAD_VERSION: '.length) };
+    expect(encodeReason(reason)).toBe(error.message);
   });
   test('a reason without a code', () =>
     expect(decodeReason('bye: ok')).toEqual({ code: 'CLOSED', message: 'bye: ok' }));
@@ -260,6 +275,46 @@ describe('a node is refused, and told why', () => {
       'SERVER_UNPROVEN',
     );
     expect(peer.connection).toBeUndefined();
+    server.close();
+  });
+
+  test.each([
+    ['1', 'fine'],
+    ['99', 'BAD_VERSION'],
+  ])('by a coordinator of version %s: %s', async (version, outcome) => {
+    const { createServer } = await import('node:http');
+    const { WebSocketServer } = await import('ws');
+    const server = createServer();
+    const sockets = new WebSocketServer({ server });
+    sockets.on('headers', (headers) => headers.push(`Lockstep-Protocol: ${version}`));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    const peer = new Peer();
+    const dialed = dial({ url: `ws://127.0.0.1:${port}` }, peer.accept);
+    expect(await codeOf(dialed)).toBe(outcome);
+    const why = await dialed.catch((error: Error) => error.message);
+    if (outcome !== 'fine') {
+      expect(why).toMatch(/coordinator speaks version 99 .*, the node version 1; install the same version/);
+    }
+    for (const client of sockets.clients) client.terminate();
+    server.close();
+  });
+
+  test('by a coordinator that gives a long reason: all of it', async () => {
+    const { createServer } = await import('node:http');
+    const message = `the coordinator speaks version 99 of the protocol, ${'x'.repeat(200)} end`;
+    const server = createServer();
+    server.on('upgrade', (_, socket) => {
+      const body = JSON.stringify({ code: 'BAD_VERSION', message });
+      socket.end(`HTTP/1.1 400 Bad Request\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    const failed = await dial({ url: `ws://127.0.0.1:${port}` }, new Peer().accept).catch(
+      (error: Error) => error,
+    );
+    expect(failed).toMatchObject({ code: 'BAD_VERSION', isFinal: true });
+    expect((failed as Error).message).toContain(message);
     server.close();
   });
 
