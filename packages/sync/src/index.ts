@@ -4,7 +4,7 @@ export * from './buckets.ts';
 export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';
 export * from './coordinatorTypes.ts';
-export { ClockOffset, wallClock } from './driver/clock.ts';
+export { type Clock, ClockOffset, systemClock, wallClock } from './driver/clock.ts';
 export { CoordinatorDriver } from './driver/coordinatorDriver.ts';
 export type {
   Content,

@@ -1,30 +1,31 @@
+import type { Clock } from './clock.ts';
+
 /** One timer for a state machine that says when it wants to be woken. */
 export class Alarm {
+  readonly #clock: Clock;
   readonly #ring: () => void;
-  #timer: NodeJS.Timeout | undefined;
+  #cancel: () => void = () => {};
   #at = Number.POSITIVE_INFINITY;
 
-  constructor(ring: () => void) {
+  constructor(clock: Clock, ring: () => void) {
+    this.#clock = clock;
     this.#ring = ring;
   }
 
-  /** At this time of `performance.now()`; Infinity: never. A later time replaces an earlier one when that has rung. */
+  /** At this time of the clock; Infinity: never. A later time replaces an earlier one when that has rung. */
   set(at: number): void {
     if (at >= this.#at) return;
-    clearTimeout(this.#timer);
+    this.#cancel();
     this.#at = at;
-    if (at === Number.POSITIVE_INFINITY) return;
-    this.#timer = setTimeout(
-      () => {
-        this.#at = Number.POSITIVE_INFINITY;
-        this.#ring();
-      },
-      Math.max(0, Math.ceil(at - performance.now())),
-    );
+    // Whole milliseconds: a timer that fires a little early would find nothing due.
+    this.#cancel = this.#clock.after(Math.max(0, Math.ceil(at - this.#clock.now())), () => {
+      this.#at = Number.POSITIVE_INFINITY;
+      this.#ring();
+    });
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
+    this.#cancel();
     this.#at = Number.NEGATIVE_INFINITY;
   }
 }

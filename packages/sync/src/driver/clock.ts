@@ -1,3 +1,20 @@
+/** What drivers know of time. Simulations put a clock of their own underneath: then nothing of a driver waits for real. */
+export interface Clock {
+  /** Milliseconds; never goes back. */
+  now(): number;
+  /** Calls once, after so many milliseconds. Gives what calls it off. */
+  after(milliseconds: number, call: () => void): () => void;
+}
+
+/** The time of this process. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(milliseconds, call) {
+    const timer = setTimeout(call, milliseconds);
+    return () => clearTimeout(timer);
+  },
+};
+
 /** Milliseconds on a clock that is the same in all threads of this machine, and never goes back. */
 export function wallClock(): number {
   const [seconds, nanoseconds] = process.hrtime();

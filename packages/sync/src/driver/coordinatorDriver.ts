@@ -14,6 +14,7 @@ import { Reducer } from '../reducer.ts';
 import { StepTimer } from '../stepTime.ts';
 import type { Accept } from '../transport.ts';
 import { Alarm } from './alarm.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { Content, CoordinatorDriverOptions, NodeInfo, Traffic } from './coordinatorHost.ts';
 import { Peer } from './peer.ts';
 import { Published } from './published.ts';
@@ -31,8 +32,9 @@ export class CoordinatorDriver {
   readonly #reducer: Reducer<Float32Array>;
   readonly #unitIndex: BucketIndex;
   readonly #published: Published<Peer>;
-  readonly #timer = new StepTimer(performance.now());
-  readonly #alarm = new Alarm(() => this.#tell({ type: 'tick' }));
+  readonly #clock: Clock;
+  readonly #timer: StepTimer;
+  readonly #alarm: Alarm;
   readonly #peers = new Map<number, Peer>();
   readonly #sessions = new Map<number, Peer>();
   #traffic: Traffic = { sent: 0, received: 0 };
@@ -45,7 +47,10 @@ export class CoordinatorDriver {
 
   constructor(options: CoordinatorDriverOptions) {
     this.#options = options;
-    this.#core = createCoordinator(options.config, performance.now());
+    this.#clock = options.clock ?? systemClock;
+    this.#timer = new StepTimer(this.#clock.now());
+    this.#alarm = new Alarm(this.#clock, () => this.#tell({ type: 'tick' }));
+    this.#core = createCoordinator(options.config, this.#clock.now());
     this.#reducer = new Reducer({ buckets: options.unitBuckets.length, ...options.host.reducing });
     this.#unitIndex = new BucketIndex(options.unitBuckets);
     this.#published = new Published<Peer>({
@@ -71,7 +76,7 @@ export class CoordinatorDriver {
 
   /** Milliseconds so far in which nobody was there to compute, those before the first step among them. */
   get idle(): number {
-    return this.#timer.idle(performance.now());
+    return this.#timer.idle(this.#clock.now());
   }
 
   /** Since it was last asked for. */
@@ -216,11 +221,11 @@ export class CoordinatorDriver {
     const value = floatsOf(payload);
     this.#traffic.received += payload.byteLength;
     if (!this.#options.host.isFinite(value)) this.#notFinite(session, header);
-    const begin = performance.now();
+    const begin = this.#clock.now();
     const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
     // Only with the piece that completes the bucket: more may come, of units that a lost node's was cut into.
     if (arrival.kind === 'kept' && arrival.total) this.#options.host.reduced(step, bucket, arrival.total);
-    const now = performance.now();
+    const now = this.#clock.now();
     this.#timer.busy(begin, now);
     if (arrival.kind === 'kept' && arrival.isUnitWhole) {
       this.#timer.unit(session, now);
@@ -250,7 +255,7 @@ export class CoordinatorDriver {
   /** Events that come while effects are done wait for their turn. */
   #tell(event: CoordinatorEvent): void {
     if (this.#failure !== undefined || this.#events.push(event) > 1) return;
-    const now = performance.now();
+    const now = this.#clock.now();
     try {
       for (; this.#events.length > 0; this.#events.shift()) {
         for (const effect of coordinate(this.#core, this.#events[0]!, now)) this.#do(effect);
@@ -276,13 +281,13 @@ export class CoordinatorDriver {
         break;
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
-        this.#timer.assign(effect.session, units.length, performance.now());
+        this.#timer.assign(effect.session, units.length, this.#clock.now());
         const isPaced = effect.together && this.#options.host.streams(effect.step);
         peer?.control({ type: 'assign', step: effect.step, units, ...(isPaced && { ahead: AHEAD }) });
         break;
       }
       case 'open':
-        this.#timer.open(performance.now());
+        this.#timer.open(this.#clock.now());
         this.#reducer.open(effect.step, this.#options.config.shards(effect.step));
         break;
       case 'apply':
@@ -296,8 +301,8 @@ export class CoordinatorDriver {
         this.#close(effect.session, effect.reason);
         break;
       case 'report':
-        if (effect.report.type === 'stall') this.#timer.attended(false, performance.now());
-        if (effect.report.type === 'resume') this.#timer.attended(true, performance.now());
+        if (effect.report.type === 'stall') this.#timer.attended(false, this.#clock.now());
+        if (effect.report.type === 'resume') this.#timer.attended(true, this.#clock.now());
         this.#options.host.report(effect.report);
         break;
       case 'finish':
@@ -345,13 +350,13 @@ export class CoordinatorDriver {
 
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {
     const { host } = this.#options;
-    const whole = performance.now();
+    const whole = this.#clock.now();
     try {
       this.#reducer.checkAll();
       const idle = await host.apply(step);
       if (this.#failure !== undefined) return;
       this.#published.checkAll(step + 1, this.#options.modelBuckets.length);
-      host.committed(step, this.#timer.close(whole, idle, performance.now()));
+      host.committed(step, this.#timer.close(whole, idle, this.#clock.now()));
     } catch (error) {
       this.#fail(error);
       return;

@@ -3,6 +3,7 @@ import type { Bucket } from '../buckets.ts';
 import type { CoordinatorConfig, Report } from '../coordinatorTypes.ts';
 import type { ReducerOptions } from '../reducer.ts';
 import type { StepTime } from '../stepTime.ts';
+import type { Clock } from './clock.ts';
 
 /** Something that nodes fetch, named by its SHA-256 (hex). */
 export interface Content {
@@ -57,6 +58,8 @@ export interface CoordinatorDriverOptions {
   /** Steps that nodes are to measure. */
   readonly profile?: { readonly from: number; readonly to: number } | undefined;
   readonly host: CoordinatorHost;
+  /** Default: the time of this process. */
+  readonly clock?: Clock | undefined;
 }
 
 /** A node as people are told of it. */

@@ -22,7 +22,7 @@ import { Pacer } from '../pacer.ts';
 import type { Connection, DialError } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
 import { Alarm } from './alarm.ts';
-import { wallClock } from './clock.ts';
+import { type Clock, systemClock, wallClock } from './clock.ts';
 import { Download } from './download.ts';
 import { NodeModels } from './nodeModels.ts';
 import type { NodeDriverOptions, NodeWork, Welcome } from './nodeWork.ts';
@@ -40,7 +40,8 @@ const FINAL: ReadonlySet<string> = new Set(['BAD_VERSION', 'WRONG_ARITHMETIC']);
 export class NodeDriver {
   readonly #options: NodeDriverOptions;
   readonly #state: NodeState;
-  readonly #alarm = new Alarm(() => this.#tell({ type: 'tick' }));
+  readonly #clock: Clock;
+  readonly #alarm: Alarm;
   readonly #downloads = new Map<'program' | 'data', Download>();
   #connection: Connection | undefined;
   #welcome: Welcome | undefined;
@@ -61,14 +62,16 @@ export class NodeDriver {
 
   constructor(options: NodeDriverOptions) {
     this.#options = options;
-    this.#state = createNode({ ...options.config, id: options.hello.id }, performance.now());
+    this.#clock = options.clock ?? systemClock;
+    this.#alarm = new Alarm(this.#clock, () => this.#tell({ type: 'tick' }));
+    this.#state = createNode({ ...options.config, id: options.hello.id }, this.#clock.now());
     const ended = new Promise<NodeOutcome>((resolve, reject) => {
       this.#end = resolve;
       this.#fail = reject;
     });
     this.ended = ended.finally(() => options.close?.());
     this.ended.catch(() => {});
-    this.#alarm.set(performance.now());
+    this.#alarm.set(this.#clock.now());
   }
 
   /** Finishes what it holds, then goes. */
@@ -150,7 +153,7 @@ export class NodeDriver {
   // The core and its effects
 
   #tell(event: NodeEvent): void {
-    const now = performance.now();
+    const now = this.#clock.now();
     for (const effect of operate(this.#state, event, now)) this.#do(effect);
     this.#alarm.set(nodeWake(this.#state));
   }
@@ -300,7 +303,7 @@ export class NodeDriver {
     const [work, pacer, connection] = [this.#work!, this.#pacer!, this.#connection];
     const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
     this.#options.report?.({ type: 'computing', step, shards });
-    const begin = performance.now();
+    const begin = this.#clock.now();
     let left = units.length;
     let first: number | undefined;
     await work.compute(step, units, ({ unit, vector }, buckets, release) => {
@@ -314,7 +317,7 @@ export class NodeDriver {
         });
       if (task === this.#task && connection !== undefined) {
         first ??= wallClock();
-        if (release && --left === 0) this.#tellTime(step, performance.now() - begin);
+        if (release && --left === 0) this.#tellTime(step, this.#clock.now() - begin);
         pacer.offer(step, { unit, vector, ahead: ahead ?? Number.POSITIVE_INFINITY }, buckets, free);
       } else {
         free?.();

@@ -4,6 +4,7 @@ import type { Bucket } from '../buckets.ts';
 import type { NodeConfig } from '../node.ts';
 import type { Dial } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
+import type { Clock } from './clock.ts';
 
 export type Welcome = CoordinatorMessage & { type: 'welcome' };
 export type Hello = Omit<NodeMessage & { type: 'hello' }, 'type' | 'attempt'>;
@@ -75,6 +76,8 @@ export interface NodeDriverOptions {
   readonly report?: (report: NodeReport) => void;
   /** The most that content may be; default: the memory of this machine. */
   readonly memoryBytes?: number;
+  /** Default: the time of this process. */
+  readonly clock?: Clock | undefined;
   /** Gives back what `prepare` took. Settles before `ended` does. */
   close?(): Promise<void>;
 }

@@ -69,6 +69,8 @@ export interface LoopOptions {
   readonly pause?: Pause | undefined;
   readonly emit: (event: TrainingEvent) => void;
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds; default: of this process. */
+  readonly clock?: (() => number) | undefined;
   /** Called on the batch whose update was refused because a number is not finite: finds out where, and throws. */
   readonly explain: (job: BatchJob) => never;
 }
@@ -116,6 +118,7 @@ export class Loop<M, F extends string> {
   readonly #prepared: Prepared<M, F>;
   readonly #executor: Executor;
   readonly #options: LoopOptions;
+  readonly #clock: () => number;
   readonly #metrics: object;
   readonly #pending: BatchJob[] = [];
   #trained = 0;
@@ -133,6 +136,7 @@ export class Loop<M, F extends string> {
     this.#prepared = prepared;
     this.#executor = executor;
     this.#options = options;
+    this.#clock = options.clock ?? (() => performance.now());
     this.#metrics = definition.metrics;
     this.sampler = new Sampler({ length: data.length, batch, seed, shuffle, dropLast });
     this.stepsPerEpoch = Math.ceil(this.sampler.stepsPerEpoch / accumulate);
@@ -202,7 +206,7 @@ export class Loop<M, F extends string> {
 
   /** Milliseconds of a clock that stands still while nobody is there to compute. */
   get #now(): number {
-    return performance.now() - (this.#executor.idle ?? 0);
+    return this.#clock() - (this.#executor.idle ?? 0);
   }
 
   get #samplesPerSecond(): number {

@@ -31,29 +31,34 @@ export interface CheckpointsOptions {
   /** How far the events of the run are. */
   readonly mark: () => EventsMark | undefined;
   readonly emit: (event: TrainingEvent) => void;
+  /** Milliseconds; default: of this process. */
+  readonly clock?: (() => number) | undefined;
 }
 
 export class Checkpoints implements CheckpointSink {
   readonly #options: CheckpointsOptions;
   readonly #store: CheckpointStore;
   readonly #every: CheckpointInterval;
+  readonly #clock: () => number;
   #definition: RunDefinition | undefined;
   #writing: Promise<void> = Promise.resolve();
   /** Snapshots that are being written or wait for it. */
   #open = 0;
   #lastStep = 0;
-  #lastTime = performance.now();
+  #lastTime: number;
 
   constructor(options: CheckpointsOptions) {
     this.#options = options;
     this.#every = options.every ?? DEFAULT_INTERVAL;
+    this.#clock = options.clock ?? (() => performance.now());
+    this.#lastTime = this.#clock();
     this.#store = new CheckpointStore(options.folder ?? diskFolder(join(options.out, CHECKPOINTS)));
   }
 
   due(step: number): boolean {
     // A disk that is slower than the interval gets fewer checkpoints, not a queue of them.
     if (this.#open > 0 || step === this.#lastStep) return false;
-    if ('seconds' in this.#every) return performance.now() - this.#lastTime >= 1000 * this.#every.seconds;
+    if ('seconds' in this.#every) return this.#clock() - this.#lastTime >= 1000 * this.#every.seconds;
     const { steps } = this.#every;
     return Math.floor(step / steps) > Math.floor(this.#lastStep / steps);
   }
@@ -62,7 +67,7 @@ export class Checkpoints implements CheckpointSink {
   save(progress: Progress): void {
     const mark = this.#options.mark();
     this.#lastStep = progress.step;
-    this.#lastTime = performance.now();
+    this.#lastTime = this.#clock();
     this.#open++;
     this.#writing = this.#writing.then(() => this.#write(progress, mark)).finally(() => this.#open--);
     // Told by finish().
@@ -77,14 +82,14 @@ export class Checkpoints implements CheckpointSink {
   /** A disk that refuses is told and no more: training is worth more than a checkpoint. */
   async #write(progress: Progress, events: EventsMark | undefined): Promise<void> {
     const { emit } = this.#options;
-    const began = performance.now();
+    const began = this.#clock();
     const { step } = progress;
     const saved = await this.#store
       .save(this.#toCheckpoint(progress, events))
       .catch((error: unknown) => ({ reason: error instanceof Error ? error.message : String(error) }));
     if ('reason' in saved) emit({ type: 'checkpointFailed', step, ...saved });
     else {
-      const seconds = (performance.now() - began) / 1000;
+      const seconds = (this.#clock() - began) / 1000;
       emit({ type: 'checkpoint', step, file: `${CHECKPOINTS}/${saved.name}`, bytes: saved.bytes, seconds });
     }
   }
