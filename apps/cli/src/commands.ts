@@ -164,6 +164,23 @@ export function commandLine(exit: (code: number) => void): Command {
     exit(await evalCommand(config, flags));
   });
 
+  command('verify <dir> [config]', 'Recompute what `train --out` wrote there: do its digests hold?', [
+    new Option('--sample <n>', 'this many steps from a random checkpoint on, instead of all').argParser(
+      wholeNumber(1),
+    ),
+    new Option('--trace <file>', 'also write hashes of each shard and tensor, for --bisect elsewhere'),
+    new Option(
+      '--bisect <path>',
+      'another run’s folder, or a trace: the first step, shard and tensor that differ',
+    ),
+    ...machineOptions(),
+    dataOption(),
+    ...outputOptions(),
+  ]).action(async (folder: string, config: string | undefined, flags) => {
+    const { verifyCommand } = await import('./verify.ts');
+    exit(await verifyCommand(folder, config, flags));
+  });
+
   command('predict [config]', 'What a trained model makes of inputs: one JSON object for each row.', [
     new Option('--run <dir>', 'the folder that `train --out` wrote').conflicts('weights'),
     new Option('--weights <file>', 'a safetensors file'),

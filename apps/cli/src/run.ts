@@ -39,6 +39,13 @@ const flagsOf = ({ definition, data }: RunRecord): DefinitionFlags => ({
   ...(data.dir !== null && { data: data.dir }),
 });
 
+/** What replaces parts of the config in a run that is computed again. Throws ConfigFileError where there is no run. */
+export function definitionFlags(command: string, folder: string): DefinitionFlags {
+  const record = readRun(command, folder);
+  const { epochs, steps } = record.definition;
+  return { ...flagsOf(record), ...(epochs !== null && { epochs }), ...(steps !== null && { steps }) };
+}
+
 function readRun(command: string, folder: string): RunRecord {
   const path = join(folder, OUTPUT_FILES.run);
   try {

@@ -10,4 +10,12 @@ export { type ServeOptions, serve } from './coordinator/serve.ts';
 export { defaultCache, diskStore } from './node/contentCache.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './node/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './node/node.ts';
+export {
+  type Bisection,
+  bisectRuns,
+  bisectTrace,
+  type TraceDifference,
+  type TraceOptions,
+  traceRun,
+} from './verify/bisect.ts';
 export { ClusterProfile } from './wire/profile.ts';

@@ -57,6 +57,10 @@ export {
   type TrainOptions,
   type TrainResult,
   train,
+  type Verification,
+  type VerifyDifference,
+  type VerifyOptions,
+  verifyRun,
   version,
   weightsDigest,
 } from '@lockstep/trainer';

@@ -80,3 +80,14 @@ export {
   type TrainResult,
   train,
 } from './train.ts';
+export { type Fact, type FactDifference, type FactKind, firstDifference } from './verify/facts.ts';
+export { checkDefinition, definitionOf, type RecordedRun, readRecordedRun } from './verify/recorded.ts';
+export { replay } from './verify/replay.ts';
+export {
+  loadProgress,
+  type Verification,
+  type VerifyDifference,
+  type VerifyOptions,
+  verifyRun,
+  verifyWith,
+} from './verify/verify.ts';

@@ -198,6 +198,7 @@ async function* runPrepared<M, F extends string>(
       signal: options.signal,
       pause: options.pause,
       checkpoints,
+      digests: out !== undefined,
       explain: (job) => explainNonFinite(prepared, executor.state().get('weights')!, loop.sampler, job),
     });
     const resumed = from && found ? { step: from.step, file: `${CHECKPOINTS}/${found.name}` } : null;

@@ -15,7 +15,7 @@ import {
 } from '@lockstep/trainer';
 import { makeBundle } from '../wire/bundle.ts';
 import { arithmeticProof } from '../wire/knownAnswer.ts';
-import { type UnitVector, unitVector } from '../wire/vectors.ts';
+import { gradientBuckets, type UnitVector, unitVector } from '../wire/vectors.ts';
 import { BatchUpdate } from './batchUpdate.ts';
 import { BucketMath } from './bucketMath.ts';
 import { contentsOf, type OwnContents } from './contents.ts';
@@ -64,12 +64,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     options: ClusterOptions,
   ): Promise<ClusterExecutor<M, F>> {
     const bundle = makeBundle(prepared);
-    const { buckets, gradient } = unitVector(bundle.sizes);
-    const external = {
-      buckets: buckets
-        .filter(({ from }) => from >= gradient)
-        .map(({ from, to }) => ({ from: from - gradient, to: to - gradient })),
-    };
+    const external = { buckets: gradientBuckets(unitVector(bundle.sizes)) };
     const inner = await PoolExecutor.start({ ...prepared, ...pool, coalesce: true, external });
     return new ClusterExecutor(prepared, bundle, inner, options);
   }

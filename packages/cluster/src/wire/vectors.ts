@@ -32,6 +32,12 @@ export function unitVector({ values, buffers, trained }: Sizes): UnitVector {
   return { statistics, gradient, size, buckets: [...cutBuckets(0, gradient), ...cutBuckets(gradient, size)] };
 }
 
+/** The buckets of the gradient, as places in it. */
+export const gradientBuckets = ({ buckets, gradient }: UnitVector) =>
+  buckets
+    .filter(({ from }) => from >= gradient)
+    .map(({ from, to }) => ({ from: from - gradient, to: to - gradient }));
+
 /** The first ones are those of the gradient, in the same order: what it updates. */
 export const modelBuckets = ({ weights, buffers, trained }: Sizes): Bucket[] => [
   ...cutBuckets(0, trained),

@@ -73,6 +73,8 @@ export interface EpochEvent {
   readonly seconds: number;
   /** Better than all before, by the early stopping's measure. */
   readonly best?: boolean;
+  /** Digest of the weights that would be kept now: of runs with `out`, after epochs 1, 2, 4, 8 and so on. */
+  readonly weightsDigest?: string;
 }
 
 export interface WorkerEvent {
@@ -102,6 +104,8 @@ export interface CheckpointEvent {
   readonly file: string;
   /** Of all its files. */
   readonly bytes: number;
+  /** SHA-256 of its tensors: equal states of a run have equal ones. */
+  readonly sha256: string;
   /** That writing it took, while training went on. */
   readonly seconds: number;
 }

@@ -1,6 +1,7 @@
 /** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
 import { Sampler } from '@lockstep/data';
 import type { Validation } from '@lockstep/nn';
+import { vectorDigest } from '../define/digest.ts';
 import type { Prepared } from '../define/prepare.ts';
 import { countSums, type Measures, readSums } from '../step/metrics.ts';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
@@ -68,6 +69,8 @@ export interface LoopOptions {
   readonly checkpoints?: CheckpointSink | undefined;
   readonly pause?: Pause | undefined;
   readonly emit: (event: TrainingEvent) => void;
+  /** Whether epochs 1, 2, 4, 8 and so on report the digest of the weights. */
+  readonly digests?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds; default: of this process. */
   readonly clock?: (() => number) | undefined;
@@ -110,6 +113,8 @@ class Mean {
     return this.read().metrics;
   }
 }
+
+const isPowerOfTwo = (n: number): boolean => (n & (n - 1)) === 0;
 
 export class Loop<M, F extends string> {
   readonly sampler: Sampler;
@@ -369,6 +374,7 @@ export class Loop<M, F extends string> {
       loss: mean.loss,
       metrics: mean.metrics,
       seconds,
+      ...(this.#options.digests && isPowerOfTwo(epoch + 1) && { weightsDigest: this.#digest() }),
     };
     if (!held) return event;
     const validation = new Mean(this.#metrics);
@@ -378,6 +384,10 @@ export class Loop<M, F extends string> {
     const { earlyStopping } = this.#prepared.definition;
     if (!earlyStopping) return { ...event, validation: found };
     return { ...event, validation: found, best: this.#isBest(epoch, this.#watched(found)) };
+  }
+
+  #digest(): string {
+    return vectorDigest(this.#prepared.layout, this.#executor.weights());
   }
 
   #watched(found: { loss: number; metrics: Metrics }): number {

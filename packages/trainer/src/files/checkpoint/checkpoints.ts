@@ -1,6 +1,7 @@
 /** A run's checkpoints: when one is due, writing it while training goes on, and finding the one to go on from. */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { DataError } from '@lockstep/data';
+import { DataError, encodeSafetensors } from '@lockstep/data';
 import { ConfigError } from '@lockstep/nn';
 import type { FlatLayout } from '../../define/layout.ts';
 import type { TrainingEvent } from '../../run/events.ts';
@@ -90,11 +91,13 @@ export class Checkpoints implements CheckpointSink {
     if ('reason' in saved) emit({ type: 'checkpointFailed', step, ...saved });
     else {
       const seconds = (this.#clock() - began) / 1000;
-      emit({ type: 'checkpoint', step, file: `${CHECKPOINTS}/${saved.name}`, bytes: saved.bytes, seconds });
+      const { name, bytes, sha256 } = saved;
+      emit({ type: 'checkpoint', step, file: `${CHECKPOINTS}/${name}`, bytes, sha256, seconds });
     }
   }
 
-  #toCheckpoint({ state, best, ...progress }: Progress, events: EventsMark | undefined): NewCheckpoint {
+  #toCheckpoint(whole: Progress, events: EventsMark | undefined): NewCheckpoint {
+    const { state: _, best, ...progress } = whole;
     this.#definition ??= this.#options.definition();
     return {
       manifest: {
@@ -104,7 +107,7 @@ export class Checkpoints implements CheckpointSink {
         definitionHash: definitionHash(this.#definition),
         definition: this.#definition,
       },
-      tensors: toTensors(this.#options.layout, best ? new Map([...state, ['best', best.weights]]) : state),
+      tensors: tensorsOf(this.#options.layout, whole),
     };
   }
 
@@ -145,16 +148,36 @@ export class Checkpoints implements CheckpointSink {
   }
 
   /** What the loop goes on from. `state`: of the names and lengths that are needed. Throws DataError. */
-  restore({ name, manifest, tensors }: Checkpoint, state: ExecutorState): Progress {
+  restore(checkpoint: Checkpoint, state: ExecutorState): Progress {
     const { layout, out } = this.#options;
-    const expected = lengthsOf(state);
-    const { best, ...progress } = manifest;
-    if (best) expected.set('best', layout.size + layout.bufferSize);
-    const vectors = fromTensors(`resume: ${join(out, CHECKPOINTS, name)}`, layout, expected, tensors);
-    return {
-      ...progress,
-      best: best && { ...best, weights: vectors.get('best')! },
-      state: new Map([...state.keys()].map((key) => [key, vectors.get(key)!])),
-    };
+    return progressOf(`resume: ${join(out, CHECKPOINTS, checkpoint.name)}`, layout, checkpoint, state);
   }
+}
+
+/** What the loop goes on from. `state`: of the names and lengths that are needed. Throws DataError that begins with `who`. */
+export function progressOf(
+  who: string,
+  layout: FlatLayout,
+  { manifest, tensors }: Checkpoint,
+  state: ExecutorState,
+): Progress {
+  const expected = lengthsOf(state);
+  const { best, ...progress } = manifest;
+  if (best) expected.set('best', layout.size + layout.bufferSize);
+  const vectors = fromTensors(who, layout, expected, tensors);
+  return {
+    ...progress,
+    best: best && { ...best, weights: vectors.get('best')! },
+    state: new Map([...state.keys()].map((key) => [key, vectors.get(key)!])),
+  };
+}
+
+const tensorsOf = (layout: FlatLayout, { state, best }: Progress): NewCheckpoint['tensors'] =>
+  toTensors(layout, best ? new Map([...state, ['best', best.weights]]) : state);
+
+/** SHA-256 of the tensors that a checkpoint of this progress has. */
+export function stateDigest(layout: FlatLayout, progress: Progress): string {
+  const hash = createHash('sha256');
+  for (const chunk of encodeSafetensors(tensorsOf(layout, progress))) hash.update(chunk);
+  return hash.digest('hex');
 }

@@ -29,6 +29,15 @@ export type NewCheckpoint = {
   readonly tensors: Iterable<readonly [string, TensorToStore]>;
 };
 
+export interface SavedCheckpoint {
+  /** File name of the manifest. */
+  readonly name: string;
+  /** Of both files. */
+  readonly bytes: number;
+  /** SHA-256 (hex) of the tensors. */
+  readonly sha256: string;
+}
+
 /** Generations that stay. */
 const KEPT = 2;
 /** Bytes between two chances for other work of the process. */
@@ -51,13 +60,20 @@ export class CheckpointStore {
     this.#folder = folder;
   }
 
-  /** The newest whole generation, and the damaged ones that are newer. Throws only where the folder cannot be read. */
-  async newest(): Promise<{ checkpoint?: Checkpoint; damaged: DamagedCheckpoint[] }> {
+  /**
+   * The newest whole generation of those that are wanted, and the damaged ones that are newer. Throws only where the folder
+   * cannot be read.
+   */
+  async newest(
+    isWanted: (manifest: Manifest) => boolean = () => true,
+  ): Promise<{ checkpoint?: Checkpoint; damaged: DamagedCheckpoint[] }> {
     const damaged: DamagedCheckpoint[] = [];
     for (const sequence of (await this.#sequences()).reverse()) {
       try {
-        return { checkpoint: await this.#load(sequence), damaged };
+        const manifest = await this.#manifest(sequence);
+        if (isWanted(manifest)) return { checkpoint: await this.#load(sequence), damaged };
       } catch (error) {
+        this.#damaged.add(sequence);
         damaged.push({ name: manifestName(sequence), reason: messageOf(error) });
       }
     }
@@ -65,7 +81,7 @@ export class CheckpointStore {
   }
 
   /** Writes a generation, lastingly; older ones go. Throws where the disk refuses: what was there before is still. */
-  async save({ manifest, tensors }: NewCheckpoint): Promise<{ name: string; bytes: number }> {
+  async save({ manifest, tensors }: NewCheckpoint): Promise<SavedCheckpoint> {
     this.#next ??= await this.#prepare();
     const sequence = this.#next++;
     try {
@@ -75,7 +91,7 @@ export class CheckpointStore {
       this.#whole.add(sequence);
       // The new one lasts, whatever becomes of the old ones.
       await this.#prune().catch(() => {});
-      return { name: manifestName(sequence), bytes: bytes + proof.bytes };
+      return { name: manifestName(sequence), bytes: bytes + proof.bytes, sha256: proof.sha256 };
     } catch (error) {
       for (const name of [manifestName(sequence), tensorsName(sequence)]) {
         for (const each of [name, name + PARTIAL]) await this.#folder.remove(each).catch(() => {});
@@ -92,12 +108,28 @@ export class CheckpointStore {
       .sort((a, b) => a - b);
   }
 
+  /** Of the generations whose manifest is whole, oldest first. Throws only where the folder cannot be read. */
+  async manifests(): Promise<Manifest[]> {
+    const found: Manifest[] = [];
+    for (const sequence of await this.#sequences()) {
+      const manifest = await this.#manifest(sequence).catch(() => undefined);
+      if (manifest) found.push(manifest);
+    }
+    return found;
+  }
+
+  /** Throws when anything about it is wrong. */
+  async #manifest(sequence: number): Promise<Manifest> {
+    const manifest = decodeManifest(await this.#folder.read(manifestName(sequence)));
+    if (manifest.sequence !== sequence) throw new Error(`it is number ${manifest.sequence}, renamed`);
+    return manifest;
+  }
+
   /** Throws when anything about it is wrong. */
   async #load(sequence: number): Promise<Checkpoint> {
     try {
       const name = manifestName(sequence);
-      const manifest = decodeManifest(await this.#folder.read(name));
-      if (manifest.sequence !== sequence) throw new Error(`it is number ${manifest.sequence}, renamed`);
+      const manifest = await this.#manifest(sequence);
       const bytes = await this.#folder.read(tensorsName(sequence));
       const { bytes: length, sha256: digest } = manifest.tensors;
       if (bytes.length !== length) {
