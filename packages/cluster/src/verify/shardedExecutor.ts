@@ -3,7 +3,7 @@
  * added up. Slower than `PoolExecutor`, to the same bits.
  */
 import type { KernelVariant } from '@lockstep/kernels';
-import { Reducer } from '@lockstep/sync';
+import { BucketLedger, Reducer } from '@lockstep/sync';
 import {
   type BatchJob,
   type Executor,
@@ -37,6 +37,7 @@ export class ShardedExecutor<M, F extends string> implements Executor {
   readonly #inner: PoolExecutor<M, F>;
   readonly #engine: NodeEngine;
   readonly #reducer: Reducer<Float32Array>;
+  readonly #applied: BucketLedger;
   readonly #listener: ShardedListener;
   #waiting: BatchJob[] = [];
 
@@ -70,6 +71,7 @@ export class ShardedExecutor<M, F extends string> implements Executor {
     this.#listener = listener;
     this.vector = engine.vector;
     const { reducing } = new BucketMath(kernels);
+    this.#applied = new BucketLedger('applied', this.vector.buckets.length);
     this.#reducer = new Reducer({ buckets: this.vector.buckets.length, ...reducing });
   }
 
@@ -106,24 +108,30 @@ export class ShardedExecutor<M, F extends string> implements Executor {
     const shards = engine.shardsOf(job.index);
     this.#reducer.open(job.index, shards);
     const units = Array.from({ length: shards }, (_, lo) => ({ lo, hi: lo + 1 }));
+    const totals = new Map<number, Float32Array>();
     await engine.compute(job.index, units, ({ unit, vector }, _, release) => {
       if (!release) return;
       this.#listener.shard(job, unit.lo, vector);
       for (const [bucket, { from, to }] of this.vector.buckets.entries()) {
         const value = vector.subarray(from, to);
-        this.#reducer.put({ step: job.index, unit, bucket, value, checksum: 0, session: 0 });
+        const piece = { step: job.index, unit, bucket, value, checksum: 0, session: 0 };
+        const arrival = this.#reducer.put(piece);
+        if (arrival.kind === 'kept' && arrival.total) totals.set(bucket, arrival.total);
       }
       release();
     });
     this.#listener.added(job);
     const update = new BatchUpdate({
+      step: job.index,
+      applied: this.#applied,
       updater: inner,
       vector: this.vector,
       updated: () => {},
       kept: () => {},
     });
     update.start(job);
-    for (const bucket of this.vector.buckets.keys()) update.take(bucket, this.#reducer.total(bucket));
+    this.#reducer.checkAll();
+    for (const [bucket, total] of totals) update.take(bucket, total);
     const sums = await update.finish();
     if (job.update) this.#listener.step(job, inner.state());
     return sums;
