@@ -5,7 +5,7 @@ import { type Connection, listen } from '@lockstep/sync';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { folderWith, lockstep } from './command.ts';
 
-const cwd = folderWith({ 'no.pem': 'no PEM' });
+const cwd = folderWith({ 'no.pem': 'no PEM', empty: '' });
 const TOKEN = '0123456789abcdef0123456789abcdef';
 let taken: Server;
 let port = 0;
@@ -40,6 +40,17 @@ test.each<[what: string, args: string, says: RegExp]>([
   ['a port that is taken', 'serve --port TAKEN', /cannot listen on 127\.0\.0\.1:\d+.*--port/],
   ['a host that nobody knows', 'serve --host 300.1.1.1', /cannot listen on 300\.1\.1\.1:7070.*--host/],
   ['a token that can be guessed', 'serve --host 0.0.0.0 --port 0 --token abc', /TOKEN_WEAK.*128/],
+  [
+    'a token file that is not there',
+    'serve --token-file none',
+    /--token-file none cannot be read.*expected a file/,
+  ],
+  [
+    'a token file that is empty',
+    'join ws://127.0.0.1:7070 --token-file empty',
+    /--token-file empty is empty/,
+  ],
+  ['a token and a file of one', `serve --token ${TOKEN} --token-file no.pem`, /--token-file.*--token/],
   ['a certificate without its key', 'serve --cert a.pem', /--cert and --key/],
   ['a certificate that is not there', 'serve --cert a.pem --key b.pem', /cannot read a\.pem/],
   ['a certificate that is none', 'serve --cert no.pem --key no.pem', /CERTIFICATE_MALFORMED.*no PEM/],

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../apps/cli/dist/main.js', import.meta.url));
 
 export interface Outcome {
   /** null: ended by a signal. */

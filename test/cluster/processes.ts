@@ -11,9 +11,10 @@ export class Running {
   #told: Told[] = [];
   readonly #waiting = new Set<() => void>();
 
-  constructor(args: readonly string[], cwd: string) {
+  constructor(args: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}) {
     this.outcome = lockstep([...args, '--json'], {
       cwd,
+      env,
       onStart: (child) => {
         this.#child = child;
       },
@@ -73,23 +74,26 @@ export class Cluster {
   }
 
   /** `lockstep WORDS --json`. */
-  start(words: string): Running {
-    const running = new Running(words.split(' '), this.folder);
+  start(words: string, env?: Readonly<Record<string, string>>): Running {
+    const running = new Running(words.split(' '), this.folder, env);
     this.#running.push(running);
     return running;
   }
 
   /** A coordinator that listens already, and its URL. `words`: after `serve`. */
-  async serve(words: string): Promise<{ serving: Running; url: string; port: string }> {
-    const serving = this.start(`serve ${words}`);
+  async serve(
+    words: string,
+    env?: Readonly<Record<string, string>>,
+  ): Promise<{ serving: Running; url: string; port: string }> {
+    const serving = this.start(`serve ${words}`, env);
     const { urls } = await serving.seen(({ type }) => type === 'listening');
     const url = String((urls as string[])[0]);
     return { serving, url, port: new URL(url).port };
   }
 
   /** A node with a cache of the folder's. */
-  join(url: string, words = '--workers 1'): Running {
-    return this.start(`join ${url} --cache ${this.folder}/cache ${words}`);
+  join(url: string, words = '--workers 1', env?: Readonly<Record<string, string>>): Running {
+    return this.start(`join ${url} --cache ${this.folder}/cache ${words}`, env);
   }
 
   async end(): Promise<void> {

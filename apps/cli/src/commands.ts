@@ -16,6 +16,7 @@ import {
   workerCount,
   workerList,
 } from './options.ts';
+import { TOKEN_VARIABLE } from './token.ts';
 import { readVersion } from './version.ts';
 
 const KERNELS = ['auto', 'native', 'wasm', 'native-avx512', 'native-avx2', 'native-sse', 'native-neon'];
@@ -43,10 +44,16 @@ const definitionOptions = () => [
 const dataOption = () =>
   new Option('--data <dir>', 'folder with data: MNIST files, or what the config makes of it');
 
-const tokenOption = () =>
-  new Option('--token <token>', 'what nodes must know; made when the address is no loopback').env(
-    'LOCKSTEP_TOKEN',
-  );
+const tokenOptions = () => [
+  new Option(
+    '--token-file <file>',
+    `a file with the token that nodes must know; or set ${TOKEN_VARIABLE}`,
+  ).conflicts('token'),
+  new Option(
+    '--token <token>',
+    'the token itself: other users of this machine can see it in its process list',
+  ),
+];
 
 const outputOptions = () => [
   new Option('--json', 'one JSON object per line on stdout, and nothing else'),
@@ -116,7 +123,7 @@ export function commandLine(exit: (code: number) => void): Command {
       '127.0.0.1',
     ),
     new Option('--port <n>', '0: any that is free').argParser(portNumber).default(7070),
-    tokenOption(),
+    ...tokenOptions(),
     new Option('--tls', 'wss, with a certificate made at the start, which the join command pins').conflicts(
       'cert',
     ),
@@ -141,7 +148,7 @@ export function commandLine(exit: (code: number) => void): Command {
 
   command('join <url>', 'Compute for a coordinator; `lockstep serve` prints the whole command.', [
     ...machineOptions(),
-    tokenOption(),
+    ...tokenOptions(),
     new Option('--fingerprint <sha256>', 'of the certificate, for wss://'),
     new Option('--name <name>', 'for people; the name of this machine if not given'),
     new Option('--data <dir>', 'a folder that has the data already: a file of the same hash'),

@@ -3,11 +3,11 @@ import { type JoinOptions, join } from 'lockstep';
 import { ExitCode } from './failure.ts';
 import { interruptionSignal } from './interruption.ts';
 import { NodeReporter } from './report/node.ts';
+import { readToken, type TokenFlags } from './token.ts';
 
-export interface JoinFlags {
+export interface JoinFlags extends TokenFlags {
   readonly workers: NonNullable<JoinOptions['workers']>;
   readonly kernels: NonNullable<JoinOptions['kernels']>;
-  readonly token?: string;
   readonly fingerprint?: string;
   readonly name?: string;
   readonly data?: string;
@@ -18,7 +18,8 @@ export interface JoinFlags {
 
 /** Gives the exit code. Throws why this machine cannot take part. */
 export async function joinCommand(url: string, flags: JoinFlags): Promise<number> {
-  const { workers, kernels, token, fingerprint, name, cache, data: dataDir } = flags;
+  const { workers, kernels, fingerprint, name, cache, data: dataDir } = flags;
+  const token = readToken('join', flags);
   const { json = false, quiet = false } = flags;
   const reporter = new NodeReporter(process.stdout, { json, quiet, url });
   const signal = interruptionSignal();

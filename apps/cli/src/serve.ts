@@ -7,12 +7,12 @@ import { ProfileFile } from './bench/profile.ts';
 import { blameConfig, loadConfig } from './config.ts';
 import { ConfigFileError, ExitCode } from './failure.ts';
 import { openSession } from './report/session.ts';
+import { readToken, type TokenFlags } from './token.ts';
 import type { TrainFlags } from './train.ts';
 
-export interface ServeFlags extends TrainFlags {
+export interface ServeFlags extends TrainFlags, TokenFlags {
   readonly host: string;
   readonly port: number;
-  readonly token?: string;
   readonly tls?: boolean;
   readonly cert?: string;
   readonly key?: string;
@@ -47,7 +47,8 @@ export async function serveCommand(config: string | undefined, flags: ServeFlags
   }
 }
 
-function listenOptions({ host, port, token, tls, cert, key, allowHost }: ServeFlags) {
+function listenOptions({ host, port, tls, cert, key, allowHost, ...flags }: ServeFlags) {
+  const token = readToken('serve', flags);
   if ((cert === undefined) !== (key === undefined)) {
     throw new ConfigFileError(
       `serve: --cert and --key belong together; got --${cert ? 'cert' : 'key'} alone`,

@@ -88,6 +88,7 @@ export class HumanReporter implements Reporter {
         this.#gathering = event;
         this.#print(
           `nodes join by: ${pc.bold(event.command)}`,
+          ...(event.needsToken ? ['FILE holds the token that this coordinator was given'] : []),
           ...(event.urls.length > 1 ? [`also reached as ${event.urls.slice(1).join(', ')}`] : []),
           '',
         );

@@ -132,7 +132,13 @@ describe('a terminal', () => {
 
   test('says who has yet to come before the first step of a cluster, and no more after it', () => {
     reporter = new HumanReporter(stream as unknown as NodeJS.WriteStream, { source: 's', quiet: false });
-    reporter.event({ type: 'listening', urls: ['ws://a:1'], command: 'lockstep join ws://a:1', minNodes: 3 });
+    reporter.event({
+      type: 'listening',
+      urls: ['ws://a:1'],
+      command: 'lockstep join ws://a:1',
+      needsToken: false,
+      minNodes: 3,
+    });
     reporter.event({ ...start, workers: 0 });
     expect(said().at(-1)).toBe('waiting for 3 nodes to join');
     reporter.event({ type: 'join', name: 'a', step: 1, nodes: 2 });

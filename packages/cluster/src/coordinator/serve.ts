@@ -7,7 +7,6 @@ import {
   type Accept,
   type ClosedReason,
   connectInProcess,
-  type Listener,
   type ListenOptions,
   listen,
   type Report,
@@ -30,6 +29,7 @@ import type { ClusterProfile } from '../wire/profile.ts';
 import { dropAccess, keepAccess } from './access.ts';
 import { ClusterExecutor } from './clusterExecutor.ts';
 import { nextIncarnation } from './incarnation.ts';
+import { joinCommand } from './joinCommand.ts';
 import { Refusals } from './refusals.ts';
 import { RunStatus } from './status.ts';
 
@@ -98,7 +98,14 @@ export function serve<M, F extends string>(
         watching(executor.accept, (reason, peer) => tell(refusals.closed(reason, peer, performance.now()))),
       );
       executor.closing.push(() => listener.close());
-      context.emit(listening(listener, minNodes));
+      const isTokenGiven = where?.token !== undefined;
+      context.emit({
+        type: 'listening',
+        urls: listener.urls,
+        command: joinCommand(listener, isTokenGiven),
+        needsToken: listener.token !== undefined && isTokenGiven,
+        minNodes,
+      });
     } catch (error) {
       await executor.close();
       throw error;
@@ -172,16 +179,6 @@ const watching =
       },
     };
   };
-
-const listening = ({ urls, token, fingerprint }: Listener, minNodes: number): TrainingEvent => {
-  const words = [
-    'lockstep join',
-    urls[0],
-    ...(token === undefined ? [] : ['--token', token]),
-    ...(fingerprint === undefined ? [] : ['--fingerprint', fingerprint]),
-  ];
-  return { type: 'listening', urls, command: words.join(' '), minNodes };
-};
 
 /** Checkpoints are told by the training loop, which writes them. */
 function eventOf(report: Report, step: number, nodes: number): TrainingEvent | undefined {

@@ -128,8 +128,10 @@ export interface CheckpointDamagedEvent {
 export interface ListeningEvent {
   readonly type: 'listening';
   readonly urls: readonly string[];
-  /** What to type on another machine. */
+  /** What to type on another machine. Holds the token when it was made for this run, as a variable of the environment. */
   readonly command: string;
+  /** Nodes must know the token that `serve` was given; in `command`, FILE stands for a file that holds it. */
+  readonly needsToken: boolean;
   /** So many nodes must be ready before the first step; this process' own is one. */
   readonly minNodes: number;
 }
