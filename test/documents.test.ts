@@ -90,7 +90,7 @@ describe('the readme', () => {
       [...cell.matchAll(/`lockstep (\w+)/g)].map(([, name]) => name),
     );
     const help = lockstep('--help').stdout;
-    const all = ['train', 'serve', 'join', 'eval', 'verify', 'predict', 'doctor', 'bench'];
+    const all = ['train', 'serve', 'join', 'cache', 'eval', 'verify', 'predict', 'doctor', 'bench'];
     expect([...new Set(commands)]).toEqual(all);
     expect(commands.filter((name) => !help.includes(`  ${name} `))).toEqual([]);
   });

@@ -1,9 +1,9 @@
 /** Processes over WebSockets on loopback: whoever computes, comes, goes or dies, the digest is that of one machine. */
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { availableVariants } from '@lockstep/kernels';
 import { afterAll, afterEach, describe, expect, it, test } from 'vitest';
-import { configText, folderWith } from '../command.ts';
+import { configText, folderWith, lockstep } from '../command.ts';
 import { Cluster, type Told } from './processes.ts';
 
 const variants = availableVariants();
@@ -120,6 +120,17 @@ describe('nodes that come and go', () => {
     expect(await received('--cache kept')).toEqual([]);
     expect(await received('--cache other --data kept')).toEqual([]);
     expect(readdirSync(join(folder, 'kept')).every((name) => /^[0-9a-f]{64}$/.test(name))).toBe(true);
+    expect(await received('--cache none --cache-quota 0')).toEqual(['program', 'data']);
+    expect(existsSync(join(folder, 'none'))).toBe(false);
+    const cache = async (words: string) =>
+      (await lockstep(`cache ${words} --cache kept`.split(' '), { cwd: folder })).stdout;
+    const { entries } = JSON.parse(await cache('--json')) as { entries: { kind: string; bytes: number }[] };
+    expect(entries.map(({ kind }) => kind).sort()).toEqual(['data', 'program']);
+    const lines = (await cache('list')).trimEnd().split('\n');
+    expect(lines).toHaveLength(4);
+    for (const line of lines.slice(1, 3)) expect(line).toMatch(/^(data|program) .* KiB .* [0-9a-f]{64}$/);
+    expect(await cache('clear')).toMatch(/kept: 2 files removed/);
+    expect(readdirSync(join(folder, 'kept'))).toEqual([]);
   });
 });
 

@@ -1,8 +1,9 @@
 /** The words that `lockstep` understands. What a command does is loaded when it is called: help must be quick. */
-import { Command, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import {
   atLeastZero,
   bandwidth,
+  byteSize,
   collect,
   countList,
   interval,
@@ -54,6 +55,11 @@ const tokenOptions = () => [
     'the token itself: other users of this machine can see it in its process list',
   ),
 ];
+
+const cacheOption = () =>
+  new Option('--cache <dir>', 'where data is kept for the next run; ~/.cache/lockstep if not given');
+/** As the node's own default, which help is too quick to load. */
+const DEFAULT_QUOTA = 10 * 2 ** 30;
 
 const outputOptions = () => [
   new Option('--json', 'one JSON object per line on stdout, and nothing else'),
@@ -152,7 +158,10 @@ export function commandLine(exit: (code: number) => void): Command {
     new Option('--fingerprint <sha256>', 'of the certificate, for wss://'),
     new Option('--name <name>', 'for people; the name of this machine if not given'),
     new Option('--data <dir>', 'a folder that has the data already: a file of the same hash'),
-    new Option('--cache <dir>', 'where data are kept for the next run; ~/.cache/lockstep if not given'),
+    cacheOption(),
+    new Option('--cache-quota <size>', 'the most that is kept there, the least recently used goes first')
+      .argParser(byteSize)
+      .default(DEFAULT_QUOTA, '10GiB'),
     ...outputOptions(),
   ]).action(async (url: string, flags) => {
     const { joinCommand } = await import('./join.ts');
@@ -201,6 +210,17 @@ export function commandLine(exit: (code: number) => void): Command {
     const { predictCommand } = await import('./predict.ts');
     exit(await predictCommand(config, flags));
   });
+
+  command(
+    'cache',
+    'List what nodes on this machine keep for the next run; `lockstep cache clear` removes it.',
+    [cacheOption(), new Option('--json', 'one JSON object')],
+  )
+    .addArgument(new Argument('[action]', 'what to do').choices(['list', 'clear']).default('list'))
+    .action(async (action: 'list' | 'clear', flags) => {
+      const { cacheCommand } = await import('./cache.ts');
+      exit(await cacheCommand(action, flags));
+    });
 
   command('doctor', 'Show what this machine offers: cores, kernels and their speed, memory, versions.', [
     new Option('--json', 'one JSON object'),

@@ -12,20 +12,21 @@ export interface JoinFlags extends TokenFlags {
   readonly name?: string;
   readonly data?: string;
   readonly cache?: string;
+  readonly cacheQuota: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
 
 /** Gives the exit code. Throws why this machine cannot take part. */
 export async function joinCommand(url: string, flags: JoinFlags): Promise<number> {
-  const { workers, kernels, fingerprint, name, cache, data: dataDir } = flags;
+  const { workers, kernels, fingerprint, name, cache, data: dataDir, cacheQuota: cacheQuotaBytes } = flags;
   const token = readToken('join', flags);
   const { json = false, quiet = false } = flags;
   const reporter = new NodeReporter(process.stdout, { json, quiet, url });
   const signal = interruptionSignal();
   signal.addEventListener('abort', () => reporter.leaving());
   const outcome = await join({
-    ...{ url, workers, kernels, name, cache, dataDir, signal },
+    ...{ url, workers, kernels, name, cache, cacheQuotaBytes, dataDir, signal },
     ...(token !== undefined && { token }),
     ...(fingerprint !== undefined && { fingerprint }),
     on: (report) => reporter.report(report),

@@ -96,3 +96,15 @@ export const ownWorkerCount = (text: string): number | 'auto' => (text === '0' ?
 
 /** Values of an option that may be repeated. */
 export const collect = (text: string, before: readonly string[]): string[] => [...before, text];
+
+const BYTES = { '': 0, k: 1, m: 2, g: 3, t: 4 };
+
+/** 500MB, 10GiB: bytes. Throws InvalidArgumentError. */
+export const byteSize = (text: string): number => {
+  const [, digits = '', prefix = '', binary] = /^(\d+(?:\.\d+)?) ?(?:([kmgt]?)(i?)b?)?$/i.exec(text) ?? [];
+  const value = Math.round(
+    Number(digits) * (binary ? 1024 : 1000) ** BYTES[prefix.toLowerCase() as keyof typeof BYTES],
+  );
+  if (digits !== '' && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('Expected bytes, as 500MB or 10GiB; 0 for none.');
+};

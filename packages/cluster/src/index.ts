@@ -7,7 +7,14 @@ export { ClusterExecutor } from './coordinator/clusterExecutor.ts';
 export type { ClusterOptions } from './coordinator/options.ts';
 export { RecentSteps } from './coordinator/recentSteps.ts';
 export { type ServeOptions, serve } from './coordinator/serve.ts';
-export { defaultCache, diskStore } from './node/contentCache.ts';
+export {
+  type CacheEntry,
+  clearCache,
+  DEFAULT_QUOTA_BYTES,
+  defaultCache,
+  diskStore,
+  listCache,
+} from './node/contentCache.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './node/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './node/node.ts';
 export {

@@ -23,6 +23,14 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)}:${two((whole % 3600) / 60)}:${two(whole % 60)}`;
 }
 
+const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
+/** 10737418240 → 10.0 GiB. */
+export function bytes(count: number): string {
+  const power = Math.min(BYTE_UNITS.length - 1, Math.floor(Math.log2(Math.max(count, 1)) / 10));
+  return `${power === 0 ? count : (count / 1024 ** power).toFixed(1)} ${BYTE_UNITS[power]}`;
+}
+
 export const plural = (count: number, noun: string): string =>
   `${thousands(count)} ${noun}${count === 1 ? '' : 's'}`;
 

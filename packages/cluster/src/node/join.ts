@@ -21,6 +21,8 @@ export interface JoinOptions extends Pick<DialOptions, 'url' | 'token' | 'finger
   readonly dataDir?: string | undefined;
   /** Where programs and data are kept for the next run; default ~/.cache/lockstep. */
   readonly cache?: string | undefined;
+  /** The most that is kept there; what was used least recently goes first. Default 10 GiB. */
+  readonly cacheQuotaBytes?: number | undefined;
   /** The node finishes what it holds, and leaves. */
   readonly signal?: AbortSignal;
   readonly on?: (report: NodeReport) => void;
@@ -31,7 +33,7 @@ export interface JoinOptions extends Pick<DialOptions, 'url' | 'token' | 'finger
  * ConfigError on options that cannot be, and a RefusedError, TransportError or Error where this node cannot take part.
  */
 export async function join(options: JoinOptions): Promise<NodeOutcome> {
-  const { url, token, fingerprint, cache = defaultCache(), dataDir, signal, on } = options;
+  const { url, token, fingerprint, cache = defaultCache(), cacheQuotaBytes, dataDir, signal, on } = options;
   await check(options);
   const target = { url, ...(token && { token }), ...(fingerprint && { fingerprint }) };
   const node = startNode({
@@ -39,7 +41,7 @@ export async function join(options: JoinOptions): Promise<NodeOutcome> {
     name: options.name ?? nameOf(hostname()),
     workers: resolveWorkers(options.workers),
     kernels: resolveKernels(options.kernels),
-    store: diskStore(cache, dataDir),
+    store: diskStore(cache, { quotaBytes: cacheQuotaBytes, extra: dataDir }),
     ...(on && { report: on }),
   });
   const leave = (): void => node.leave();
@@ -48,12 +50,15 @@ export async function join(options: JoinOptions): Promise<NodeOutcome> {
   return node.ended.finally(() => signal?.removeEventListener('abort', leave));
 }
 
-async function check({ name, dataDir }: JoinOptions): Promise<void> {
+async function check({ name, dataDir, cacheQuotaBytes = 0 }: JoinOptions): Promise<void> {
   if (name !== undefined && !isNodeName(name)) {
     throw new ConfigError(
       'name',
       `got ${JSON.stringify(name)}, expected at most 64 letters, digits, spaces and . _ : @ -, a letter or digit first`,
     );
+  }
+  if (!Number.isSafeInteger(cacheQuotaBytes) || cacheQuotaBytes < 0) {
+    throw new ConfigError('cacheQuotaBytes', `got ${cacheQuotaBytes}, expected a whole number of bytes`);
   }
   if (dataDir === undefined) return;
   const found = await stat(dataDir).catch(() => undefined);

@@ -98,7 +98,8 @@ function unitShapes<M, F extends string>(
   return [...shapes.values()];
 }
 
-const MAGIC = 'LSB1';
+/** How they begin. */
+export const BUNDLE_MAGIC = 'LSB1';
 const PREFIX_BYTES = 8;
 const padded = (bytes: number): number => Math.ceil(bytes / 8) * 8;
 
@@ -146,7 +147,7 @@ export function encodeBundle({ sampler, shards, sizes, programs }: Bundle): Uint
   );
   const parts = [head, ...programs.flatMap(({ constants }, i) => [codes[i]!, constants])];
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + padded(part.length), PREFIX_BYTES));
-  bytes.set(new TextEncoder().encode(MAGIC));
+  bytes.set(new TextEncoder().encode(BUNDLE_MAGIC));
   new DataView(bytes.buffer).setUint32(4, head.length, true);
   let at = PREFIX_BYTES;
   for (const part of parts) {
@@ -162,7 +163,7 @@ export function decodeBundle(bytes: Uint8Array): Bundle {
   const refuse = (why: string): never => {
     throw new Error(`program bundle: ${why}`);
   };
-  if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, 4)) !== MAGIC) {
+  if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, 4)) !== BUNDLE_MAGIC) {
     return refuse('these bytes are none');
   }
   let at = PREFIX_BYTES;

@@ -8,7 +8,8 @@ export interface DataColumn {
   readonly bytes: Uint8Array;
 }
 
-const MAGIC = 'LSD1';
+/** How they begin. */
+export const DATA_MAGIC = 'LSD1';
 const PREFIX_BYTES = 8;
 /** Columns begin on cache lines. */
 const padded = (bytes: number): number => Math.ceil(bytes / 64) * 64;
@@ -42,7 +43,7 @@ export function encodeData(columns: readonly DataColumn[]): Uint8Array[] {
     JSON.stringify({ columns: columns.map(({ name, bytes }) => ({ name, bytes: bytes.length })) }),
   );
   const first = new Uint8Array(padded(PREFIX_BYTES + head.length));
-  first.set(new TextEncoder().encode(MAGIC));
+  first.set(new TextEncoder().encode(DATA_MAGIC));
   new DataView(first.buffer).setUint32(4, head.length, true);
   first.set(head, PREFIX_BYTES);
   const rest = ({ length }: Uint8Array): Uint8Array => new Uint8Array(padded(length) - length);
@@ -54,7 +55,7 @@ export function decodeData(bytes: Uint8Array): DataColumn[] {
   const refuse = (why: string): never => {
     throw new Error(`data: ${why}`);
   };
-  if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, 4)) !== MAGIC) {
+  if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, 4)) !== DATA_MAGIC) {
     return refuse('these bytes are no columns');
   }
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);

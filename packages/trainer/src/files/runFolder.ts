@@ -175,12 +175,12 @@ function inUse(path: string, owner: Owner | undefined): ConfigError {
   );
 }
 
-/** Gives the topmost folder that had to be made, and nobody else made meanwhile. (Node's own `recursive` never returns where /proc says no.) */
-export function makeFolder(folder: string): string | undefined {
+/** Gives the topmost folder that had to be made, and nobody else made meanwhile. (Node's own `recursive` never returns where /proc says no.) `mode`: of those that are made. */
+export function makeFolder(folder: string, mode = 0o777): string | undefined {
   if (existsSync(folder)) return undefined;
-  const made = makeFolder(dirname(folder));
+  const made = makeFolder(dirname(folder), mode);
   try {
-    mkdirSync(folder);
+    mkdirSync(folder, { mode });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return made;
     throw error;
