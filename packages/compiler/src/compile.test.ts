@@ -248,15 +248,4 @@ describe('what cannot be compiled', () => {
       `compile: got ${segments} segments, expected an integer of at least 1`,
     );
   });
-
-  it('an update that is not elementwise, since it could not be cut off and run again', () => {
-    expect(() => traced((w, g) => a.sub(w, g))()).not.toThrow();
-    const normalised = traced((w, g) =>
-      a.sub(w, a.div(g, a.add(a.sum(a.square(w), 0, { keepDims: true }), 1))),
-    );
-    expect(() => normalised()).toThrow(CompileError);
-    expect(() => normalised()).toThrow(
-      /got the calls .*sum.*, expected an update to be one chain .*; use element-wise/,
-    );
-  });
 });

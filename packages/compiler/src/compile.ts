@@ -5,9 +5,13 @@
 import type { InputNode } from '@lockstep/autograd';
 import { type Program, validateProgram } from '@lockstep/kernels';
 import { Lowering } from './emit.ts';
+import { CompileError } from './errors.ts';
 import { fuse, sourceOf, type Unit } from './fuse.ts';
 import type { CompileOptions, InputBinding } from './options.ts';
-import { collectValues, type OpValue, type Value, type Values } from './values.ts';
+import { planUpdate } from './update.ts';
+import { collectValues, type Value, type Values } from './values.ts';
+
+export { CompileError } from './errors.ts';
 
 /** An input of the batch whose values index something. */
 export interface IndexLimit {
@@ -22,11 +26,6 @@ export interface CompiledProgram {
   /** Content of the region `constants`. */
   readonly constants: Uint8Array;
   readonly indexLimits: readonly IndexLimit[];
-}
-
-export class CompileError extends Error {
-  override readonly name = 'CompileError';
-  readonly code = 'LOCKSTEP_COMPILE';
 }
 
 /** Compiles and validates. Throws CompileError. */
@@ -46,52 +45,25 @@ export function compile(options: CompileOptions): CompiledProgram {
     segments,
     (node) => bindingOf(node).kind === 'field',
   );
-  const units = fuse(values.order, options.fuse ?? true);
-  const journaled = journal && journaledUnit(values, units, options, bindingOf);
-
   const lowering = new Lowering(segments, bindingOf, options);
-  lowering.pin(outputs, values);
-  const usedOutside = usersOutside(values, units, options);
-  for (const unit of units) {
-    lowering.lower(unit, usedOutside, unit === journaled);
-    // A journaled update is the last call of its program.
-    if (!journaled) lowering.deliver(outputs, values, unit.members);
+  if (journal) {
+    const { before, commit, outputs: written } = planUpdate(values, options, bindingOf);
+    const usedOutside = usersOutside(values, [...before, commit], options);
+    for (const unit of before) lowering.lower(unit, usedOutside);
+    lowering.commit(commit, written, values, journal);
+  } else {
+    const units = fuse(values.order, options.fuse ?? true);
+    const usedOutside = usersOutside(values, units, options);
+    lowering.pin(outputs, values);
+    for (const unit of units) {
+      lowering.lower(unit, usedOutside);
+      lowering.deliver(outputs, values, unit.members);
+    }
+    lowering.deliver(outputs, values);
   }
-  const { program, constants } = lowering.finish(outputs, values);
+  const { program, constants } = lowering.finish();
   validateProgram(program);
   return { program, constants, indexLimits: indexLimitsOf(values) };
-}
-
-/**
- * The unit that writes all outputs of a program that may be run again: one elementwise chain, which commits tile by
- * tile. What comes before it may only read what it does not write.
- */
-function journaledUnit(
-  values: Values,
-  units: readonly Unit[],
-  { outputs }: CompileOptions,
-  bindingOf: (node: InputNode) => InputBinding,
-): Unit | undefined {
-  const results = outputs.map((output) => values.of.get(output.node)!);
-  const last = units.find((unit) => unit.members.some((member) => member === results[0]));
-  const written = new Set(outputs.map((output) => output.place.region));
-  const readsWritten = (value: Value): boolean => {
-    const source = sourceOf(value);
-    const binding = source.kind === 'input' ? bindingOf(source.node) : undefined;
-    return binding?.kind === 'memory' && written.has(binding.region);
-  };
-  const others = units.filter((unit) => unit !== last).flatMap((unit) => unit.members);
-  const isChain =
-    last?.members[0]?.op.kind === 'elementwise' &&
-    results.every((result) => last.members.includes(result as OpValue));
-  // Plain copies of what is not written may be repeated.
-  if (units.length === 0 && !results.some(readsWritten)) return undefined;
-  if (last && isChain && !others.some((member) => member.inputs.some(readsWritten))) return last;
-  const calls = units.map((unit) => unit.members.map((member) => member.op.name).join('+'));
-  throw new CompileError(
-    `compile: got the calls ${calls.join(', ')}, expected an update to be one chain of elementwise ops; use element-wise ` +
-      'ops only, on tensors of the shape of the weight',
-  );
 }
 
 /** Whether a value is needed by another unit, by a window on memory, or as an output. */

@@ -51,7 +51,6 @@ export class Lowering implements Emitter {
   readonly unit: Address;
   readonly #segments: number;
   readonly #bindingOf: (node: InputNode) => InputBinding;
-  readonly #journal: Journal | undefined;
   /** Regions that the program writes to. */
   readonly #written: ReadonlySet<string>;
   readonly #builder = new ProgramBuilder();
@@ -75,7 +74,6 @@ export class Lowering implements Emitter {
   ) {
     this.#segments = segments;
     this.#bindingOf = bindingOf;
-    this.#journal = journal;
     const written = [
       ...outputs.map((output) => output.place),
       ...(journal ? [journal.state] : []),
@@ -162,11 +160,28 @@ export class Lowering implements Emitter {
     }
   }
 
-  lower(unit: Unit, usedOutside: (value: Value) => boolean, journaled: boolean): void {
+  lower(unit: Unit, usedOutside: (value: Value) => boolean): void {
     const [first] = unit.members as [OpValue];
     this.#label = unit.members.map((member) => member.label).join(' + ');
-    if (first.op.kind === 'elementwise') this.#lowerChain(unit, usedOutside, journaled);
+    if (first.op.kind === 'elementwise') this.#lowerChain(unit, usedOutside);
     else this.#lowerKernel(first);
+  }
+
+  /**
+   * The last call of an update: computes the members and writes the outputs, which are members or known before, tile by
+   * tile. See Note [Updates in several chains].
+   */
+  commit({ members }: Unit, outputs: readonly Output[], values: Values, { state, tick }: Journal): void {
+    if (outputs.length === 0) return;
+    this.#label = members.length > 0 ? members.map((member) => member.label).join(' + ') : 'commit';
+    const results = outputs.map(({ node }) => values.of.get(node)!);
+    const { ids, ...chain } = this.#chainOf(members, results, (member) => results.includes(member));
+    const written = outputs.map(({ place }, i) => ({
+      address: this.#place(place),
+      value: ids.get(results[i]!)!,
+    }));
+    const journal = { journal: this.#place(state), tick: this.#place(tick) };
+    this.elementwise({ dims: results[0]!.shape, ...chain, outputs: written, ...journal });
   }
 
   #lowerKernel(value: OpValue): void {
@@ -183,12 +198,25 @@ export class Lowering implements Emitter {
     op.lower(this, output, inputs, attrs);
   }
 
-  #lowerChain({ members }: Unit, usedOutside: (value: Value) => boolean, journaled: boolean): void {
-    const shape = members[0]!.shape;
+  #lowerChain({ members }: Unit, usedOutside: (value: Value) => boolean): void {
+    const { ids, ...chain } = this.#chainOf(members, members, usedOutside);
+    const outputs = members.filter(usedOutside).map((member) => ({
+      address: this.#allocate(member).address,
+      value: ids.get(member)!,
+    }));
+    this.elementwise({ dims: members[0]!.shape, ...chain, outputs });
+  }
+
+  /** Inputs and steps of a chain that computes its members and knows all `results`; the number of each value. */
+  #chainOf(
+    members: readonly OpValue[],
+    results: readonly Value[],
+    isWritten: (member: OpValue) => boolean,
+  ): Pick<Chain, 'inputs' | 'steps'> & { readonly ids: ReadonlyMap<Value, number> } {
+    const { shape } = results[0]!;
     const inside = new Set<Value>(members);
-    const external = [...new Set(members.flatMap((member) => member.inputs))].filter(
-      (input) => !inside.has(input),
-    );
+    const read = [...members.flatMap((member) => member.inputs), ...results];
+    const external = [...new Set(read)].filter((input) => !inside.has(input));
     const loaded = external.filter((input) => input.kind !== 'uniform');
     const inputs = loaded.map((input) => {
       const view = this.#viewOf(input);
@@ -217,22 +245,12 @@ export class Lowering implements Emitter {
       own.forEach((step, i) => {
         const mapped = { ...step, args: step.args.map((arg) => known[arg]!) };
         // What is written to memory has a step of its own.
-        const isResult = i === own.length - 1 && usedOutside(member);
+        const isResult = i === own.length - 1 && isWritten(member);
         known.push(isResult ? push(mapped) : share(mapped));
       });
       ids.set(member, known.at(-1)!);
     }
-    const results = members.filter((member) => usedOutside(member));
-    const outputs = results.map((member) => ({
-      address: this.#allocate(member).address,
-      value: ids.get(member)!,
-    }));
-    const journal = journaled &&
-      this.#journal && {
-        journal: this.#place(this.#journal.state),
-        tick: this.#place(this.#journal.tick),
-      };
-    this.elementwise({ dims: shape, inputs, steps, outputs, ...(journal || {}) });
+    return { inputs, steps, ids };
   }
 
   /**
@@ -262,12 +280,6 @@ export class Lowering implements Emitter {
         n: sizeOf(node.shape),
       });
     }
-  }
-
-  /** After all units: the outputs that no unit computes; then places the buffers. */
-  finish(outputs: readonly Output[], values: Values): { program: Program; constants: Uint8Array } {
-    this.deliver(outputs, values);
-    return this.#build();
   }
 
   // ─── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -364,7 +376,8 @@ export class Lowering implements Emitter {
     this.#calls.push({ label: this.#label, write });
   }
 
-  #build(): { program: Program; constants: Uint8Array } {
+  /** After all calls: places the buffers. */
+  finish(): { program: Program; constants: Uint8Array } {
     const { offsets } = place(this.#lives);
     const arena = this.#lives.length > 0 ? this.#region('arena') : -1;
     const resolve: Resolve = (address) =>

@@ -62,7 +62,7 @@ class Units {
   }
 
   merge(a: Unit, b: Unit): void {
-    if (a === b || this.#slots(a, b) > MAX_SLOTS) return;
+    if (a === b || slotsOf([...a.members, ...b.members]) > MAX_SLOTS) return;
     if (this.#seesThroughWindow(a, b) || this.#seesThroughWindow(b, a)) return;
     if (this.#needsIndirectly(a, b) || this.#needsIndirectly(b, a)) return;
     const members = [...a.members, ...b.members].sort((x, y) => x.id - y.id);
@@ -74,25 +74,28 @@ class Units {
   move(member: OpValue, target: Unit): void {
     const home = this.of.get(member)!;
     const extended: Unit = { members: [...target.members, member].sort((x, y) => x.id - y.id) };
-    if (this.#slots(extended) > MAX_SLOTS) return;
+    if (slotsOf(extended.members) > MAX_SLOTS) return;
     const rest: Unit = { members: home.members.filter((other) => other !== member) };
     for (const unit of [rest, extended]) for (const each of unit.members) this.of.set(each, unit);
   }
+}
 
-  /** An upper bound: one slot for each input from outside and for each step. */
-  #slots(...units: readonly Unit[]): number {
-    const members = units.flatMap((unit) => unit.members);
-    const inside = new Set<Value>(members);
-    const outside = new Set(members.flatMap((member) => member.inputs).filter((input) => !inside.has(input)));
-    return outside.size + members.reduce((sum, member) => sum + stepsOf(member), 0);
-  }
+/** An upper bound of a chain's slots: one for each input from outside and for each step. */
+export function slotsOf(members: readonly OpValue[]): number {
+  const inside = new Set<Value>(members);
+  const outside = new Set(members.flatMap((member) => member.inputs).filter((input) => !inside.has(input)));
+  return outside.size + members.reduce((sum, member) => sum + stepsOf(member), 0);
 }
 
 const stepsOf = ({ op, node }: OpValue): number =>
   op.kind === 'elementwise' ? op.steps(node.inputs, node.attrs as never).length : 1;
 
-/** Units in an order in which they can run. */
-export function fuse(values: readonly Value[], enabled: boolean): Unit[] {
+/** Units in an order in which they can run. Only those are merged that `mayMerge` allows. */
+export function fuse(
+  values: readonly Value[],
+  enabled: boolean,
+  mayMerge: (a: Unit, b: Unit) => boolean = () => true,
+): Unit[] {
   const units = new Units();
   for (const value of values) {
     if (value.kind !== 'op' || value.op.kind === 'view') continue;
@@ -101,7 +104,8 @@ export function fuse(values: readonly Value[], enabled: boolean): Unit[] {
     for (const input of value.inputs) {
       // Only direct neighbours: behind a window the elements are in another order.
       if (isElementwise(input) && sameShape(input.shape, value.shape)) {
-        units.merge(units.of.get(value)!, units.of.get(input)!);
+        const [unit, other] = [units.of.get(value)!, units.of.get(input)!];
+        if (mayMerge(unit, other)) units.merge(unit, other);
       }
     }
   }
