@@ -24,8 +24,8 @@ export interface LayerRule<Slot extends string = string, Scalar extends string =
     readonly measured: Tensor;
     readonly slots: Readonly<Record<string, Tensor>>;
   };
-  /** Gives the weight and the other slots. */
-  apply(input: UpdateInput<Slot, Scalar> & Measured): UpdateOutput;
+  /** Gives the weight and the other slots. The gradient is gone by then: what `apply` needs of it, `measure` keeps. */
+  apply(input: Omit<UpdateInput<Slot, Scalar>, 'gradient'> & Measured): UpdateOutput;
 }
 
 /** Both passes on one whole parameter. */
@@ -34,7 +34,8 @@ export const byLayer =
   (input: UpdateInput): UpdateOutput => {
     const { measured, slots } = rule.measure(input);
     const norm = (x: Tensor): Tensor => normOfBlocks(blockSquares(x, NORM_BLOCK));
-    const found = { measured, weightNorm: norm(input.weight), measuredNorm: norm(measured) };
-    const updated = rule.apply({ ...input, slots: { ...input.slots, ...slots }, ...found });
+    const { weight, scalars } = input;
+    const found = { measured, weightNorm: norm(weight), measuredNorm: norm(measured) };
+    const updated = rule.apply({ weight, scalars, slots: { ...input.slots, ...slots }, ...found });
     return { weight: updated.weight, slots: { ...slots, ...updated.slots } };
   };

@@ -241,7 +241,10 @@ const AVERAGE = 'average';
 function averaged(formula: Formula, decay: number | undefined): Formula {
   if (decay === undefined) return formula;
   const { update, layer } = formula;
-  const keep = ({ weight, slots }: UpdateOutput, { slots: old, scalars }: UpdateInput): UpdateOutput => {
+  const keep = (
+    { weight, slots }: UpdateOutput,
+    { slots: old, scalars }: Pick<UpdateInput, 'slots' | 'scalars'>,
+  ): UpdateOutput => {
     const average = add(mul(old[AVERAGE]!, scalars.averageKeep!), mul(weight, scalars.averageTake!));
     return { weight, slots: { ...slots, [AVERAGE]: average } };
   };

@@ -1,5 +1,5 @@
 /** What cannot be trained is refused before the first step, by one message: who, what came, what was expected, the way out. */
-import { add, mul, OpError, ones, sum, take } from '@lockstep/autograd';
+import { add, cast, mul, OpError, ones, sum, take } from '@lockstep/autograd';
 import { arrays, column, DataError } from '@lockstep/data';
 import { ConfigError, loss, nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
@@ -244,6 +244,32 @@ const cases: Record<string, Case> = {
     },
     error: ConfigError,
     says: /optimizer forgetful: its update gave no momentum.*return \{ weight, slots \}/,
+  },
+  'an optimizer whose state is whole numbers': {
+    over: {
+      optimizer: optim.define({
+        name: 'counting',
+        lr: 0.1,
+        slots: ['ups'],
+        scalars: {},
+        update: ({ weight, slots }) => ({ weight, slots: { ups: cast(slots.ups, 'i32') } }),
+      }),
+    },
+    error: ConfigError,
+    says: /optimizer counting: its update gave ups of i32\[8\] for weights of f32\[8\], expected that type/,
+  },
+  'an optimizer with more state than an update can write': {
+    over: {
+      optimizer: optim.define({
+        name: 'greedy',
+        lr: 0.1,
+        slots: Array.from({ length: 32 }, (_, i) => `s${i}`),
+        scalars: {},
+        update: ({ weight, slots }) => ({ weight, slots }),
+      }),
+    },
+    error: ConfigError,
+    says: /optimizer greedy: got 32 slots, expected at most 31/,
   },
   'an optimizer that is not elementwise': {
     over: {

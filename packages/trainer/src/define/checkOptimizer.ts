@@ -1,8 +1,12 @@
 /** Whether an optimizer may be run on slices: tried once on a few weights, before anything starts. */
-import { type GraphNode, type Tensor, Trace, withTrace } from '@lockstep/autograd';
+import { formatSpec, type GraphNode, type Tensor, Trace, withTrace } from '@lockstep/autograd';
+import { MAX_SLOTS } from '@lockstep/kernels';
 import { ConfigError, type Optimizer, type UpdateGroup } from '@lockstep/nn';
 
 const SIZE = 8;
+
+/** An update writes its weight and slots in one call, which reads and writes this many arrays. */
+const MAX_STATE = MAX_SLOTS / 2 - 1;
 
 /**
  * Throws ConfigError where an update does more than element by element. Each worker updates a slice of the weights, so
@@ -57,13 +61,16 @@ function checkGroup(who: string, group: UpdateGroup): void {
         'must not depend on how they are cut; use clipNorm for the norm of the gradient',
     );
   }
+  if (group.slots.length > MAX_STATE) {
+    throw new ConfigError(who, `got ${group.slots.length} slots, expected at most ${MAX_STATE}`);
+  }
   for (const name of ['weight', ...group.slots]) {
-    const shape = results[name]?.shape;
-    if (shape?.length === 1 && shape[0] === SIZE) continue;
-    const got = shape ? `${name} of shape [${shape.join(', ')}]` : `no ${name}`;
+    const result = results[name];
+    if (result?.dtype === 'f32' && result.rank === 1 && result.size === SIZE) continue;
+    const got = result ? `${name} of ${formatSpec(result)}` : `no ${name}`;
     throw new ConfigError(
       who,
-      `its update gave ${got} for weights of shape [${SIZE}], expected that shape; return { weight, slots }`,
+      `its update gave ${got} for weights of f32[${SIZE}], expected that type and shape; return { weight, slots }`,
     );
   }
 }

@@ -225,7 +225,7 @@ export function compileApply(slice: GroupSlice, batch: BatchUnits): Program {
   const measuredSquares = program.input(at('measured squares'), slice.blocks);
   return program.compile(() => {
     const norms = { weightNorm: normOfBlocks(weightSquares), measuredNorm: normOfBlocks(measuredSquares) };
-    const updated = slice.group.layer!.apply({ ...inputs, gradient: measured, measured, ...norms });
+    const updated = slice.group.layer!.apply({ ...inputs, measured, ...norms });
     return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
   }, guarded(batch));
 }
