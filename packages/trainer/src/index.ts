@@ -66,6 +66,7 @@ export {
 export type * from './run/events.ts';
 export type { BatchJob, Executor, ExecutorState, Sums } from './run/executor.ts';
 export type { Pause } from './run/loop.ts';
+export { Rewind } from './run/rewind.ts';
 export { checkIndexes } from './step/checkIndexes.ts';
 export { at, MemoryProgram } from './step/memoryProgram.ts';
 export { countSums } from './step/metrics.ts';

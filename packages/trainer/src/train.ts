@@ -3,7 +3,7 @@ import { setEagerKernels } from '@lockstep/autograd';
 import { ConfigError, parametersOf, type StateEntry, stateOf, summary } from '@lockstep/nn';
 import type { WorkerLoss } from '@lockstep/workers';
 import type { TrainingDefinition } from './define/definition.ts';
-import { weightsDigest } from './define/digest.ts';
+import { vectorDigest, weightsDigest } from './define/digest.ts';
 import { scatter, scatterBuffers } from './define/layout.ts';
 import { type Prepared, prepare } from './define/prepare.ts';
 import { CHECKPOINTS, type CheckpointInterval, Checkpoints } from './files/checkpoint/checkpoints.ts';
@@ -18,6 +18,7 @@ import type { ProfileOptions } from './profile/spans.ts';
 import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './run/events.ts';
 import type { Executor } from './run/executor.ts';
 import { Loop, type LoopOutcome, type Pause } from './run/loop.ts';
+import { Rewinder } from './run/rewind.ts';
 
 export interface TrainOptions extends ThreadOptions {
   /**
@@ -168,6 +169,7 @@ async function* runPrepared<M, F extends string>(
   let lostWorkers = 0;
   let steps = 0;
   let output: RunOutput | undefined;
+  let started: Executor | undefined;
   const tell = (event: TrainingEvent): void => {
     const { on = {} } = options;
     (on[event.type] as ((event: TrainingEvent) => void) | undefined)?.(event);
@@ -187,9 +189,11 @@ async function* runPrepared<M, F extends string>(
           ...{ out, every, layout: prepared.layout, emit },
           definition: () => runDefinition(prepared, options),
           mark: () => output?.mark(),
+          doubts: () => started?.doubts?.() ?? [],
         });
   const found = resume ? await checkpoints?.find() : undefined;
   const executor = await start({ prepared, emit, from: found?.manifest.index ?? 0 });
+  started = executor;
   try {
     const from = found && checkpoints?.restore(found, executor.state());
     if (out !== undefined) output = new RunOutput(out, found?.manifest.events);
@@ -198,11 +202,14 @@ async function* runPrepared<M, F extends string>(
       signal: options.signal,
       pause: options.pause,
       checkpoints,
-      digests: out !== undefined,
+      ...(out !== undefined && { digest: () => vectorDigest(prepared.layout, executor.weights()) }),
+      rewind: (rewind) => rewinder.back(rewind),
       explain: (job) => explainNonFinite(prepared, executor.state().get('weights')!, loop.sampler, job),
     });
+    const rewinder = new Rewinder({ checkpoints, output, emit, state: () => executor.state() });
     const resumed = from && found ? { step: from.step, file: `${CHECKPOINTS}/${found.name}` } : null;
     emit({ ...startEvent(prepared, executor, loop), ...(resume && { resumed }) });
+    if (executor.rewind) rewinder.begin(from);
     const outcome = yield* loop.run(oneByOne, from);
     await checkpoints?.finish();
     const trained = executor.weights();

@@ -23,6 +23,13 @@ const BAR = { least: 6, most: 24 };
 const FEW_EPOCHS = 30;
 const EPOCH_INTERVAL = 1000;
 
+/** How wrong results were found. */
+const LIES = {
+  audit: 'an audit found other bits',
+  conflict: 'another node gave other bits, and so does this machine',
+  notFinite: 'numbers that are not finite',
+};
+
 export class HumanReporter implements Reporter {
   readonly #line: ProgressLine;
   readonly #quiet: boolean;
@@ -97,6 +104,19 @@ export class HumanReporter implements Reporter {
         this.#warn(
           `step ${event.step}: ${event.names.join(' and ')} gave different bits for shards ${event.lo} to ${event.hi - 1}: ` +
             'one of them computes wrongly. The first result was taken; find out which, and start again without it',
+        );
+        break;
+      case 'liar':
+        this.#warn(
+          `step ${event.step}: ${event.name} gave wrong results for shards ${event.lo} to ${event.hi - 1} ` +
+            `(${LIES[event.reason]}); it is refused for the rest of the run`,
+        );
+        break;
+      case 'rewind':
+        this.#warn(
+          event.kept === 0
+            ? 'what it contributed is not trusted: the run starts again'
+            : `what it contributed is not trusted: resuming after step ${event.kept}`,
         );
         break;
       case 'refused': {

@@ -29,6 +29,7 @@ export class RunStatus {
   #nodes = 0;
   #lost = 0;
   #alarms = 0;
+  #liars = 0;
   #checkpoint = 0;
   #isStalled = false;
   readonly #recent = new RecentSteps();
@@ -53,6 +54,12 @@ export class RunStatus {
         break;
       case 'alarm':
         this.#alarms++;
+        break;
+      case 'liar':
+        this.#liars++;
+        break;
+      case 'rewind':
+        this.#step = event.kept;
         break;
       case 'checkpoint':
         this.#checkpoint = event.step;
@@ -121,6 +128,7 @@ export class RunStatus {
             ),
           ]),
       counter('alarms_total', 'Times that two nodes gave different bits.', this.#alarms),
+      counter('liars_total', 'Nodes that were refused because their results were wrong.', this.#liars),
     ];
   }
 }

@@ -91,6 +91,27 @@ export class RunOutput {
     }
   }
 
+  /** Takes back the events after a mark; undefined: all of them. Throws DataError. */
+  rewind(mark: EventsMark | undefined): void {
+    const { bytes, sha256 } = mark ?? { bytes: 0, sha256: undefined };
+    this.#waiting = Buffer.alloc(0);
+    this.#text = '';
+    try {
+      closeSync(this.#file!);
+      const hash = createHash('sha256');
+      for (const piece of pieces(this.#events, bytes)) hash.update(piece);
+      if (sha256 !== undefined && hash.copy().digest('hex') !== sha256) {
+        throw new Error('its beginning is not what was written');
+      }
+      truncateSync(this.#events, bytes);
+      this.#file = openSync(this.#events, 'a');
+      this.#hash = hash;
+      this.#bytes = bytes;
+    } catch (error) {
+      throw cannotWrite(this.#events, error);
+    }
+  }
+
   /** The beginning of the events from whatever file still has it. */
   #keep({ bytes, sha256 }: EventsMark): boolean {
     const files = [

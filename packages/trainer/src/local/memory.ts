@@ -152,6 +152,12 @@ export class RunMemory<M, F extends string> {
     return 0;
   }
 
+  /** Forgets that an update was refused: the state is another one. */
+  pardon(): void {
+    Atomics.store(this.#halt, 0, 0);
+    for (let i = 2; i < this.#journalWords.length; i += LINE_WORDS) this.#journalWords[i] = 0;
+  }
+
   /** The memory of the first unit. */
   get given() {
     const { sums, statistics, gradient } = this.slot(0);

@@ -221,6 +221,7 @@ export class PoolExecutor<M, F extends string> implements Executor {
 
   setState(state: ExecutorState): void {
     for (const [name, vector] of this.#book.memory.state) vector.set(state.get(name)!);
+    this.#book.memory.pardon();
   }
 
   close(): Promise<void> {

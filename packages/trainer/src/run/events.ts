@@ -186,6 +186,28 @@ export type AlarmEvent = InCluster & {
   readonly names: readonly [string, string];
 };
 
+/**
+ * A node gave wrong results for the shards [lo, hi) of a batch: found by an audit, by another node that gave others, or
+ * because its numbers were not finite. It is refused for the rest of the run.
+ */
+export type LiarEvent = InCluster & {
+  readonly type: 'liar';
+  readonly name: string;
+  /** Of its process. */
+  readonly id: string;
+  readonly reason: 'audit' | 'conflict' | 'notFinite';
+  readonly lo: number;
+  readonly hi: number;
+};
+
+/** What a node contributed is not trusted any more (or the loss left the range of f32 because of it): steps are computed again. */
+export type RewindEvent = InCluster & {
+  readonly type: 'rewind';
+  /** The optimizer steps that stay. */
+  readonly kept: number;
+  readonly reason: LiarEvent['reason'] | 'diverged';
+};
+
 export interface DoneEvent<K extends string = string> {
   readonly type: 'done';
   readonly step: number;
@@ -223,6 +245,8 @@ export type TrainingEvent =
   | NodeEvent
   | ShareEvent
   | AlarmEvent
+  | LiarEvent
+  | RewindEvent
   | DoneEvent;
 
 /** Called as things happen; what they return is not awaited. */

@@ -59,8 +59,12 @@ export interface Executor {
   setWeights(weights: Float32Array): void;
   /** A copy of the state. Only between two optimizer steps, while no batch is under way. */
   state(): ExecutorState;
-  /** Goes on from a state: of the same names and sizes. Only before the first batch. */
+  /** Goes on from a state: of the same names and sizes. Only before the first batch, and after `drain` threw a Rewind. */
   setState(state: ExecutorState): void;
+  /** The next batch is this one, on the state that was set: after `drain` threw a Rewind. See Note [Rewinding]. */
+  rewind?(batch: number): Promise<void>;
+  /** Batches that the run may have to go back to, of executors that rewind: a checkpoint before each has to stay. */
+  doubts?(): readonly number[];
   /** The run is over, with these weights; undefined: it was interrupted, and can go on later. */
   finish?(digest: string | undefined): void;
   close(): Promise<void>;

@@ -1,11 +1,11 @@
 /** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
 import { Sampler } from '@lockstep/data';
 import type { Validation } from '@lockstep/nn';
-import { vectorDigest } from '../define/digest.ts';
 import type { Prepared } from '../define/prepare.ts';
 import { countSums, type Measures, readSums } from '../step/metrics.ts';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
+import { Rewind } from './rewind.ts';
 
 /** Results are picked up about this often (ms), so that short steps do not wake the main thread each time. */
 const PICK_UP = 20;
@@ -69,8 +69,10 @@ export interface LoopOptions {
   readonly checkpoints?: CheckpointSink | undefined;
   readonly pause?: Pause | undefined;
   readonly emit: (event: TrainingEvent) => void;
-  /** Whether epochs 1, 2, 4, 8 and so on report the digest of the weights. */
-  readonly digests?: boolean | undefined;
+  /** The digest of the weights: epochs 1, 2, 4, 8 and so on report it. */
+  readonly digest?: (() => string) | undefined;
+  /** Finds what to go on from after a Rewind. */
+  readonly rewind?: ((rewind: Rewind) => Promise<Progress>) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds; default: of this process. */
   readonly clock?: (() => number) | undefined;
@@ -150,6 +152,21 @@ export class Loop<M, F extends string> {
 
   /** Runs to the end, from where a run stood. With `oneByOne` the next step begins only when the consumer asks for it. */
   async *run(oneByOne: boolean, from?: Progress): AsyncGenerator<StepEvent, LoopOutcome> {
+    for (let begin = from; ; ) {
+      try {
+        return yield* this.#run(oneByOne, begin);
+      } catch (error) {
+        if (!(error instanceof Rewind) || !this.#options.rewind) throw error;
+        begin = await this.#options.rewind(error);
+        this.#pending.length = 0;
+        this.#orderOf = -1;
+        this.#executor.setState(begin.state);
+        await this.#executor.rewind?.(begin.index);
+      }
+    }
+  }
+
+  async *#run(oneByOne: boolean, from?: Progress): AsyncGenerator<StepEvent, LoopOutcome> {
     const { signal, emit } = this.#options;
     const stopped = (): boolean => signal?.aborted ?? false;
     let { step = 0, epoch = 0, finished = false } = from ?? {};
@@ -367,6 +384,7 @@ export class Loop<M, F extends string> {
     { mean, seconds }: { mean: Mean; seconds: number },
   ): Promise<EpochEvent> {
     const held = this.#prepared.data.validation;
+    const { digest } = this.#options;
     const event: EpochEvent = {
       type: 'epoch',
       epoch: epoch + 1,
@@ -374,7 +392,7 @@ export class Loop<M, F extends string> {
       loss: mean.loss,
       metrics: mean.metrics,
       seconds,
-      ...(this.#options.digests && isPowerOfTwo(epoch + 1) && { weightsDigest: this.#digest() }),
+      ...(digest && isPowerOfTwo(epoch + 1) && { weightsDigest: digest() }),
     };
     if (!held) return event;
     const validation = new Mean(this.#metrics);
@@ -384,10 +402,6 @@ export class Loop<M, F extends string> {
     const { earlyStopping } = this.#prepared.definition;
     if (!earlyStopping) return { ...event, validation: found };
     return { ...event, validation: found, best: this.#isBest(epoch, this.#watched(found)) };
-  }
-
-  #digest(): string {
-    return vectorDigest(this.#prepared.layout, this.#executor.weights());
   }
 
   #watched(found: { loss: number; metrics: Metrics }): number {

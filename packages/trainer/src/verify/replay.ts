@@ -33,7 +33,7 @@ export async function replay<M, F extends string>(
     emit: (event) => {
       for (const each of factsOf(event)) if (each.step <= until) fact(each);
     },
-    digests: true,
+    digest: () => vectorDigest(prepared.layout, executor.weights()),
     signal: signal ? AbortSignal.any([signal, end.signal]) : end.signal,
     checkpoints: {
       due: (step) => {

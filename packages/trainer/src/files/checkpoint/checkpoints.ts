@@ -8,8 +8,10 @@ import type { TrainingEvent } from '../../run/events.ts';
 import type { ExecutorState } from '../../run/executor.ts';
 import type { CheckpointSink, Progress } from '../../run/loop.ts';
 import type { EventsMark } from '../output.ts';
+import { cannotWrite } from '../runFolder.ts';
 import { definitionHash, differences, type RunDefinition } from './fingerprint.ts';
 import { diskFolder, type Folder } from './folder.ts';
+import type { Manifest } from './manifest.ts';
 import { type Checkpoint, CheckpointStore, type NewCheckpoint } from './store.ts';
 import { fromTensors, lengthsOf, toTensors } from './tensors.ts';
 
@@ -31,6 +33,8 @@ export interface CheckpointsOptions {
   readonly definition: () => RunDefinition;
   /** How far the events of the run are. */
   readonly mark: () => EventsMark | undefined;
+  /** Batches that the run may have to go back to: the newest checkpoint before each stays. See Note [Rewinding]. */
+  readonly doubts?: () => readonly number[];
   readonly emit: (event: TrainingEvent) => void;
   /** Milliseconds; default: of this process. */
   readonly clock?: (() => number) | undefined;
@@ -86,7 +90,7 @@ export class Checkpoints implements CheckpointSink {
     const began = this.#clock();
     const { step } = progress;
     const saved = await this.#store
-      .save(this.#toCheckpoint(progress, events))
+      .save(this.#toCheckpoint(progress, events), this.#options.doubts?.())
       .catch((error: unknown) => ({ reason: error instanceof Error ? error.message : String(error) }));
     if ('reason' in saved) emit({ type: 'checkpointFailed', step, ...saved });
     else {
@@ -145,6 +149,24 @@ export class Checkpoints implements CheckpointSink {
     }
     this.#lastStep = checkpoint.manifest.step;
     return checkpoint;
+  }
+
+  /**
+   * The newest whole checkpoint before a batch, or right before it; those of later ones are deleted. Undefined: there is none.
+   * Throws DataError where the disk doesn't take that.
+   */
+  async back(batch: number): Promise<Checkpoint | undefined> {
+    await this.#writing;
+    const { out } = this.#options;
+    this.#definition ??= this.#options.definition();
+    const own = definitionHash(this.#definition);
+    const isOwn = (manifest: Manifest): boolean => manifest.definitionHash === own;
+    const found = await this.#store.back(batch, isOwn).catch((error: Error) => {
+      throw cannotWrite(join(out, CHECKPOINTS), error);
+    });
+    this.#lastStep = found?.manifest.step ?? 0;
+    this.#lastTime = this.#clock();
+    return found;
   }
 
   /** What the loop goes on from. `state`: of the names and lengths that are needed. Throws DataError. */

@@ -287,3 +287,52 @@ test('tensors are safetensors, for any reader', async () => {
   const tensors = readSafetensors(disk.files.get(NEWER[1]!)!);
   expect(tensors.get('weights/0.weight')).toMatchObject({ dtype: 'F32', shape: [2, 2] });
 });
+
+describe('batches in doubt', () => {
+  const kept = async (disk: MemoryDisk): Promise<number[]> =>
+    (await new CheckpointStore(disk).manifests()).map(({ index }) => index);
+
+  test.each<[doubts: number[], kept: number[]]>([
+    [[], [8, 9]],
+    [[3], [3, 8, 9]],
+    [
+      [5, 5, 2, 9],
+      [2, 5, 8, 9],
+    ],
+    [[0], [8, 9]],
+    [
+      [1, 2, 3, 4, 5, 6, 7],
+      [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    ],
+  ])('of %j, the newest generation before each stays', async (doubts, expected) => {
+    const disk = new MemoryDisk();
+    const store = new CheckpointStore(disk);
+    for (let n = 1; n <= 9; n++) await store.save(generation(n), doubts);
+    expect(await kept(disk)).toEqual(expected);
+    // Without doubts, they go with the next one.
+    await store.save(generation(10));
+    expect(await kept(disk)).toEqual([9, 10]);
+  });
+
+  test('are gone back over: later generations are deleted, lastingly, and the next one follows', async () => {
+    for (const at of [3, 4, 5, 9, 20]) {
+      const disk = new MemoryDisk();
+      const store = new CheckpointStore(disk);
+      for (const n of [1, 3, 5, 7, 9]) await store.save(generation(n), [1, 3, 5, 7]);
+      const found = await store.back(at, () => true);
+      const expected = [1, 3, 5, 7, 9].filter((index) => index <= at);
+      expect(found?.manifest.index).toBe(expected.at(-1));
+      expect(await kept(disk.crash('nothing', random(1)))).toEqual(expected);
+      await store.save(generation(11), [1, 3, 5, 7]);
+      expect(await kept(disk)).toEqual([...expected, 11]);
+    }
+  });
+
+  test('before all generations leave none', async () => {
+    const disk = new MemoryDisk();
+    const store = new CheckpointStore(disk);
+    await store.save(generation(4));
+    expect(await store.back(3, () => true)).toBe(undefined);
+    expect(disk.files.size).toBe(0);
+  });
+});

@@ -40,6 +40,8 @@ export interface SavedCheckpoint {
 
 /** Generations that stay. */
 const KEPT = 2;
+/** Older ones that stay because the run may have to go back to them. */
+const MAX_DOUBTED = 8;
 /** Bytes between two chances for other work of the process. */
 const PIECE = 1 << 20;
 
@@ -80,8 +82,21 @@ export class CheckpointStore {
     return { damaged };
   }
 
-  /** Writes a generation, lastingly; older ones go. Throws where the disk refuses: what was there before is still. */
-  async save({ manifest, tensors }: NewCheckpoint): Promise<SavedCheckpoint> {
+  /** The newest whole one, of those that are wanted, whose next batch is this one or one before it. Later ones are deleted, lastingly. */
+  async back(batch: number, isWanted: (manifest: Manifest) => boolean): Promise<Checkpoint | undefined> {
+    for (const sequence of (await this.#sequences()).reverse()) {
+      const manifest = await this.#manifest(sequence).catch(() => undefined);
+      if (manifest && manifest.index > batch) await this.#remove(sequence);
+    }
+    const { checkpoint } = await this.newest(isWanted);
+    return checkpoint;
+  }
+
+  /**
+   * Writes a generation, lastingly; older ones go, but for the newest before each of the batches in `doubts`. Throws where
+   * the disk refuses: what was there before is still.
+   */
+  async save({ manifest, tensors }: NewCheckpoint, doubts?: readonly number[]): Promise<SavedCheckpoint> {
     this.#next ??= await this.#prepare();
     const sequence = this.#next++;
     try {
@@ -90,7 +105,7 @@ export class CheckpointStore {
       const { bytes } = await this.#write(manifestName(sequence), [page]);
       this.#whole.add(sequence);
       // The new one lasts, whatever becomes of the old ones.
-      await this.#prune().catch(() => {});
+      await this.#prune(doubts).catch(() => {});
       return { name: manifestName(sequence), bytes: bytes + proof.bytes, sha256: proof.sha256 };
     } catch (error) {
       for (const name of [manifestName(sequence), tensorsName(sequence)]) {
@@ -183,20 +198,37 @@ export class CheckpointStore {
     return { bytes, sha256: hash.digest('hex') };
   }
 
-  /** Removes whole generations but the last; the unknown are looked at first, the damaged stay. */
-  async #prune(): Promise<void> {
+  /** Removes whole generations but the last and those in doubt; the unknown are looked at first, the damaged stay. */
+  async #prune(doubts: readonly number[] = []): Promise<void> {
+    const needed = doubts.length === 0 ? new Set() : await this.#before(doubts);
     const newer: number[] = [];
     for (const sequence of (await this.#sequences()).reverse()) {
       if (!this.#whole.has(sequence)) {
         if (this.#damaged.has(sequence)) continue;
         if (!(await this.#load(sequence).catch(() => undefined))) continue;
       }
-      if (newer.push(sequence) <= KEPT) continue;
-      await this.#folder.remove(manifestName(sequence));
-      // Without it, a crash may leave a manifest without tensors, which looks like damage.
-      await this.#folder.sync();
-      await this.#folder.remove(tensorsName(sequence));
+      if (newer.push(sequence) <= KEPT || needed.has(sequence)) continue;
+      await this.#remove(sequence);
     }
+  }
+
+  async #remove(sequence: number): Promise<void> {
+    this.#whole.delete(sequence);
+    await this.#folder.remove(manifestName(sequence));
+    // Without it, a crash may leave a manifest without tensors, which looks like damage.
+    await this.#folder.sync();
+    await this.#folder.remove(tensorsName(sequence));
+  }
+
+  /** For each of these batches the newest generation before it, as far as `MAX_DOUBTED` allow: the oldest serve all. */
+  async #before(batches: readonly number[]): Promise<Set<number>> {
+    const manifests = (await this.manifests()).filter(({ sequence }) => !this.#damaged.has(sequence));
+    const needed = new Set<number>();
+    for (const batch of [...batches].sort((a, b) => a - b)) {
+      const found = manifests.findLast(({ index }) => index <= batch);
+      if (found && needed.size < MAX_DOUBTED) needed.add(found.sequence);
+    }
+    return needed;
   }
 }
 
