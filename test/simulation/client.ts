@@ -25,6 +25,7 @@ export class Client extends Process implements End {
   /** Milliseconds per shard. */
   #pace: number;
   #slowUntil = 0;
+  #hangsUntil = 0;
   #connection: Connection | undefined;
   #weights: readonly number[] = [];
   /** Grows when what is computed is abandoned. */
@@ -59,6 +60,11 @@ export class Client extends Process implements End {
 
   slowDown(time: number): void {
     this.#slowUntil = this.#world.clock.now + time;
+  }
+
+  /** It lives, and answers, but computes nothing of what it is asked for from now on before this time is over. */
+  hang(time: number): void {
+    this.#hangsUntil = this.#world.clock.now + time;
   }
 
   override kill(silently = false): void {
@@ -211,7 +217,7 @@ export class Client extends Process implements End {
     // A program belongs to its run: what another run's numbers are, this process does not know.
     const definition: Definition = this.#world.definitionOf(this.#state.fence!.run);
     const pace = this.#pace * (this.#world.clock.now < this.#slowUntil ? 20 : 1);
-    let delay = 0;
+    let delay = Math.max(0, this.#hangsUntil - this.#world.clock.now);
     const then = (work: () => void): void =>
       this.later(delay, () => {
         if (task === this.#task) work();

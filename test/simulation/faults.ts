@@ -50,6 +50,7 @@ export const FAULTS: readonly (readonly [name: string, strike: Strike])[] = [
   ],
   ['stop a node', (world) => someClient(world, (client) => client.stop(world.random.between(10, 600)))],
   ['slow a node', (world) => someClient(world, (client) => client.slowDown(world.random.between(50, 600)))],
+  ['hang a node', (world) => someClient(world, (client) => client.hang(world.random.between(50, 2500)))],
   [
     'a node leaves',
     (world) =>

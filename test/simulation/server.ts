@@ -7,6 +7,7 @@ import {
   checkpointStep,
   coordinate,
   createCoordinator,
+  Deliveries,
   type DiskAction,
   type Effect,
   expects,
@@ -35,6 +36,7 @@ export class Server extends Process implements End {
   readonly #definition: Definition;
   readonly #disk: Disk<Stored>;
   #reducer: ReturnType<typeof makeReducer>;
+  readonly #deliveries: Deliveries;
   #core: Coordinator | undefined;
   #weights: readonly number[] = [];
   readonly #peers = new Map<number, { readonly connection: Connection; session: number }>();
@@ -47,6 +49,7 @@ export class Server extends Process implements End {
     this.#definition = definition;
     this.#disk = disk;
     this.#reducer = makeReducer(definition.buckets, world.bug);
+    this.#deliveries = new Deliveries(definition.buckets);
     this.later(1, () => this.#boot());
   }
 
@@ -168,6 +171,13 @@ export class Server extends Process implements End {
     const piece = { step, unit: { lo, hi }, bucket, value, checksum: value, session };
     const arrival = this.#reducer.put(piece);
     this.#world.count(`gradient ${arrival.kind}${step < core.open.step ? ', late' : ''}`);
+    const delivery = this.#deliveries.add(step, { lo, hi }, bucket, session, arrival.kind !== 'conflict');
+    if (delivery !== undefined) {
+      if ([...core.redundant].some((each) => each.session === session && each.step === step)) {
+        this.#world.count(`redundant unit returned${step < core.open.step ? ', late' : ''}`);
+      }
+      this.tell({ type: 'returned', session, step, lo, hi, ...delivery });
+    }
     if (arrival.kind === 'kept' && arrival.isUnitWhole) this.tell({ type: 'unit', session, step, lo, hi });
     if (arrival.kind === 'conflict') {
       this.tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
@@ -224,7 +234,8 @@ export class Server extends Process implements End {
         this.#send(effect.session, { kind: 'assign', step: effect.step, units: effect.units });
         break;
       case 'open':
-        this.#reducer.open(effect.step, usedShards(this.#definition, effect.step));
+        this.#reducer.open(effect.step, usedShards(this.#definition, effect.step), effect.awaited);
+        this.#deliveries.open(effect.step, effect.awaited);
         break;
       case 'apply':
         this.#apply(effect);

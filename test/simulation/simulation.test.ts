@@ -25,6 +25,8 @@ const RARE = [
   'gradient conflict, late',
   'gradient stale, late',
   'work abandoned',
+  'redundant unit returned',
+  'redundant unit returned, late',
   // what the coordinator did
   'report alarm',
   'report leave',

@@ -45,8 +45,13 @@ class Bench {
     });
   }
 
-  unit(session: number, lo: number, hi: number, after = 0): string[] {
-    return this.tell({ type: 'unit', session, step: this.state.step, lo, hi }, after);
+  /** A session returns a unit of the step, which need not be the open one, or the first to come. */
+  unit(session: number, lo: number, hi: number, after = 0, step = this.state.step): string[] {
+    const unit = { session, step, lo, hi };
+    return [
+      ...this.tell({ type: 'returned', ...unit, agrees: true }, after),
+      ...this.tell({ type: 'unit', ...unit }),
+    ];
   }
 
   /** Everybody computes its share in the time that it takes, and sends each of its units in `unit`. */
@@ -75,7 +80,7 @@ class Bench {
 const words = (effect: Effect): string => {
   switch (effect.do) {
     case 'assign':
-      return `${effect.session}: ${effect.units.map(({ lo, hi }) => `${lo}-${hi}`).join(' ')}`;
+      return `${effect.session}: ${effect.units.map(({ lo, hi }) => `${lo}-${hi}`).join(' ')}${effect.isRedundant ? ' redundant' : ''}`;
     case 'apply':
       return `apply ${effect.units.map(({ lo, hi }) => `${lo}-${hi}`).join(' ')}`;
     case 'report':
@@ -214,17 +219,145 @@ describe('the coordinator', () => {
     expect(share(2)).toBeLessThan(share(1));
   });
 
-  test('a newcomer that computes nothing is helped by the measure of the others', () => {
-    const bench = new Bench({ steps: 10 });
-    bench.join('a');
-    bench.work({ 1: 80 });
-    bench.join('b');
-    bench.work({ 1: 80 });
+  test('a node that stops is helped by the measure of the others, once', () => {
+    const bench = new Bench({ steps: 10, minNodes: 2 });
+    bench.join('a', 'b');
+    bench.work({ 1: 40, 2: 40 });
     bench.unit(1, 0, 4, 40);
-    // a computes a shard in 10 ms, so 4 in 40; three times that, and five times for who is new.
-    expect(bench.tell({ type: 'tick' }, 559)).toEqual([]);
+    // Three times the 40 ms that a took for as much.
+    expect(bench.tell({ type: 'tick' }, 79)).toEqual([]);
+    expect(nextWake(bench.state, bench.now)).toBe(bench.now + 1);
     expect(bench.tell({ type: 'tick' }, 1)).toEqual(['report straggler', '1: 4-8']);
     expect(bench.unit(1, 4, 8, 40)).toEqual(['apply 0-4 4-8']);
+    for (const step of [2, 3, 4]) {
+      expect(bench.tell({ type: 'applied', step: step - 1 })).toEqual([
+        `publish ${step} to 1`,
+        `open ${step}`,
+        '1: 0-8',
+      ]);
+      bench.unit(1, 0, 8, 80);
+    }
+  });
+
+  describe('trials', () => {
+    /** a computes alone; b joins in the middle of step 1. */
+    const joined = (): Bench => {
+      const bench = new Bench({ steps: 100 });
+      bench.join('a');
+      bench.work({ 1: 80 });
+      expect(bench.join('b')).toEqual(['publish 1 to 2', '2: 0-8 redundant']);
+      return bench;
+    };
+
+    test('a newcomer returns two redundant units, and has a share from then on', () => {
+      const bench = joined();
+      bench.unit(1, 0, 8, 80);
+      // The first may take as long as it likes: no step waits for it, and it is not sent what it does not need.
+      for (const step of [2, 3, 4, 5]) {
+        expect(bench.tell({ type: 'applied', step: step - 1 })).toEqual([
+          `publish ${step} to 1`,
+          `open ${step}`,
+          '1: 0-8',
+        ]);
+        bench.unit(1, 0, 8, 80);
+      }
+      expect(bench.unit(2, 0, 8, 0, 1)).toEqual([]);
+      expect(bench.tell({ type: 'applied', step: 5 }).slice(1)).toEqual([
+        'open 6',
+        '1: 0-8',
+        'publish 6 to 2',
+        '2: 0-8 redundant',
+      ]);
+      bench.tell({ type: 'computed', session: 2, step: 6, milliseconds: 40 }, 40);
+      // It is first, and counts.
+      expect(bench.unit(2, 0, 8)).toEqual(['apply 0-8']);
+      expect(bench.tell({ type: 'applied', step: 6 })).toEqual([
+        'publish 7 to 1',
+        'publish 7 to 2',
+        'open 7',
+        '1: 0-4',
+        '2: 4-8',
+      ]);
+    });
+
+    test('checksums are kept while a redundant unit is awaited', () => {
+      const bench = joined();
+      const { now, state } = bench;
+      bench.unit(1, 0, 8, 80);
+      const effects = coordinate(state, { type: 'applied', step: 1 }, now + 80);
+      expect(effects).toContainEqual({ do: 'open', step: 2, awaited: [1] });
+      expect(expects(state, 2, 1, { lo: 0, hi: 8 })).toBe(true);
+    });
+
+    test('a newcomer that returns other bits is tried again later, and has no share', () => {
+      const bench = joined();
+      const returned = { type: 'returned', session: 2, step: 1, lo: 0, hi: 8 } as const;
+      bench.tell({ ...returned, agrees: false }, 10);
+      bench.unit(1, 0, 8, 70);
+      expect(bench.tell({ type: 'applied', step: 1 })).toEqual(['publish 2 to 1', 'open 2', '1: 0-8']);
+      bench.unit(1, 0, 8, 1000);
+      expect(bench.tell({ type: 'applied', step: 2 })).toContain('2: 0-8 redundant');
+    });
+
+    test('one that returns nothing is asked again, ever more rarely, and people are told', () => {
+      const bench = joined();
+      const asked: number[] = [];
+      const told: string[] = [];
+      for (let step = 1; step < 100; step++) {
+        bench.unit(1, 0, 8, 200);
+        const effects = bench.tell({ type: 'applied', step });
+        if (effects.includes('2: 0-8 redundant')) asked.push(bench.now);
+        told.push(...effects.filter((each) => each.startsWith('report')));
+      }
+      // Not before eight steps, of 200 ms; then after 2, 4 and 8 s.
+      expect(asked).toEqual([1680, 3680, 7680, 15_680]);
+      expect(told).toEqual(['report aside']);
+    });
+
+    test('a late unit is a trial: when it is there, the node has a share again', () => {
+      const bench = new Bench({ steps: 100, minNodes: 2 });
+      bench.join('a', 'b');
+      bench.work({ 1: 40, 2: 40 });
+      bench.unit(1, 0, 4, 40);
+      bench.tell({ type: 'tick' }, 80);
+      bench.unit(1, 4, 8, 40);
+      expect(bench.tell({ type: 'applied', step: 1 })).toContain('1: 0-8');
+      bench.unit(2, 4, 8, 10, 1);
+      bench.unit(1, 0, 8, 70);
+      expect(bench.tell({ type: 'applied', step: 2 }).slice(-2)).toEqual(['1: 0-4', '2: 4-8']);
+    });
+
+    test('the only node is never late, nor are all of them; one of many never', () => {
+      const alone = new Bench();
+      alone.join('a');
+      expect(alone.tell({ type: 'heard', session: 1 }, 1e6)).toEqual([]);
+      expect(nextWake(alone.state, alone.now)).toBeLessThanOrEqual(alone.now + 2000);
+      const three = new Bench({ steps: 9, minNodes: 3 });
+      three.join('a', 'b', 'c');
+      three.work({ 1: 20, 2: 20, 3: 20 });
+      for (let i = 0; i < 100; i++) {
+        for (const session of [1, 2, 3]) three.tell({ type: 'heard', session }, 10);
+        expect(three.tell({ type: 'tick' }).filter((each) => !each.startsWith('ping'))).toEqual([]);
+      }
+      expect(three.work({ 1: 20, 2: 30, 3: 50 })).toContain('open 2');
+    });
+
+    test('when all who have shares stop, those who have none compute', () => {
+      const bench = joined();
+      bench.unit(1, 0, 8, 80);
+      for (const step of [1, 6]) bench.unit(2, 0, 8, 0, step);
+      bench.tell({ type: 'applied', step: 1 });
+      bench.unit(2, 0, 8, 40);
+      bench.tell({ type: 'applied', step: 2 });
+      // Both have shares now; both stop.
+      const third = bench.join('c');
+      expect(third).toEqual(['publish 3 to 3', '3: 0-4 redundant']);
+      expect(bench.unit(3, 0, 4, 100)).toEqual([]);
+      // Both are late after three times that, and c computes what is missing.
+      expect(bench.tell({ type: 'tick' }, 200)).toEqual(['report straggler', '3: 4-8']);
+      expect(bench.unit(3, 4, 8, 100)).toEqual(['apply 0-4 4-8']);
+      expect(bench.tell({ type: 'applied', step: 3 })).toEqual(['publish 4 to 3', 'open 4', '3: 0-8']);
+    });
   });
 
   test('who has computed, but is held back on the wire, helps a late one', () => {
@@ -251,7 +384,7 @@ describe('the coordinator', () => {
   test('silence of two heartbeats is death; before, there are pings', () => {
     const bench = new Bench();
     bench.join('a');
-    expect(nextWake(bench.state, 0)).toBe(1000); // late with its first unit
+    expect(nextWake(bench.state, 0)).toBe(2000);
     expect(bench.tell({ type: 'tick' }, 2000)).toEqual(['ping 1']);
     expect(bench.tell({ type: 'heard', session: 1 }, 10)).toEqual([]);
     expect(bench.tell({ type: 'tick' }, 3990)).toEqual(['ping 1']);
@@ -284,15 +417,17 @@ describe('the coordinator', () => {
     ]);
   });
 
-  test('who joins while weights are updated gets them afterwards', () => {
+  test('who joins while weights are updated gets them afterwards, with a redundant unit', () => {
     const bench = new Bench();
     bench.join('a');
     bench.unit(1, 0, 8);
     expect(bench.join('b')).toEqual([]);
-    expect(bench.tell({ type: 'applied', step: 0 }).slice(0, 3)).toEqual([
+    expect(bench.tell({ type: 'applied', step: 0 })).toEqual([
       'publish 1 to 1',
-      'publish 1 to 2',
       'open 1',
+      '1: 0-8',
+      'publish 1 to 2',
+      '2: 0-8 redundant',
     ]);
   });
 

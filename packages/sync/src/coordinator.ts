@@ -7,11 +7,13 @@
  * its own (it may have begun with buckets that are complete). Then the weights go out and the next step is open. A
  * run without nodes stays open until one joins.
  */
-import { type Coordinator, type Member, Typical } from './coordinatorState.ts';
+import { type Coordinator, type Member, RollingMedian, redundantOf } from './coordinatorState.ts';
 import type { CloseReason, CoordinatorEvent, Effect, Report } from './coordinatorTypes.ts';
+import { dueOf, outsiders, probeAt } from './lateness.ts';
 import { OpenStep, type Orders, type UnitState } from './openStep.ts';
 import { type Cost, makespan, shareOut, timeOf } from './shares.ts';
 import type { ShardRange } from './tree.ts';
+import { assignRedundant, assignTrials, forgive, miss, NEWCOMER, PATIENCE, returnTrial } from './trials.ts';
 
 /** A new assignment must promise at least this part less time: another one means new programs on the nodes. */
 const WORTH = 0.9;
@@ -27,14 +29,17 @@ const BALANCED = 1.25;
 /** Members are taken for equals until each was measured so often: in the first steps much is done for the first time. */
 const KNOWN = 3;
 
-/** Who is new does all for the first time, and has to receive the weights before: it may take so many times longer than others. */
-const NEWCOMER = 5;
-
 /**
  * Gradients of two members that take times on the wire within this factor of each other are taken for equally far: on a link
  * that they share, chance decides whose is there first.
  */
 const FAR = 2;
+
+/** Who may be given work, and what it costs there. */
+interface Taker {
+  readonly session: number;
+  readonly cost: Cost;
+}
 
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
@@ -72,11 +77,11 @@ class Turn {
       case 'unit':
         if (member !== undefined) this.#unit(member, event);
         break;
+      case 'returned':
+        if (member !== undefined) this.#returned(member, event);
+        break;
       case 'computed':
-        if (member?.busy !== undefined && event.step === this.#state.open.step) {
-          member.busy.computed = (member.busy.computed ?? 0) + event.milliseconds;
-          member.busy.uncomputed--;
-        }
+        if (member !== undefined) this.#computed(member, event.step, event.milliseconds);
         break;
       case 'conflict':
         this.#alarm(event);
@@ -116,12 +121,20 @@ class Turn {
       name,
       heard: now,
       pinged: now,
-      speed: new Typical(),
-      shard: new Typical(),
-      unit: new Typical(),
+      round: new RollingMedian(),
+      shard: new RollingMedian(),
+      unit: new RollingMedian(),
       idle: 0,
       ready: false,
       leaving: false,
+      standing: 'trial',
+      ...NEWCOMER,
+      trialAt: now,
+      patience: PATIENCE.first,
+      isTried: false,
+      isAside: false,
+      model: -1,
+      receives: false,
       busy: undefined,
     });
     this.effects.push({ do: 'welcome', peer, session });
@@ -130,14 +143,18 @@ class Turn {
   }
 
   #ready(member: Member): void {
-    const state = this.#state;
-    if (member.ready || state.phase === 'done' || state.phase === 'saving') return;
+    const { phase } = this.#state;
+    if (member.ready || phase === 'done' || phase === 'saving') return;
     member.ready = true;
-    const { session } = member;
-    // While weights are updated, everybody gets them afterwards.
-    if (state.phase !== 'applying') this.effects.push({ do: 'publish', session, step: state.step });
-    if (state.phase === 'gathering') this.#begin();
-    else if (state.phase === 'open') this.#handOutOrphans();
+    if (phase === 'gathering') {
+      // Nobody is ahead of anybody yet.
+      member.standing = 'active';
+      this.#publish(member);
+      this.#begin();
+    } else if (phase === 'open') {
+      this.#handOutOrphans();
+      this.#assignTrials();
+    }
     this.#helpLate();
   }
 
@@ -164,24 +181,62 @@ class Turn {
   }
 
   #remove(member: Member, reason: CloseReason | 'closed'): void {
-    this.#state.members.delete(member.session);
-    this.#state.open.drop(member.session);
+    const { members, open, redundant } = this.#state;
+    members.delete(member.session);
+    open.drop(member.session);
+    for (const each of redundant) if (each.session === member.session) redundant.delete(each);
     if (reason !== 'closed') this.effects.push({ do: 'close', session: member.session, reason });
   }
 
-  /** Those who may get work, and what it costs them. Who is not known yet is taken for the mean of the others. */
-  #takers(): { session: number; speed: number; cost: Cost }[] {
-    const members = [...this.#state.members.values()].filter(({ ready, leaving }) => ready && !leaving);
-    const speed = meanOf(members.map((member) => member.speed.value())) ?? 1;
-    const shard = meanOf(members.map((member) => member.shard.value(KNOWN))) ?? 1;
+  /** Those who have a share, and what work costs them. Who is not known yet is taken for the mean of the others. */
+  #takers(): Taker[] {
+    const members = [...this.#state.members.values()].filter(
+      ({ ready, leaving, standing }) => ready && !leaving && standing === 'active',
+    );
+    const shards = members.map((member) => member.shard.value(member.isTried ? 1 : KNOWN));
+    const shard = meanOf(shards) ?? 1;
     const wires = members.map((member) => member.unit.value(KNOWN));
     const far = FAR * Math.min(...wires.filter((time) => time !== undefined));
     const unit = meanOf(wires.filter((time) => time !== undefined && time <= far)) ?? 0;
     return members.map((member, i) => ({
       session: member.session,
-      speed: member.speed.value() ?? speed,
-      cost: { shard: member.shard.value(KNOWN) ?? shard, unit: (wires[i] ?? 0) > far ? wires[i]! : unit },
+      cost: { shard: shards[i] ?? shard, unit: (wires[i] ?? 0) > far ? wires[i]! : unit },
     }));
+  }
+
+  /** As `#takers`; where there is nobody, whoever is there has a share after all: those first who owe no unit. */
+  #anyTakers(): Taker[] {
+    const takers = this.#takers();
+    if (takers.length > 0) return takers;
+    const { members, redundant } = this.#state;
+    const owing = new Set([...redundant].map(({ session }) => session));
+    const all = [...members.values()].filter(({ ready, leaving }) => ready && !leaving);
+    const free = all.filter(({ session }) => !owing.has(session));
+    for (const member of free.length > 0 ? free : all) member.standing = 'active';
+    return this.#takers();
+  }
+
+  /** Those among them who take part in the open step; where there is nobody, the others do now. */
+  #recruits(): Taker[] {
+    const { members } = this.#state;
+    const takers = this.#anyTakers();
+    const present = takers.filter(({ session }) => members.get(session)!.receives);
+    if (present.length > 0) return present;
+    for (const { session } of takers) this.#admit(members.get(session)!);
+    return takers;
+  }
+
+  /** From now on it is sent every model. */
+  #admit(member: Member): void {
+    this.#publish(member);
+    member.receives = true;
+  }
+
+  #publish(member: Member): void {
+    const { step } = this.#state;
+    if (member.model === step) return;
+    member.model = step;
+    this.effects.push({ do: 'publish', session: member.session, step });
   }
 
   // The open step
@@ -195,13 +250,23 @@ class Turn {
   #open(): void {
     const state = this.#state;
     state.phase = 'open';
-    state.open = new OpenStep(state.step, state.config.shards(state.step));
-    for (const member of state.members.values()) member.busy = undefined;
-    this.effects.push({ do: 'open', step: state.step });
+    state.open = new OpenStep(state.step, state.config.shards(state.step), this.#now);
+    for (const member of state.members.values()) {
+      member.busy = undefined;
+      member.receives = false;
+    }
     this.#forgetIdle();
-    const takers = this.#takers();
-    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#due), true);
+    const takers = this.#anyTakers();
+    for (const { session } of takers) this.#admit(state.members.get(session)!);
+    const awaited = [...new Set([...state.redundant].map(({ step }) => step))];
+    this.effects.push({ do: 'open', step: state.step, awaited });
+    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#now), true);
+    this.#assignTrials();
     this.#noteStall();
+  }
+
+  #assignTrials(): void {
+    this.effects.push(...assignTrials(this.#state, this.#now));
   }
 
   #forgetIdle(): void {
@@ -212,7 +277,8 @@ class Turn {
       member.idle = lo === hi ? member.idle + 1 : 0;
       if (member.idle < FORGOTTEN) continue;
       member.idle = 0;
-      for (const measured of [member.speed, member.shard, member.unit]) measured.forget();
+      member.isTried = false;
+      for (const measured of [member.shard, member.unit]) measured.forget();
     }
   }
 
@@ -236,9 +302,9 @@ class Turn {
   #handOutOrphans(): void {
     const { open, members } = this.#state;
     if (!open.hasOrphans) return;
-    const takers = this.#takers();
+    const takers = this.#recruits();
     if (takers.length === 0) return;
-    const orders = open.dealOrphans(takers, this.#due);
+    const orders = open.dealOrphans(takers, this.#now);
     const names = [...orders.keys()].map((session) => members.get(session)!.name);
     this.#report({ type: 'reassign', step: open.step, names });
     if (this.#state.stalled) this.#report({ type: 'resume', step: open.step });
@@ -247,36 +313,55 @@ class Turn {
   }
 
   #send(orders: Orders, together = false): void {
+    const { members, redundant, open } = this.#state;
+    for (const each of redundant) {
+      // What a node computes of an older step it gives up now.
+      if (each.step < open.step && orders.has(each.session)) redundant.delete(each);
+    }
     for (const [session, units] of orders) {
-      const member = this.#state.members.get(session)!;
+      const member = members.get(session)!;
       member.busy ??= { since: this.#now, shards: 0, units: 0, uncomputed: 0, computed: undefined };
       member.busy.uncomputed++;
       member.busy.units += units.length;
       for (const { lo, hi } of units) member.busy.shards += hi - lo;
-      this.effects.push({ do: 'assign', session, step: this.#state.open.step, units, together });
+      this.effects.push({ do: 'assign', session, step: open.step, units, together, isRedundant: false });
     }
   }
 
-  /** When a session that is given `shards` more is late. */
-  #due = (session: number, shards: number): number => {
-    const { members, config } = this.#state;
-    const member = members.get(session)!;
-    const { factor, least, unknown } = config.straggler;
-    const load = shards + this.#state.open.pending(session).reduce((n, { lo, hi }) => n + hi - lo, 0);
-    const expected = (speed: number): number => Math.max(least, (factor * load) / speed);
-    const own = member.speed.value();
-    if (own !== undefined) return this.#now + expected(own);
-    const others = meanOf([...members.values()].map(({ speed }) => speed.value()));
-    const time = others === undefined ? unknown : Math.min(unknown, NEWCOMER * expected(others));
-    return this.#now + time;
-  };
+  #computed(member: Member, step: number, milliseconds: number): void {
+    const { session, busy } = member;
+    const { open, redundant } = this.#state;
+    const unit = [...redundant].find((each) => each.session === session && each.step === step);
+    const isLate = unit?.purpose === 'late';
+    if (unit !== undefined && (isLate || unit.computed === undefined)) {
+      unit.computed = (unit.computed ?? 0) + milliseconds;
+      if (isLate || step !== open.step) return;
+      open.note('computed', { session, milliseconds: this.#now - unit.since, shards: unit.shards });
+    } else if (busy !== undefined && step === open.step) {
+      busy.computed = (busy.computed ?? 0) + milliseconds;
+      if (--busy.uncomputed > 0) return;
+      open.note('computed', { session, milliseconds: this.#now - busy.since, shards: busy.shards });
+    }
+  }
+
+  /** A session has sent all of a unit. */
+  #returned(member: Member, { step, lo, hi, agrees }: { step: number; agrees: boolean } & ShardRange): void {
+    const state = this.#state;
+    const { session } = member;
+    const unit = redundantOf(state, session, step, lo, hi);
+    if (unit !== undefined) this.effects.push(...returnTrial(state, member, unit, agrees, this.#now));
+    if (state.phase !== 'open' || step !== state.open.step) return;
+    const holder = state.open.find(lo, hi)?.holders.find((each) => each.session === session);
+    if (holder === undefined) return;
+    holder.hasReturned = true;
+    if (member.busy !== undefined && state.open.pending(session).length === 0) this.#measure(member);
+  }
 
   #unit(member: Member, { step, lo, hi }: { step: number } & ShardRange): void {
     const { open, phase } = this.#state;
     const unit = phase === 'open' && open.step === step ? open.find(lo, hi) : undefined;
     if (unit === undefined || unit.done) return;
     unit.done = true;
-    for (const { session } of unit.holders) this.#measure(session, session !== member.session);
     if (open.isDone) {
       this.#apply(open.units);
     } else {
@@ -285,38 +370,49 @@ class Turn {
     }
   }
 
-  /** Who was late with what another did first is at most as fast as this, and does not say how fast. */
-  #measure(session: number, isLate: boolean): void {
-    const member = this.#state.members.get(session);
-    if (member?.busy === undefined || this.#state.open.pending(session).length > 0) return;
-    const { shards, units, since, computed } = member.busy;
+  /** It has returned all that it was asked for. */
+  #measure(member: Member): void {
+    const { session } = member;
+    const { shards, units, since, computed, uncomputed } = member.busy!;
+    const { open } = this.#state;
     const time = Math.max(this.#now - since, 1e-3);
-    member.speed.add(shards / time);
-    if (isLate) {
-      member.shard.add(time / shards);
-    } else if (computed !== undefined) {
+    if (uncomputed > 0) open.note('computed', { session, milliseconds: time, shards });
+    open.note('returned', { session, milliseconds: time, shards });
+    member.round.add(time);
+    if (computed !== undefined) {
       member.shard.add(Math.max(computed, 1e-3) / shards);
       member.unit.add(Math.max(0, time - computed) / units);
     }
     member.busy = undefined;
+    forgive(member);
   }
 
   /** Gives units that all their holders are late with to members that have nothing left to compute, the fastest first. */
   #helpLate(): void {
-    const { open, phase, members } = this.#state;
+    const state = this.#state;
+    const { open, phase, members } = state;
     if (phase !== 'open') return;
     const isComputing = (session: number): boolean => (members.get(session)?.busy?.uncomputed ?? 0) > 0;
-    const idle = this.#takers()
-      .filter(({ session }) => !isComputing(session))
-      .sort((a, b) => b.speed - a.speed);
+    const isAsked = new Set([...state.redundant].map(({ session }) => session));
+    const idle = [...members.values()]
+      .filter(({ ready, leaving, model }) => ready && !leaving && model === open.step)
+      .filter(({ session }) => !isComputing(session) && !isAsked.has(session))
+      .sort((a, b) => (a.shard.value() ?? 0) - (b.shard.value() ?? 0));
     for (const { session } of idle) {
-      const unit = open.findLate(this.#now, session, isComputing);
+      const unit = open.findLate(session, (holder) => dueOf(state, holder) <= this.#now, isComputing);
       if (unit === undefined) continue;
+      const { lo, hi } = unit;
       const late = unit.holders.map((holder) => members.get(holder.session)!.name);
-      const helper = members.get(session)!.name;
-      this.#report({ type: 'straggler', step: open.step, lo: unit.lo, hi: unit.hi, late, helper });
-      unit.holders.push({ session, due: this.#due(session, unit.hi - unit.lo) });
-      this.#send(new Map([[session, [{ lo: unit.lo, hi: unit.hi }]]]));
+      this.#report({ type: 'straggler', step: open.step, lo, hi, late, helper: members.get(session)!.name });
+      this.#send(open.help(unit, session, this.#now));
+    }
+  }
+
+  /** Nobody is done with anything, for long: who has no share computes something, too. */
+  #probe(): void {
+    if (this.#now < probeAt(this.#state)) return;
+    for (const member of outsiders(this.#state)) {
+      this.effects.push(...assignRedundant(this.#state, member, this.#now));
     }
   }
 
@@ -333,6 +429,7 @@ class Turn {
   // Commit, checkpoints, end
 
   #apply(units: readonly UnitState[]): void {
+    this.#noteMisses();
     this.#state.phase = 'applying';
     for (const member of this.#state.members.values()) member.busy = undefined;
     for (const member of [...this.#state.members.values()]) this.#dismissIdle(member);
@@ -340,16 +437,32 @@ class Turn {
     this.effects.push({ do: 'apply', step: this.#state.open.step, units: parts });
   }
 
+  /** All units are here. Some were due from a member that has not returned them: others did. */
+  #noteMisses(): void {
+    const state = this.#state;
+    for (const member of state.members.values()) {
+      if (member.busy === undefined || member.leaving) continue;
+      const { session } = member;
+      const isLate = state.open.units.some(({ holders }) =>
+        holders.some(
+          (each) =>
+            each.session === session &&
+            !(each.hasReturned || each.isHelper) &&
+            dueOf(state, each) <= this.#now,
+        ),
+      );
+      if (isLate) this.effects.push(...miss(state, member, this.#now));
+    }
+  }
+
   #applied(step: number): void {
     const state = this.#state;
     if (state.phase !== 'applying' || step !== state.step) return;
+    state.pace.add(this.#now - state.open.since);
     state.step++;
     if (state.step === state.config.steps || state.stopping) {
       this.#end();
       return;
-    }
-    for (const { session } of this.#takers()) {
-      this.effects.push({ do: 'publish', session, step: state.step });
     }
     const { steps, time } = state.config.checkpoint;
     const { save } = state;
@@ -415,6 +528,7 @@ class Turn {
         this.effects.push({ do: 'ping', session: member.session });
       }
     }
+    this.#probe();
     this.#helpLate();
   }
 

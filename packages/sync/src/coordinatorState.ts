@@ -1,11 +1,13 @@
 /** What the coordinator knows, and what can be asked of it without changing anything. */
 import { type Fence, isSameFence } from '@lockstep/protocol';
 import type { CoordinatorConfig } from './coordinatorTypes.ts';
+import { nextDue } from './lateness.ts';
 import { OpenStep } from './openStep.ts';
+import type { Redundant } from './redundant.ts';
 import type { ShardRange } from './tree.ts';
 
 /** The median of the last measurements: on a machine that does other things, too, single ones say little. */
-export class Typical {
+export class RollingMedian {
   readonly #last: number[] = [];
   /** Of the last ones: it is asked for more often than anything is measured. */
   #median: number | undefined;
@@ -38,6 +40,9 @@ export interface Busy {
   computed: number | undefined;
 }
 
+/** `active`: it gets a share of every step. `trial`: not before it has returned units that others compute as well. */
+export type Standing = 'active' | 'trial';
+
 export interface Member {
   readonly session: number;
   readonly id: string;
@@ -46,17 +51,33 @@ export interface Member {
   heard: number;
   /** When it was last pinged. */
   pinged: number;
-  /** Shards per millisecond, from an assignment to the last piece of a gradient: when it is late follows from that. */
-  readonly speed: Typical;
+  /** Milliseconds from its assignment until all of it was here, in the steps that it took part in. */
+  readonly round: RollingMedian;
   /** Milliseconds that it computes for a shard, */
-  readonly shard: Typical;
+  readonly shard: RollingMedian;
   /** and from then until the gradient is here, for each unit: how shares are cut follows from both. */
-  readonly unit: Typical;
+  readonly unit: RollingMedian;
   /** Steps in a row in which it had no share: then what was measured is forgotten, and it is tried anew. */
   idle: number;
-  /** It has the program and the data, and gets the weights. */
+  /** It has the program and the data. */
   ready: boolean;
   leaving: boolean;
+  standing: Standing;
+  /** Redundant units that it has yet to return before it gets a share. */
+  trials: number;
+  /** The next of them is assigned at this time at the earliest; the wait after that, should it not be returned. */
+  trialAt: number;
+  patience: number;
+  /** Steps for which it was late, each forgotten little by little with the ones for which it was not. */
+  misses: number;
+  /** Its trials told how fast it is. */
+  isTried: boolean;
+  /** Whether people were told that it is set aside. */
+  isAside: boolean;
+  /** The newest model that it was sent whole is the one before this step; -1: none. */
+  model: number;
+  /** It takes part in the open step: it is sent the next model, too, bucket by bucket. */
+  receives: boolean;
   /** Undefined while it has nothing to do. */
   busy: Busy | undefined;
 }
@@ -71,6 +92,10 @@ export interface Coordinator {
   /** All sessions ever granted; names of late duplicates' senders. */
   readonly names: Map<number, string>;
   open: OpenStep;
+  /** Milliseconds of a step, from one to the next. */
+  readonly pace: RollingMedian;
+  /** Units that were assigned although others compute them, and are not here yet; also of steps that are over. */
+  readonly redundant: Set<Redundant>;
   /** The shares of the last step that was handed out, kept while they are good enough. */
   shares: { readonly shards: number; readonly ranges: ReadonlyMap<number, ShardRange> };
   stalled: boolean;
@@ -92,7 +117,9 @@ export const createCoordinator = (config: CoordinatorConfig, now: number): Coord
     step: config.start,
     members: new Map(),
     names: new Map(),
-    open: new OpenStep(-1, 1),
+    open: new OpenStep(-1, 1, now),
+    pace: new RollingMedian(),
+    redundant: new Set(),
     shares: { shards: 0, ranges: new Map() },
     stalled: false,
     stopping: false,
@@ -112,11 +139,31 @@ export const admits = ({ config, members }: Coordinator, fence: Fence): boolean 
 export const expects = (state: Coordinator, session: number, step: number, { lo, hi }: ShardRange): boolean =>
   step < state.open.step ||
   (step === state.open.step &&
-    state.open.find(lo, hi)?.holders.some((holder) => holder.session === session) === true);
+    state.open.find(lo, hi)?.holders.some((holder) => holder.session === session) === true) ||
+  redundantOf(state, session, step, lo, hi) !== undefined;
+
+/** The redundant unit that a session was asked for, and has not returned. */
+export const redundantOf = (
+  { redundant }: Coordinator,
+  session: number,
+  step: number,
+  lo: number,
+  hi: number,
+): Redundant | undefined => {
+  for (const each of redundant) {
+    if (each.session === session && each.step === step && each.lo === lo && each.hi === hi) return each;
+  }
+  return undefined;
+};
+
+/** Who is sent every model, bucket by bucket: those who take part in the open step. */
+export const receivers = ({ members }: Coordinator): number[] =>
+  [...members.values()].flatMap(({ session, receives }) => (receives ? [session] : []));
 
 /** When a `tick` is wanted next. Infinity: nothing is waited for but events. */
-export const nextWake = ({ config, phase, members, open }: Coordinator, now: number): number => {
-  let next = phase === 'open' ? open.nextDue(now) : Number.POSITIVE_INFINITY;
+export const nextWake = (state: Coordinator, now: number): number => {
+  const { config, members } = state;
+  let next = nextDue(state, now);
   for (const { heard, pinged } of members.values()) {
     next = Math.min(next, pinged + config.heartbeat, heard + 2 * config.heartbeat);
   }

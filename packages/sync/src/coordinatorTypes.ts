@@ -15,12 +15,13 @@ export interface CoordinatorConfig {
   readonly minNodes: number;
   /** Between two pings. A peer that was silent for two of these is dead. */
   readonly heartbeat: number;
+  /** See Note [Who is late]. */
   readonly straggler: {
-    /** A holder is late after this many times the time that it should take by its speed, */
+    /** A holder is late after this many times what another one took, */
     readonly factor: number;
-    /** but not before this time, */
+    /** but not before this time; */
     readonly least: number;
-    /** which is this at most when its speed is not known, and exactly this when nobody's is. */
+    /** after this time, where it has computed and nobody knows how long gradients travel. */
     readonly unknown: number;
   };
   /** A checkpoint after so many steps or so much time, whatever is first; and always at the end. */
@@ -39,8 +40,16 @@ export type CoordinatorEvent =
   | { readonly type: 'leave'; readonly session: number }
   /** The connection is gone, or what came on it was refused. */
   | { readonly type: 'lost'; readonly session: number }
-  /** The gradient of a unit is here, whole. */
+  /** The gradient of a unit is here, whole; its last bucket came from this session. */
   | ({ readonly type: 'unit'; readonly session: number; readonly step: number } & ShardRange)
+  /** A session has sent all of a unit, whether it was the first or not. Told before `unit`. */
+  | ({
+      readonly type: 'returned';
+      readonly session: number;
+      readonly step: number;
+      /** False: some of it had other bits than what somebody else sent. */
+      readonly agrees: boolean;
+    } & ShardRange)
   /** What it was given took it so long, the network's time apart; said before the last piece. */
   | {
       readonly type: 'computed';
@@ -78,9 +87,11 @@ export type Effect =
       readonly units: readonly ShardRange[];
       /** All who compute this step are given theirs now, and get every bucket of weights that comes of it. */
       readonly together: boolean;
+      /** Another node computes the unit, too: see Note [Redundant units]. */
+      readonly isRedundant: boolean;
     }
-  /** Pieces of this step are collected from now on. */
-  | { readonly do: 'open'; readonly step: number }
+  /** Pieces of this step are collected from now on. Checksums of older steps are kept while something of them is awaited. */
+  | { readonly do: 'open'; readonly step: number; readonly awaited: readonly number[] }
   /** Reduce these units, in order, update the weights, then tell `applied`. Nothing else touches the weights. */
   | { readonly do: 'apply'; readonly step: number; readonly units: readonly ShardRange[] }
   /** Write a snapshot of the weights before `step`, then tell `saved`. Training goes on meanwhile. */
@@ -111,6 +122,15 @@ export type Report =
       readonly late: readonly string[];
       readonly helper: string;
     } & ShardRange)
+  /** A node has no share any more: it does not return what it is asked for in time, or steps are slower with it. */
+  | {
+      readonly type: 'aside';
+      readonly step: number;
+      readonly name: string;
+      readonly reason: 'late' | 'slower';
+    }
+  /** It has one again. */
+  | { readonly type: 'back'; readonly step: number; readonly name: string }
   /** The shares of the nodes were cut anew, by what was measured. */
   | { readonly type: 'rebalance'; readonly step: number }
   /** Nobody is there to compute. */

@@ -4,6 +4,7 @@ export * from './buckets.ts';
 export { coordinate } from './coordinator.ts';
 export { admits, type Coordinator, createCoordinator, expects, nextWake } from './coordinatorState.ts';
 export * from './coordinatorTypes.ts';
+export { Deliveries } from './deliveries.ts';
 export { type Clock, ClockOffset, systemClock, wallClock } from './driver/clock.ts';
 export { CoordinatorDriver } from './driver/coordinatorDriver.ts';
 export type {

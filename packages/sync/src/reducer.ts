@@ -77,8 +77,11 @@ export class Reducer<T> {
     this.#completed = new BucketLedger('completed', options.buckets);
   }
 
-  /** Begins a step, of so many shards; the values of the one before are dropped. */
-  open(step: number, shards: number): void {
+  /**
+   * Begins a step, of so many shards; the values of the one before are dropped.
+   * @param awaited older steps of which something is still to be compared
+   */
+  open(step: number, shards: number, awaited: readonly number[] = []): void {
     for (const [bucket, partials] of this.#partials.entries()) {
       for (const { value } of partials) this.#options.drop?.(value, bucket);
     }
@@ -86,7 +89,9 @@ export class Reducer<T> {
     this.#steps.set(step, new Map());
     this.#step = step;
     this.#shards = shards;
-    for (const old of this.#steps.keys()) if (old < step - REMEMBERED || old > step) this.#steps.delete(old);
+    for (const old of this.#steps.keys()) {
+      if ((old < step - REMEMBERED && !awaited.includes(old)) || old > step) this.#steps.delete(old);
+    }
   }
 
   /** Takes a piece. Whether its unit is wanted from that session is the coordinator's to say, before. */

@@ -130,6 +130,8 @@ export class HumanReporter implements Reporter {
       case 'lost':
       case 'reassign':
       case 'straggler':
+      case 'aside':
+      case 'back':
       case 'rebalance':
       case 'stall':
       case 'resume':
@@ -220,6 +222,13 @@ function clusterLines(event: NodeEvent | ShareEvent): string[] {
       return [pc.yellow(`step ${event.step}: nobody is there to compute; waiting for nodes`)];
     case 'resume':
       return [`step ${event.step}: going on`];
+    case 'aside': {
+      const why =
+        event.reason === 'late' ? 'it does not return its part of the step' : 'steps are slower with it';
+      return [pc.yellow(`step ${event.step}: ${event.name} is set aside: ${why}; it is tried again later`)];
+    }
+    case 'back':
+      return [`step ${event.step}: ${event.name} takes part again`];
     case 'straggler':
     case 'reassign':
     case 'rebalance':

@@ -46,8 +46,8 @@ export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution'
   readonly heartbeat?: number;
 }
 
-/** A holder is late after so many times what it should take, but not before `least` ms; `unknown`: its speed is. */
-const STRAGGLER = { factor: 4, least: 1_000, unknown: 60_000 };
+/** See `CoordinatorConfig`. A tenth of a second is less than it takes to notice anything else, and more than a pause of the runtime. */
+const STRAGGLER = { factor: 4, least: 100, unknown: 60_000 };
 
 /**
  * Trains on this machine and on every node that connects (`join`). The weights are those of `train`, whoever computes

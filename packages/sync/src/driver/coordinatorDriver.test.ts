@@ -27,7 +27,7 @@ afterEach(() => {
 });
 
 /** A coordinator of two steps; what its host was told of. `host` replaces parts of it. */
-const begin = (host: Partial<CoordinatorHost> = {}) => {
+const begin = (host: Partial<CoordinatorHost> = {}, minNodes = 2) => {
   const reduced: string[] = [];
   const committed: number[] = [];
   const reports: Report[] = [];
@@ -37,7 +37,7 @@ const begin = (host: Partial<CoordinatorHost> = {}) => {
       start: 0,
       steps: 2,
       shards: () => SHARDS,
-      minNodes: 2,
+      minNodes,
       heartbeat: 60_000,
       straggler: { factor: 4, least: 60_000, unknown: 60_000 },
       checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: Number.POSITIVE_INFINITY },
@@ -133,19 +133,25 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 
 describe('a unit that is cut anew', () => {
   test('its buckets that were complete already are reduced, applied and published once', async () => {
-    const { driver, reduced, committed, reports } = begin();
-    const [a, b] = [new Node(driver, 'a'), new Node(driver, 'b')];
-    expect([a.assigned, b.assigned]).toEqual([[{ lo: 0, hi: 4 }], [{ lo: 4, hi: 8 }]]);
-    const c = new Node(driver, 'c');
-    for (const bucket of [0, 1, 2]) b.gradient(0, { lo: 4, hi: 8 }, bucket);
-    a.gradient(0, { lo: 0, hi: 4 }, 0);
-    a.gradient(0, { lo: 0, hi: 4 }, 2);
+    const { driver, reduced, committed, reports } = begin({}, 3);
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => new Node(driver, name)) as [Node, Node, Node];
+    const all = { lo: 0, hi: 2 };
+    expect(a.assigned).toEqual([all]);
+    for (const bucket of [0, 1, 2]) {
+      for (const node of [b, c]) for (const unit of node.assigned) node.gradient(0, unit, bucket);
+    }
+    const [before, of] = [b.assigned.length, c.assigned.length];
+    a.gradient(0, all, 0);
+    a.gradient(0, all, 2);
     expect(reduced).toEqual([sums(0)[0], sums(0)[2]]);
     a.lose();
-    expect([b.assigned.slice(1), c.assigned]).toEqual([[{ lo: 0, hi: 2 }], [{ lo: 2, hi: 4 }]]);
+    expect([b.assigned.slice(before), c.assigned.slice(of)]).toEqual([
+      [{ lo: 0, hi: 1 }],
+      [{ lo: 1, hi: 2 }],
+    ]);
     for (const bucket of [0, 1, 2]) {
-      b.gradient(0, { lo: 0, hi: 2 }, bucket);
-      c.gradient(0, { lo: 2, hi: 4 }, bucket);
+      b.gradient(0, { lo: 0, hi: 1 }, bucket);
+      c.gradient(0, { lo: 1, hi: 2 }, bucket);
     }
     await settled();
     expect(reduced.toSorted()).toEqual(sums(0));

@@ -8,8 +8,16 @@ import {
 } from '@lockstep/protocol';
 import { BucketIndex } from '../buckets.ts';
 import { coordinate } from '../coordinator.ts';
-import { admits, type Coordinator, createCoordinator, expects, nextWake } from '../coordinatorState.ts';
+import {
+  admits,
+  type Coordinator,
+  createCoordinator,
+  expects,
+  nextWake,
+  receivers,
+} from '../coordinatorState.ts';
 import type { CloseReason, CoordinatorEvent, Effect } from '../coordinatorTypes.ts';
+import { Deliveries } from '../deliveries.ts';
 import { Reducer } from '../reducer.ts';
 import { StepTimer } from '../stepTime.ts';
 import type { Accept } from '../transport.ts';
@@ -30,6 +38,7 @@ export class CoordinatorDriver {
   readonly #options: CoordinatorDriverOptions;
   readonly #core: Coordinator;
   readonly #reducer: Reducer<Float32Array>;
+  readonly #deliveries: Deliveries;
   readonly #unitIndex: BucketIndex;
   readonly #published: Published<Peer>;
   readonly #clock: Clock;
@@ -52,6 +61,7 @@ export class CoordinatorDriver {
     this.#alarm = new Alarm(this.#clock, () => this.#tell({ type: 'tick' }));
     this.#core = createCoordinator(options.config, this.#clock.now());
     this.#reducer = new Reducer({ buckets: options.unitBuckets.length, ...options.host.reducing });
+    this.#deliveries = new Deliveries(options.unitBuckets.length);
     this.#unitIndex = new BucketIndex(options.unitBuckets);
     this.#published = new Published<Peer>({
       first: () => options.host.model(),
@@ -227,6 +237,8 @@ export class CoordinatorDriver {
     if (arrival.kind === 'kept' && arrival.total) this.#options.host.reduced(step, bucket, arrival.total);
     const now = this.#clock.now();
     this.#timer.busy(begin, now);
+    const delivery = this.#deliveries.add(step, unit, bucket, session, arrival.kind !== 'conflict');
+    if (delivery !== undefined) this.#tell({ type: 'returned', session, step, lo, hi, ...delivery });
     if (arrival.kind === 'kept' && arrival.isUnitWhole) {
       this.#timer.unit(session, now);
       this.#options.host.contributed(session);
@@ -281,14 +293,15 @@ export class CoordinatorDriver {
         break;
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
-        this.#timer.assign(effect.session, units.length, this.#clock.now());
+        if (!effect.isRedundant) this.#timer.assign(effect.session, units.length, this.#clock.now());
         const isPaced = effect.together && this.#options.host.streams(effect.step);
         peer?.control({ type: 'assign', step: effect.step, units, ...(isPaced && { ahead: AHEAD }) });
         break;
       }
       case 'open':
         this.#timer.open(this.#clock.now());
-        this.#reducer.open(effect.step, this.#options.config.shards(effect.step));
+        this.#reducer.open(effect.step, this.#options.config.shards(effect.step), effect.awaited);
+        this.#deliveries.open(effect.step, effect.awaited);
         break;
       case 'apply':
         void this.#apply(effect);
@@ -344,8 +357,7 @@ export class CoordinatorDriver {
 
   /** Those who get every model; also who leaves, for its gradient is paced by them. */
   #computing(): Peer[] {
-    const members = [...this.#core.members.values()].filter(({ ready }) => ready);
-    return members.flatMap(({ session }) => this.#sessions.get(session) ?? []);
+    return receivers(this.#core).flatMap((session) => this.#sessions.get(session) ?? []);
   }
 
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {

@@ -175,6 +175,10 @@ export type ShareEvent = InCluster &
         readonly late: readonly string[];
         readonly helper: string;
       }
+    /** A node has no share any more: it does not return what it is asked for in time, or steps are slower with it. */
+    | { readonly type: 'aside'; readonly name: string; readonly reason: 'late' | 'slower' }
+    /** It has one again. */
+    | { readonly type: 'back'; readonly name: string }
     | { readonly type: 'rebalance' | 'stall' | 'resume' }
   );
 
