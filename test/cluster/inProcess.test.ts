@@ -2,6 +2,7 @@ import { nn, optim, train } from 'lockstep';
 import { describe, expect, it, vi } from 'vitest';
 import { CLASSES, FEATURES } from '../exactness/data.ts';
 import { classification, definitions } from '../exactness/definitions.ts';
+import { wideDefinitions } from '../exactness/wide.ts';
 import { type AnyDefinition, clusterRun, type NodeWay } from './inProcess.ts';
 
 const ways: readonly (readonly NodeWay[])[] = [
@@ -59,7 +60,10 @@ const more = {
 };
 
 describe('a cluster gives the weights of one machine', () => {
-  const entries = Object.entries({ ...definitions, ...more } as unknown as Record<string, AnyDefinition>);
+  const entries = Object.entries({ ...definitions, ...wideDefinitions, ...more } as unknown as Record<
+    string,
+    AnyDefinition
+  >);
   it.each(entries.map(([name, definition], turn) => [name, definition, turn] as const))(
     '%s',
     async (_, definition, turn) => {

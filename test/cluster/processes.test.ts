@@ -23,6 +23,12 @@ const folder = folderWith({
       return nn.sequential(first, nn.batchNorm1d(24), nn.relu(), nn.linear(24, 10));
     }`,
   }),
+  // Products of several panels and pieces, batches of more than a thousand rows, 13 buckets of weights.
+  'wide.mjs': configText({
+    ...{ batch: '1100', epochs: '30' },
+    data: '() => data.digits({ train: 1300, validation: 130 })',
+    model: '() => nn.sequential(nn.linear(784, 1030), nn.relu(), nn.dropout(0.2), nn.linear(1030, 10))',
+  }),
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -51,25 +57,28 @@ const is =
 
 describe('the digest of one machine', () => {
   /** So many nodes of so many workers, of all the kernels that there are here in turn. */
-  const nodes = (count: number, workers: number): [string, string, string[]] => [
+  const nodes = (count: number, workers: number): [string, string, string, string[]] => [
     `${count} of ${workers} workers`,
+    'short.mjs',
     '0',
     Array.from({ length: count }, (_, i) => `${workers} ${variants[i % variants.length]}`),
   ];
-  it.each<[string, string, readonly string[]]>([
+  it.each<[string, string, string, readonly string[]]>([
     ...[1, 2, 3, 5].flatMap((count) => [nodes(count, 1), nodes(count, 2)]),
-    ['of WASM and two workers, alone', '0', ['2 wasm']],
-    ['native and WASM, one and two workers', '0', [`1 ${best}`, '2 wasm']],
-    ['this machine alone', '2', []],
-    ['this machine and two nodes', '1', ['2 wasm', `1 ${best}`]],
-  ])('%s', async (_, own, nodes) => {
+    ['of WASM and two workers, alone', 'short.mjs', '0', ['2 wasm']],
+    ['native and WASM, one and two workers', 'short.mjs', '0', [`1 ${best}`, '2 wasm']],
+    ['this machine alone', 'short.mjs', '2', []],
+    ['this machine and two nodes', 'short.mjs', '1', ['2 wasm', `1 ${best}`]],
+    ['native and WASM, a wide model', 'wide.mjs', '0', [`1 ${best}`, '2 wasm']],
+    ['this machine and two nodes, a wide model', 'wide.mjs', '1', ['2 wasm', `1 ${best}`]],
+  ])('%s', async (_, config, own, nodes) => {
     const count = nodes.length + (own === '0' ? 0 : 1);
-    const { serving, url } = await cluster.serve(`short.mjs --port 0 --workers ${own} --min-nodes ${count}`);
+    const { serving, url } = await cluster.serve(`${config} --port 0 --workers ${own} --min-nodes ${count}`);
     const joined = nodes.map((node) => {
       const [workers, kernels] = node.split(' ');
       return cluster.join(url, `--workers ${workers} --kernels ${kernels}`);
     });
-    const digest = await digestOf('short.mjs');
+    const digest = await digestOf(config);
     expect(await serving.done()).toMatchObject({ type: 'done', weightsDigest: digest, nodes: count });
     for (const node of joined) {
       expect(await node.done()).toMatchObject({ type: 'done', reason: 'finished', digest });
@@ -78,10 +87,14 @@ describe('the digest of one machine', () => {
 });
 
 describe('nodes that come and go', () => {
-  test.each(['long.mjs', 'partly.mjs'])('one joins late, one leaves, one is killed: %s', async (config) => {
+  test.each([
+    ['long.mjs', 50],
+    ['partly.mjs', 50],
+    ['wide.mjs', 5],
+  ])('one joins late, one leaves, one is killed: %s', async (config, late) => {
     const { serving, url } = await cluster.serve(`${config} --port 0 --workers 0`);
     const first = cluster.join(url);
-    await serving.seen(isStep(50));
+    await serving.seen(isStep(late));
     const second = cluster.join(url, '--workers 2 --kernels wasm');
     await second.seen(is('computing'));
     first.kill('SIGINT');
@@ -191,17 +204,20 @@ test('every step says who was there and where its time went', async () => {
 });
 
 describe('coordinators that come and go', () => {
-  test('one is killed and goes on: its nodes find it', async () => {
-    const words = 'long.mjs --workers 0 --out killed --resume --checkpoint-every 100';
+  test.each([
+    ['long.mjs', 100, [150, 500]],
+    ['wide.mjs', 4, [7, 25]],
+  ])('one is killed and goes on: its nodes find it: %s', async (config, every, kills) => {
+    const words = `${config} --workers 0 --out killed-${config} --resume --checkpoint-every ${every}`;
     let { serving, url, port } = await cluster.serve(`${words} --port 0`);
     const nodes = [cluster.join(url), cluster.join(url, '--workers 2 --kernels wasm')];
-    for (const from of [150, 500]) {
+    for (const from of kills) {
       await serving.seen(isStep(from));
       serving.kill();
       await serving.outcome;
       ({ serving } = await cluster.serve(`${words} --port ${port}`));
     }
-    const digest = await digestOf('long.mjs');
+    const digest = await digestOf(config);
     expect(await serving.done()).toMatchObject({ weightsDigest: digest });
     expect(serving.told.find(is('start'))).toMatchObject({ resumed: { step: expect.any(Number) } });
     for (const node of nodes) expect(await node.done()).toMatchObject({ reason: 'finished', digest });

@@ -5,6 +5,7 @@ import { defineTraining, loss, nn, optim, type Tensor, type TrainingDefinition, 
 import { describe, expect, it } from 'vitest';
 import { CLASSES, FEATURES, type Fields, numbers } from './data.ts';
 import { classification, definitions } from './definitions.ts';
+import { wide, wideDefinitions } from './wide.ts';
 
 const WORKERS = [1, 2, 3, 5, 8] as const;
 const EXECUTIONS = ['coalesced', 'separate'] as const;
@@ -49,18 +50,32 @@ const someWays = (turn: number): Way[] => [
   })),
 ];
 
-describe('every way to run one training gives the same weights, losses and metrics', async () => {
-  const definition = definitions['dropout, adam, a short batch'];
-  const expected = await outcome(definition, { workers: 1, kernels: 'wasm' });
-  it.each(everyWay.map((way) => [show(way), way] as const))('%s', async (_, way) => {
-    expect(await outcome(definition, way)).toEqual(expected);
-  });
-});
+/** Of a run that takes long: executions take turns. */
+const halfOfThem: readonly Way[] = [
+  ...oracles,
+  ...WORKERS.flatMap((workers, i) =>
+    variants.map((kernels, j) => ({ workers, kernels, execution: EXECUTIONS[(i + j) % 2]! })),
+  ),
+];
+
+describe.each([
+  ['small', definitions['dropout, adam, a short batch'], everyWay],
+  ['wide', wide(), halfOfThem],
+] as const)(
+  'every way to run one %s training gives the same weights, losses and metrics',
+  async (_, definition, ways) => {
+    const expected = await outcome(definition, { workers: 1, kernels: 'wasm' });
+    it.each(ways.map((way) => [show(way), way] as const))('%s', async (_, way) => {
+      expect(await outcome(definition, way)).toEqual(expected);
+    });
+  },
+);
 
 describe('any training gives the same on ways that take turns', () => {
-  const entries = Object.entries<TrainingDefinition<never, Fields>>(
-    definitions as unknown as Record<string, TrainingDefinition<never, Fields>>,
-  );
+  const entries = Object.entries<TrainingDefinition<never, Fields>>({
+    ...definitions,
+    ...wideDefinitions,
+  } as unknown as Record<string, TrainingDefinition<never, Fields>>);
   it.each(entries.map(([name, definition], turn) => [name, definition, turn] as const))(
     '%s',
     async (_, definition, turn) => {

@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { events, folderWith } from '../command.ts';
 import { CLASSES, FEATURES, type Fields } from './data.ts';
 import { classification, type DefinitionName, definitions } from './definitions.ts';
+import { wide } from './wide.ts';
 
 const variants = availableVariants();
 const folder = folderWith();
@@ -62,6 +63,14 @@ const cases: readonly (readonly [string, AnyDefinition])[] = [
         average: 0.9,
         groups: [{ match: '*.bias', weightDecay: 0, lrScale: 2 }],
       }),
+    }) as unknown as AnyDefinition,
+  ],
+  [
+    'wide, accumulated, clipped, the best weights',
+    wide({
+      ...{ batch: 1100, epochs: 4, steps: 8, accumulate: 2 },
+      optimizer: optim.adamw({ lr: 1e-3, clipNorm: 0.1, average: 0.5 }),
+      earlyStopping: { patience: 1 },
     }) as unknown as AnyDefinition,
   ],
 ];

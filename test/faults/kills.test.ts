@@ -30,7 +30,24 @@ const random = (seed: number) => (): number => {
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
 };
 
-const [INPUTS, HIDDEN, ROWS] = [32, 400, 270];
+const INPUTS = 32;
+
+const inputs = (rows: number) => {
+  const next = random(1);
+  const floats = (count: number) => Float32Array.from({ length: count }, () => 2 * next() - 1);
+  const [x, y] = [floats(rows * INPUTS), floats(rows)];
+  return data.arrays({ x: { data: x, shape: [rows, INPUTS] }, y: { data: y, shape: [rows, 1] } });
+};
+
+const network = (hidden: number, narrower = hidden): Model =>
+  nn.sequential(
+    nn.linear(INPUTS, hidden),
+    nn.relu(),
+    nn.dropout(0.1),
+    nn.linear(hidden, narrower),
+    nn.tanh(),
+    nn.linear(narrower, 1),
+  );
 
 /** Steps of about a millisecond, half of it forward and backward, half of it the update of 170,000 weights. */
 const definition = (over: Partial<TrainingDefinition<Model, Fields>> = {}) =>
@@ -38,26 +55,20 @@ const definition = (over: Partial<TrainingDefinition<Model, Fields>> = {}) =>
     seed: 5,
     batch: 40,
     steps: 200,
-    data: () => {
-      const next = random(1);
-      const floats = (count: number) => Float32Array.from({ length: count }, () => 2 * next() - 1);
-      const [x, y] = [floats(ROWS * INPUTS), floats(ROWS)];
-      return data.arrays({ x: { data: x, shape: [ROWS, INPUTS] }, y: { data: y, shape: [ROWS, 1] } });
-    },
-    model: () =>
-      nn.sequential(
-        nn.linear(INPUTS, HIDDEN),
-        nn.relu(),
-        nn.dropout(0.1),
-        nn.linear(HIDDEN, HIDDEN),
-        nn.tanh(),
-        nn.linear(HIDDEN, 1),
-      ),
+    data: () => inputs(270),
+    model: () => network(400),
     loss: (model, { x, y }: Batch<Fields>) => loss.mse(model(x), y),
     optimizer: optim.adam({ lr: 1e-3 }),
     ...over,
   });
 
+/** Products of several panels and pieces, updates of many tiles for each worker; a step takes some 50 ms, in WASM three times that. */
+const wide: Partial<TrainingDefinition<Model, Fields>> = {
+  ...{ batch: 2100, steps: 14, shards: 6 },
+  data: () => inputs(2600),
+  model: () => network(1100, 300),
+  optimizer: optim.adamw({ lr: 1e-3, clipNorm: 0.1 }),
+};
 const clipped = { optimizer: optim.adamw({ lr: 1e-3, clipNorm: 0.1 }) };
 const accumulated = { accumulate: 2, optimizer: optim.sgd({ lr: 0.05, momentum: 0.9 }) };
 
@@ -122,9 +133,12 @@ describe('threads killed at random points', () => {
     { kernels: 'wasm', workers: 1, title: 'accumulated', over: accumulated, kills: 8 },
     { kernels: native, workers: 2, title: 'accumulated', over: accumulated, kills: 12 },
     { kernels: native, workers: 3, title: 'clipped', over: clipped, kills: 12 },
+    { kernels: 'wasm', workers: 2, title: 'wide', over: wide, kills: 6, pauseMs: 60 },
+    { kernels: native, workers: 3, title: 'wide', over: wide, kills: 6, pauseMs: 30 },
   ] as const)(
     '$kills while batches run ahead: $workers workers, $kernels, $title',
-    async ({ kernels, workers, over, kills }, { annotate }) => {
+    async ({ kernels, workers, over, kills, ...rest }, { annotate }) => {
+      const { pauseMs } = { pauseMs: 4, ...rest };
       const expected = await digestOf(over);
       const next = random(kills * workers);
       const lost: WorkerEvent[] = [];
@@ -147,7 +161,7 @@ describe('threads killed at random points', () => {
         // Spread over the run: the next one not before its share of the steps is done.
         if (replaced < killed || step <= (killed * steps) / (2 * kills)) await sleep(1);
         else {
-          await randomPause(next, 4);
+          await randomPause(next, pauseMs);
           if (await kill(anyThread(next))) killed++;
         }
       }

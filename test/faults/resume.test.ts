@@ -10,8 +10,8 @@ import { configText, events, folderWith, lockstep } from '../command.ts';
 
 const KILLS = 5;
 
-/** Each with dropout and a short last batch, ten thousand batches: about three seconds. */
-const configs = {
+/** Each with dropout and a short last batch: about three seconds. `every`: steps between two checkpoints, 10 by default. */
+const configs: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'adamw, cosine': { epochs: '300' },
   'two batches for one step, clipped': {
     epochs: '300',
@@ -24,11 +24,16 @@ const configs = {
     optimizer: 'optim.adam({ lr: 2e-3 })',
   },
   'one shard, a number of steps': { shards: '1', epochs: '9999', steps: '2500', batch: '70' },
-} as const;
+  'products of several panels and pieces, a batch of 1100': {
+    ...{ every: '3', batch: '1100', epochs: '9999', steps: '45' },
+    data: '() => data.digits({ train: 1300, validation: 130 })',
+    model: '() => nn.sequential(nn.linear(784, 1030), nn.relu(), nn.dropout(0.2), nn.linear(1030, 10))',
+  },
+};
 
 const folder = folderWith({
   ...Object.fromEntries(
-    Object.entries(configs).map(([, fields], i) => [`c${i}.mjs`, configText(fields)] as const),
+    Object.values(configs).map(({ every: _, ...fields }, i) => [`c${i}.mjs`, configText(fields)] as const),
   ),
   'short.mjs': configText({ epochs: '1' }),
   'rate.mjs': configText({ epochs: '1', optimizer: 'optim.adamw({ lr: optim.cosine(2e-2) })' }),
@@ -66,44 +71,49 @@ const checkpointsOf = (out: string): string[] => {
 };
 
 describe('a process killed at random moments', () => {
-  it.for(Object.keys(configs).map((name, i) => [name, i] as const))('%s', async ([, i], { annotate }) => {
-    const expected = await undisturbed(i);
-    const next = random(i + 1);
-    const seen = { 'before the first checkpoint': 0, 'while one was written': 0, 'between them': 0 };
-    const steps: number[] = [];
-    const command = (life: number): string =>
-      `train c${i}.mjs --json --quiet --out o${i} --resume --checkpoint-every 10 --workers ${1 + ((i + life) % 3)} ` +
-      `--kernels ${variants[(i + life) % variants.length]}`;
-    for (let life = 0; life < KILLS; life++) {
-      // The first before a checkpoint can be; the others around some checkpoint.
-      const sight = life === 0 ? '"type":"start"' : '"type":"checkpoint"';
-      const sights = life === 0 ? 1 : 1 + Math.floor(next() * 3);
-      let sighted = false;
-      const { code, stdout } = await run(command(life), {
-        onOutput: (output, child) => {
-          if (sighted || output.split(sight).length <= sights) return;
-          sighted = true;
-          setTimeout(() => child.kill('SIGKILL'), next() * 20);
-        },
-      });
-      expect(code).toBe(null);
-      const [start] = events(stdout.slice(0, stdout.indexOf('\n')));
-      steps.push((start?.resumed as { step: number } | null)?.step ?? 0);
-      const files = checkpointsOf(`o${i}`);
-      if (!files.some((name) => name.endsWith('.json'))) seen['before the first checkpoint']++;
-      else seen[files.some((name) => name.endsWith('.part')) ? 'while one was written' : 'between them']++;
-    }
-    const { code, stdout, stderr } = await run(command(KILLS));
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    const done = events(stdout).at(-1);
-    const { weightsDigest, step, loss, metrics, validation } = expected!;
-    expect(done).toMatchObject({ weightsDigest, step, loss, metrics, validation });
-    // It went on, and never back.
-    expect(steps).toEqual([...steps].sort((a, b) => a - b));
-    expect(steps.at(-1)).toBeGreaterThan(0);
-    const counts = Object.entries(seen).map(([when, count]) => `${count} ${when}`);
-    await annotate(`${KILLS} kills, ${counts.join(', ')}; gone on from steps ${steps.join(', ')} of ${step}`);
-  });
+  it.for(Object.entries(configs).map(([name, { every = '10' }], i) => [name, i, every] as const))(
+    '%s',
+    async ([, i, every], { annotate }) => {
+      const expected = await undisturbed(i);
+      const next = random(i + 1);
+      const seen = { 'before the first checkpoint': 0, 'while one was written': 0, 'between them': 0 };
+      const steps: number[] = [];
+      const command = (life: number): string =>
+        `train c${i}.mjs --json --quiet --out o${i} --resume --checkpoint-every ${every} --workers ${1 + ((i + life) % 3)} ` +
+        `--kernels ${variants[(i + life) % variants.length]}`;
+      for (let life = 0; life < KILLS; life++) {
+        // The first before a checkpoint can be; the others around some checkpoint.
+        const sight = life === 0 ? '"type":"start"' : '"type":"checkpoint"';
+        const sights = life === 0 ? 1 : 1 + Math.floor(next() * 3);
+        let sighted = false;
+        const { code, stdout } = await run(command(life), {
+          onOutput: (output, child) => {
+            if (sighted || output.split(sight).length <= sights) return;
+            sighted = true;
+            setTimeout(() => child.kill('SIGKILL'), next() * 20);
+          },
+        });
+        expect(code).toBe(null);
+        const [start] = events(stdout.slice(0, stdout.indexOf('\n')));
+        steps.push((start?.resumed as { step: number } | null)?.step ?? 0);
+        const files = checkpointsOf(`o${i}`);
+        if (!files.some((name) => name.endsWith('.json'))) seen['before the first checkpoint']++;
+        else seen[files.some((name) => name.endsWith('.part')) ? 'while one was written' : 'between them']++;
+      }
+      const { code, stdout, stderr } = await run(command(KILLS));
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const done = events(stdout).at(-1);
+      const { weightsDigest, step, loss, metrics, validation } = expected!;
+      expect(done).toMatchObject({ weightsDigest, step, loss, metrics, validation });
+      // It went on, and never back.
+      expect(steps).toEqual([...steps].sort((a, b) => a - b));
+      expect(steps.at(-1)).toBeGreaterThan(0);
+      const counts = Object.entries(seen).map(([when, count]) => `${count} ${when}`);
+      await annotate(
+        `${KILLS} kills, ${counts.join(', ')}; gone on from steps ${steps.join(', ')} of ${step}`,
+      );
+    },
+  );
 });
 
 describe('--resume', () => {
