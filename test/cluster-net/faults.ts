@@ -1,10 +1,15 @@
-/** Runs of a coordinator and three nodes, as processes, that meet faults from a seed all the way. */
+/** Runs of a coordinator and four nodes, as processes, that meet faults from a seed all the way. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { Command, sleep, type Told } from './process.ts';
 import { type Direction, FaultyProxy, type LinkFault, type Random } from './proxy.ts';
+import type { Reference } from './reference.ts';
 
 export type Fault =
   | LinkFault
   | 'kill node'
+  | 'leave and join'
   | 'kill coordinator'
   | 'interrupt coordinator'
   | 'stop node'
@@ -23,71 +28,136 @@ export const seeded = (seed: number): Random => {
 
 export interface FaultyRun {
   readonly seed: number;
-  /** How often each fault happens. */
+  /** How often each fault happens before all of them begin again, in another order. */
   readonly faults: Readonly<Record<Fault, number>>;
-  /** Batches between two faults, at most. */
+  /** After so many the run is left alone. */
+  readonly faultCount: number;
+  /** Steps between two faults, at most. */
   readonly every: number;
-  readonly config: string;
+  /** Milliseconds. */
+  readonly heartbeat: number;
+  /** Whether other processes keep every core busy. */
+  readonly isBusy: boolean;
+  /** The config in the folder. */
+  readonly name: string;
   readonly folder: string;
+  /** What the run reports without faults. */
+  readonly reference: Reference;
 }
 
-const KERNELS = ['auto', 'wasm', 'auto'];
+/** Ends with its parent, however that ends. */
+const BUSY = 'for (const parent = process.ppid; process.ppid === parent; );';
 
-/** How a run ended, and what it met. Throws when a process said something that no fault explains. */
-export class Ordeal {
+/** Milliseconds without a step after which a run counts as hung: longer than any wait that a fault explains. */
+const HUNG = 60_000;
+
+const NODES = [
+  '--workers 1 --kernels auto',
+  '--workers 2 --kernels wasm',
+  '--workers 2 --kernels auto',
+  '--workers 1 --kernels wasm',
+];
+
+/** How a run ended, and what it met. Throws when a process reported something that no fault explains. */
+export class FaultyCluster {
   readonly counts = new Map<Fault, number>();
   readonly #run: FaultyRun;
   readonly #random: Random;
   readonly #words: string;
+  readonly #out: string;
   #coordinator: Command;
   readonly #proxies: FaultyProxy[] = [];
   readonly #nodes: Command[] = [];
+  readonly #busy: ChildProcess[] = [];
+  /** The latest faults, with the step that each came after. */
+  readonly #hireference: string[] = [];
   #port = '0';
-  /** Two nodes gave different bits: no fault of ours does that. */
-  #alarm: Told | undefined;
+  #step = 0;
+  /** The first report that no fault explains: other numbers than the run has without faults, or two nodes with different bits. */
+  #wrong: string | undefined;
 
   constructor(run: FaultyRun) {
     this.#run = run;
     this.#random = seeded(run.seed);
-    const { config, seed } = run;
-    const kept = `--out faults-${seed} --resume --checkpoint-every 40`;
-    this.#words = `serve ${config} --workers 0 --heartbeat 100 ${kept}`;
+    const { name, seed, heartbeat, folder } = run;
+    const out = `${name}-${seed}`;
+    this.#out = join(folder, out);
+    this.#words = `serve ${name} --workers 0 --heartbeat ${heartbeat} --out ${out} --resume --checkpoint-every 40`;
     this.#coordinator = this.#serve();
   }
 
-  /** The last word of the coordinator. */
-  async end(): Promise<Told> {
+  /** Settles when the run is over. Rejects as soon as anything differs from the run without faults. */
+  async end(): Promise<void> {
     try {
+      this.#load();
       await this.#listening();
-      for (const [slot] of KERNELS.entries()) {
+      for (const [slot] of NODES.entries()) {
         this.#proxies.push(await FaultyProxy.to(Number(this.#port), this.#random));
         this.#nodes.push(this.#join(slot));
       }
-      for (const fault of this.#deck()) {
-        await this.#progress(1 + Math.floor(this.#random() * this.#run.every));
-        if (this.#coordinator.isOver) break;
-        if (await this.#inject(fault)) this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
-      }
+      await this.#injectAll();
+      await this.#progress(Number.POSITIVE_INFINITY);
       const { code, stderr } = await this.#coordinator.outcome;
-      if (code !== 0)
-        throw new Error(`seed ${this.#run.seed}: the coordinator ended with ${code}: ${stderr}`);
-      if (this.#alarm !== undefined)
-        throw new Error(`seed ${this.#run.seed}: ${JSON.stringify(this.#alarm)}`);
-      return this.#coordinator.last!;
+      this.#check();
+      if (code !== 0) throw this.#error(`the coordinator ended with ${code}: ${stderr}`);
+      this.#wrong = this.#run.reference.fileDifference(this.#out);
+      this.#check();
     } finally {
+      for (const child of this.#busy) child.kill('SIGKILL');
       await Promise.all([this.#coordinator, ...this.#nodes].map((each) => each.end()));
       for (const proxy of this.#proxies) proxy.close();
     }
   }
 
+  async #injectAll(): Promise<void> {
+    for (let deck: Fault[] = []; this.faultCount < this.#run.faultCount; ) {
+      if (deck.length === 0) deck = this.#deck();
+      await this.#progress(1 + Math.floor(this.#random() * this.#run.every));
+      if (this.#coordinator.isOver) return;
+      await this.#meet(deck.pop()!);
+    }
+  }
+
+  get faultCount(): number {
+    return [...this.counts.values()].reduce((a, b) => a + b, 0);
+  }
+
+  /** One line. */
+  get summary(): string {
+    const { seed, name, heartbeat, isBusy } = this.#run;
+    const machine = isBusy ? 'busy' : 'quiet';
+    const counts = [...this.counts].map(([fault, count]) => `${count} × ${fault}`).join('; ');
+    return `${name}, seed ${seed}, heartbeat ${heartbeat} ms, ${machine}: ${this.faultCount} faults: ${counts}`;
+  }
+
+  #load(): void {
+    if (!this.#run.isBusy) return;
+    for (let i = 0; i < availableParallelism(); i++)
+      this.#busy.push(spawn(process.execPath, ['-e', BUSY], { stdio: 'ignore' }));
+  }
+
+  #error(message: string): Error {
+    const hireference = this.#hireference.slice(-12).join(', ');
+    return new Error(`${message}\nafter: ${hireference}\nin the run ${this.summary}`);
+  }
+
+  #check(): void {
+    if (this.#wrong !== undefined) throw this.#error(this.#wrong);
+  }
+
   #serve(): Command {
-    return new Command(`${this.#words} --port ${this.#port}`, this.#run.folder, [], (told) => {
-      if (told.type === 'alarm') this.#alarm = told;
-    });
+    return new Command(`${this.#words} --port ${this.#port}`, this.#run.folder, [], (told) =>
+      this.#hear(told),
+    );
+  }
+
+  #hear(told: Told): void {
+    if (told.type === 'step') this.#step = Number(told.step);
+    this.#wrong ??= told.type === 'alarm' ? JSON.stringify(told) : this.#run.reference.difference(told);
   }
 
   #join(slot: number): Command {
-    const words = `join ${this.#proxies[slot]!.url} --name n${slot} --workers 1 --cache cache --kernels ${KERNELS[slot]}`;
+    const words = `join ${this.#proxies[slot]!.url} --name n${slot} --cache cache ${NODES[slot]}`;
     return new Command(words, this.#run.folder);
   }
 
@@ -108,28 +178,34 @@ export class Ordeal {
     return deck;
   }
 
-  /** Waits for some more batches: whatever happened, the run goes on. */
+  /** Waits for some more steps: whatever happened, the run goes on. */
   async #progress(steps: number): Promise<void> {
-    const from = this.#coordinator.steps;
-    const begin = performance.now();
-    while (this.#coordinator.steps < from + steps && !this.#coordinator.isOver) {
-      await this.#mend();
+    const coordinator = this.#coordinator;
+    const to = coordinator.steps + steps;
+    for (let [at, since] = [coordinator.steps, performance.now()]; at < to && !coordinator.isOver; ) {
+      this.#check();
+      this.#rejoin();
       await sleep(2);
-      if (performance.now() - begin > 20_000) throw new Error(this.#stuck());
+      if (coordinator.steps > at) [at, since] = [coordinator.steps, performance.now()];
+      else if (performance.now() - since > HUNG) throw this.#stuck();
     }
   }
 
-  #stuck(): string {
+  #stuck(): Error {
     const told = [this.#coordinator, ...this.#nodes].map(({ last }) => JSON.stringify(last));
-    const counts = JSON.stringify(Object.fromEntries(this.counts));
-    return `seed ${this.#run.seed}: no batch for 20 s after ${counts}; last words:\n${told.join('\n')}`;
+    return this.#error(`no step for ${HUNG / 1000} s; last words:\n${told.join('\n')}`);
   }
 
   /** A node that was turned away for what a fault made of its words comes back. */
-  async #mend(): Promise<void> {
+  #rejoin(): void {
     for (const [slot, node] of this.#nodes.entries()) {
       if (node.isOver && !this.#coordinator.isOver) this.#nodes[slot] = this.#join(slot);
     }
+  }
+
+  async #meet(fault: Fault): Promise<void> {
+    this.#hireference.push(`${fault} after step ${this.#step}`);
+    if (await this.#inject(fault)) this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
   }
 
   async #inject(fault: Fault): Promise<boolean> {
@@ -140,6 +216,8 @@ export class Ordeal {
         await node.end();
         this.#nodes[slot] = this.#join(slot);
         return true;
+      case 'leave and join':
+        return this.#leave(slot);
       case 'kill coordinator':
         await this.#coordinator.end();
         return this.#goOn();
@@ -153,6 +231,13 @@ export class Ordeal {
       default:
         return this.#strike(fault, slot);
     }
+  }
+
+  /** It finishes what it holds meanwhile; another one of its name joins at once. */
+  #leave(slot: number): boolean {
+    const isTold = this.#nodes[slot]!.child?.kill('SIGINT') ?? false;
+    this.#nodes[slot] = this.#join(slot);
+    return isTold;
   }
 
   /** A coordinator of the same run; false: the one that ended had done all of it. */
@@ -175,14 +260,14 @@ export class Ordeal {
     await ended;
     const { code, stderr } = await this.#coordinator.outcome;
     if (code === 130 || code === 0 || (isKilled && code === null)) return;
-    throw new Error(`seed ${this.#run.seed}: the interrupted coordinator ended with ${code}: ${stderr}`);
+    throw this.#error(`the interrupted coordinator ended with ${code}: ${stderr}`);
   }
 
-  /** Shorter or longer than the silence after which a peer is given up. */
-  async #stop({ child }: Command): Promise<boolean> {
+  /** Shorter or longer than the silence after which a peer is given up; other faults come meanwhile. */
+  #stop({ child }: Command): boolean {
     if (!child?.kill('SIGSTOP')) return false;
-    await sleep(20 + this.#random() * 380);
-    return child.kill('SIGCONT');
+    setTimeout(() => child.kill('SIGCONT'), 30 + this.#random() * 370);
+    return true;
   }
 
   async #strike(fault: LinkFault, slot: number): Promise<boolean> {
@@ -190,7 +275,7 @@ export class Ordeal {
     // Some frames have passed: the node is a member.
     const begin = performance.now();
     while (performance.now() - begin < 5_000 && !this.#coordinator.isOver) {
-      await this.#mend();
+      this.#rejoin();
       const proxy = this.#proxies[slot]!;
       const link = proxy.link(20);
       if (link !== undefined && (await link.strike(fault, direction))) return true;
