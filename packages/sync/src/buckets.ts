@@ -14,12 +14,12 @@ export interface Bucket {
  */
 export const BUCKET_FLOATS = CHUNK_FLOATS / 4;
 
-/** Cuts a stretch into buckets; the last is what is left. */
-export function cutBuckets(from: number, to: number): Bucket[] {
-  const count = Math.ceil((to - from) / BUCKET_FLOATS);
+/** Cuts a stretch into buckets of so many floats; the last is what is left. */
+export function cutBuckets(from: number, to: number, floats = BUCKET_FLOATS): Bucket[] {
+  const count = Math.ceil((to - from) / floats);
   return Array.from({ length: count }, (_, i) => ({
-    from: from + i * BUCKET_FLOATS,
-    to: Math.min(to, from + (i + 1) * BUCKET_FLOATS),
+    from: from + i * floats,
+    to: Math.min(to, from + (i + 1) * floats),
   }));
 }
 

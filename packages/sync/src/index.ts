@@ -13,8 +13,10 @@ export type {
   CoordinatorHost,
   NodeInfo,
 } from './driver/coordinatorHost.ts';
+export type { DataPlane, ModelReceiver, NotFinite } from './driver/dataPlane.ts';
 export * from './driver/nodeDriver.ts';
 export * from './driver/nodeWork.ts';
+export { Copies, Published } from './driver/published.ts';
 export { RefusedError } from './driver/refusedError.ts';
 export {
   createNode,

@@ -197,7 +197,7 @@ async function* runPrepared<M, F extends string>(
   try {
     const from = found && checkpoints?.restore(found, executor.state());
     if (out !== undefined) output = new RunOutput(out, found?.manifest.events);
-    const loop: Loop<M, F> = new Loop(prepared, executor, {
+    const loop: Loop = new Loop(prepared, executor, {
       emit,
       signal: options.signal,
       pause: options.pause,
@@ -248,7 +248,7 @@ function checkCheckpointOptions({ out, resume, checkpointEvery: every }: TrainOp
 function startEvent<M, F extends string>(
   { definition, data, model, layout }: Prepared<M, F>,
   executor: Executor,
-  loop: Loop<M, F>,
+  loop: Loop,
 ) {
   const { name, batch, shards, seed, epochs } = definition;
   return {

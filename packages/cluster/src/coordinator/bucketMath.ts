@@ -2,7 +2,7 @@
 
 import { add, mul, sum, type Tensor } from '@lockstep/autograd';
 import { Arena, createMemory, type KernelChoice, loadKernels } from '@lockstep/kernels';
-import type { CoordinatorHost } from '@lockstep/sync';
+import type { ReducerOptions } from '@lockstep/sync';
 import { at, MemoryProgram } from '@lockstep/trainer';
 
 /** A program on buckets of one length. */
@@ -26,7 +26,7 @@ export class BucketMath {
     this.#check = this.#new(1);
   }
 
-  readonly reducing: CoordinatorHost['reducing'] = {
+  readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'> = {
     keep: (value) => {
       if (this.#looked?.value !== value) return this.#copy(value);
       const { copy } = this.#looked;

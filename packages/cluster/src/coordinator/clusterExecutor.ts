@@ -2,7 +2,14 @@
 
 import { type BatchPlace, Sampler } from '@lockstep/data';
 import type { KernelVariant } from '@lockstep/kernels';
-import { type Accept, BucketLedger, batchShards, CoordinatorDriver, type StepTime } from '@lockstep/sync';
+import {
+  type Accept,
+  batchShards,
+  type Clock,
+  CoordinatorDriver,
+  type CoordinatorDriverOptions,
+  type StepTime,
+} from '@lockstep/sync';
 import {
   type BatchJob,
   type ClusterStep,
@@ -15,37 +22,55 @@ import {
 } from '@lockstep/trainer';
 import { makeBundle } from '../wire/bundle.ts';
 import { arithmeticProof } from '../wire/knownAnswer.ts';
-import { gradientBuckets, type UnitVector, unitVector } from '../wire/vectors.ts';
-import { BatchUpdate } from './batchUpdate.ts';
+import { gradientBuckets, modelLayout, type Sizes, unitVector } from '../wire/vectors.ts';
 import { BucketMath } from './bucketMath.ts';
+import { BucketPipeline, type BucketPipelineOptions, type Updater } from './bucketPipeline.ts';
 import { contentsOf, type OwnContents } from './contents.ts';
-import { ModelPublisher } from './modelPublisher.ts';
 import type { ClusterOptions } from './options.ts';
 import { StepAccounts } from './stepAccounts.ts';
-import { optimizerStep, totalBatches } from './stepCount.ts';
+import { optimizerStep, type StepCounts, totalBatches } from './stepCount.ts';
 
 /** Batches that the loop may hand over before they are done. */
 const AHEAD = 64;
 
-export class ClusterExecutor<M, F extends string> implements Executor {
+/** What a run is made of, as far as the executor uses it. */
+export interface ClusterParts {
+  /** Updates and validates. */
+  readonly inner: Updater &
+    Pick<
+      PoolExecutor<never, never>,
+      'kernels' | 'refused' | 'validate' | 'weights' | 'setWeights' | 'state' | 'setState' | 'close'
+    >;
+  readonly arithmetic: BucketPipelineOptions['arithmetic'];
+  readonly sizes: Sizes;
+  /** Floats of a bucket at most; default: what is best for networks. */
+  readonly bucketFloats?: number;
+  readonly shards: number;
+  readonly counts: StepCounts;
+  readonly sampler: Sampler;
+  readonly contents: CoordinatorDriverOptions['contents'];
+  /** Program and data, for a node of this process. */
+  readonly own: OwnContents;
+  /** What nodes' known-answer test must give. */
+  readonly proof: string;
+  readonly clock?: Clock;
+}
+
+export class ClusterExecutor implements Executor {
   readonly ahead = AHEAD;
   /** What is to be ended before the executor is. */
   readonly closing: (() => Promise<void>)[] = [];
   /** Program and data, for a node of this process. */
   readonly own: OwnContents;
-  readonly #inner: PoolExecutor<M, F>;
+  readonly #inner: ClusterParts['inner'];
   readonly #driver: CoordinatorDriver;
-  readonly #vector: UnitVector;
-  readonly #jobs = new Map<number, BatchJob>();
+  readonly #pipeline: BucketPipeline;
   readonly #done: Sums[] = [];
-  /** Sums of the batch that is applied. */
+  /** Of the batch that was applied last. */
   #applied: Sums | undefined;
   readonly #accounts = new StepAccounts();
   #underWay = 0;
   #isRescued = false;
-  #open: { readonly step: number; readonly update: BatchUpdate } | undefined;
-  readonly #ledger: BucketLedger;
-  readonly #model: ModelPublisher;
   readonly #signal: AbortSignal | undefined;
   readonly #options: ClusterOptions;
   readonly #stepOf: (batch: number) => number;
@@ -54,7 +79,6 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   #refused: BatchJob | undefined;
   /** Of the nodes whose units went into the run. */
   readonly #contributors = new Map<number, string>();
-  #wakeJob: () => void = () => {};
   #wakeLoop: () => void = () => {};
 
   /** Throws as PoolExecutor and the compiler do. */
@@ -62,68 +86,71 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     prepared: Prepared<M, F>,
     pool: Pick<PoolExecutorOptions<M, F>, 'workers' | 'kernels'>,
     options: ClusterOptions,
-  ): Promise<ClusterExecutor<M, F>> {
+  ): Promise<ClusterExecutor> {
     const bundle = makeBundle(prepared);
     const external = { buckets: gradientBuckets(unitVector(bundle.sizes)) };
     const inner = await PoolExecutor.start({ ...prepared, ...pool, coalesce: true, external });
-    return new ClusterExecutor(prepared, bundle, inner, options);
+    const kernels = inner.kernels as KernelVariant;
+    const { definition, data } = prepared;
+    return new ClusterExecutor(
+      {
+        inner,
+        arithmetic: new BucketMath(kernels),
+        sizes: bundle.sizes,
+        shards: definition.shards,
+        counts: definition,
+        sampler: new Sampler(bundle.sampler),
+        ...contentsOf(bundle, data),
+        proof: arithmeticProof(kernels),
+      },
+      options,
+    );
   }
 
-  private constructor(
-    { definition, data, layout }: Prepared<M, F>,
-    bundle: ReturnType<typeof makeBundle>,
-    inner: PoolExecutor<M, F>,
-    options: ClusterOptions,
-  ) {
+  constructor(parts: ClusterParts, options: ClusterOptions) {
+    const { inner, sizes, bucketFloats, sampler, counts, clock } = parts;
     this.#inner = inner;
-    this.#vector = unitVector(bundle.sizes);
-    this.#ledger = new BucketLedger('applied', this.#vector.buckets.length);
-    this.#model = new ModelPublisher({
-      sizes: bundle.sizes,
-      current: () => inner.current,
-      to: () => this.#driver,
-    });
-    const sampler = new Sampler(bundle.sampler);
-    const { contents, own } = contentsOf(bundle, data);
-    this.own = own;
+    this.own = parts.own;
+    this.#options = options;
     this.#signal = options.signal;
     this.#signal?.addEventListener('abort', this.#onAbort);
-    const math = new BucketMath(inner.kernels as KernelVariant);
-    this.#options = options;
-    const batches = totalBatches(definition, sampler.stepsPerEpoch);
-    this.#stepOf = (batch) => optimizerStep(definition, sampler.stepsPerEpoch, batch);
+    const batches = totalBatches(counts, sampler.stepsPerEpoch);
+    this.#stepOf = (batch) => optimizerStep(counts, sampler.stepsPerEpoch, batch);
     this.#placeOf = (batch) => sampler.place(batch);
+    const unit = unitVector(sizes, bucketFloats);
+    this.#pipeline = new BucketPipeline({
+      unit,
+      model: modelLayout(sizes, bucketFloats),
+      arithmetic: parts.arithmetic,
+      updater: inner,
+      receivers: () => this.#driver.receivers(),
+      hasDiverged: (step, weights) => this.#hasDiverged(step, weights),
+      applied: (sums) => this.#wasApplied(sums),
+      clock,
+    });
+    if (this.#signal?.aborted) this.#pipeline.hold();
     this.#driver = new CoordinatorDriver({
       config: {
         run: BigInt(`0x${options.definition.slice(0, 16)}`),
         incarnation: options.incarnation,
         start: options.from,
         steps: batches,
-        shards: (step) => batchShards(sampler.place(step).rows, definition.shards).used,
+        shards: (step) => batchShards(sampler.place(step).rows, parts.shards).used,
         minNodes: options.minNodes,
         heartbeat: options.heartbeat,
         straggler: options.straggler,
         checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: Number.POSITIVE_INFINITY },
       },
       definition: options.definition,
-      shards: definition.shards,
-      parameters: layout.size,
-      contents,
-      unitBuckets: this.#vector.buckets,
-      modelBuckets: this.#model.buckets,
+      shards: parts.shards,
+      parameters: sizes.weights,
+      contents: parts.contents,
+      unitBuckets: unit.buckets,
       profile: options.profile?.window(options.from, batches),
-      arithmetic: { name: 'strict', proof: arithmeticProof(inner.kernels as KernelVariant) },
+      arithmetic: { name: 'strict', proof: parts.proof },
+      plane: this.#pipeline,
       host: {
-        reducing: math.reducing,
-        isFinite: (value) => math.isFinite(value),
-        hasDiverged: (step, model) => this.#hasDiverged(step, model),
-        // Before the loop has said what becomes of a batch, nothing comes back: a validation may come first.
-        streams: (step) => inner.hasBuckets && this.#jobs.has(step),
-        model: () => this.#model.copies(),
-        reduced: (step, bucket, total) => this.#reduced(step, bucket, total),
-        apply: (step) => this.#apply(step),
         committed: (step, time) => this.#committed(step, time),
-        release: (buckets) => this.#model.release(buckets),
         report: (report) => {
           options.report(report, this.#stepOf(report.step), this.#driver.nodes);
           this.#rescue();
@@ -131,6 +158,7 @@ export class ClusterExecutor<M, F extends string> implements Executor {
         contributed: (session) => this.#contributed(session),
         profiled: ({ name }, bytes, ahead) => options.profile?.node(name, bytes, ahead),
       },
+      clock,
     });
     this.#driver.failed.catch(() => {});
   }
@@ -167,9 +195,8 @@ export class ClusterExecutor<M, F extends string> implements Executor {
   }
 
   submit(job: BatchJob): void {
-    this.#jobs.set(job.index, job);
     this.#underWay++;
-    this.#start();
+    this.#pipeline.submit(job);
   }
 
   async drain(keep: number): Promise<Sums[]> {
@@ -189,19 +216,19 @@ export class ClusterExecutor<M, F extends string> implements Executor {
 
   /** Nothing is applied any more. */
   get #givesUp(): boolean {
-    return (this.#signal?.aborted ?? false) && !this.#open?.update.hasBegun;
+    return (this.#signal?.aborted ?? false) && !this.#pipeline.hasBegun;
   }
 
   readonly #onAbort = (): void => {
-    this.#open?.update.hold();
+    this.#pipeline.hold();
     this.#wakeLoop();
     this.#rescue();
   };
 
   /** A run is interrupted between two batches: what has begun is finished, if need be here. */
   #rescue(): void {
-    const begun = this.#open?.update.hasBegun ?? false;
-    if (this.#isRescued || !this.#signal?.aborted || !begun || this.#driver.nodes.length > 0) return;
+    const { hasBegun } = this.#pipeline;
+    if (this.#isRescued || !this.#signal?.aborted || !hasBegun || this.#driver.nodes.length > 0) return;
     this.#isRescued = true;
     this.#options.rescue();
   }
@@ -252,60 +279,19 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     if (node) this.#contributors.set(session, node.id);
   }
 
-  // The data plane of the open batch
-
-  #updateOf(step: number): BatchUpdate {
-    if (this.#open?.step === step) return this.#open.update;
-    const update = new BatchUpdate({
-      step,
-      applied: this.#ledger,
-      updater: this.#inner,
-      vector: this.#vector,
-      updated: (bucket) =>
-        bucket === undefined ? this.#model.others(step + 1) : this.#model.trained(step + 1, bucket),
-      kept: () => this.#model.kept(step + 1),
-    });
-    this.#open = { step, update };
-    this.#start();
-    return update;
-  }
-
-  /** The open batch may change weights once the loop has said how, and while the run is not aborted. */
-  #start(): void {
-    const job = this.#open && this.#jobs.get(this.#open.step);
-    if (job && !this.#signal?.aborted) {
-      this.#open!.update.start(job);
-      this.#wakeJob();
-    }
-  }
-
-  #hasDiverged(step: number, model: readonly Float32Array[]): boolean {
+  #hasDiverged(step: number, weights: Float32Array): boolean {
     const batch = { step: this.#stepOf(step), index: step, ...this.#placeOf(step) };
-    this.#failure ??= this.#options.diagnose(this.#model.weightsOf(model), batch);
+    this.#failure ??= this.#options.diagnose(weights, batch);
     if (this.#failure) this.#wakeLoop();
     return this.#failure !== undefined;
   }
 
-  #reduced(step: number, bucket: number, total: Float32Array): void {
-    this.#updateOf(step).take(bucket, total);
-  }
-
-  /** Gives the milliseconds in which the batch waited for the loop. */
-  async #apply(step: number): Promise<number> {
-    const update = this.#updateOf(step);
-    const begin = performance.now();
-    while (!this.#jobs.has(step) || (this.#signal?.aborted && !update.hasBegun)) {
-      await new Promise<void>((resolve) => {
-        this.#wakeJob = resolve;
-      });
-    }
-    const waited = performance.now() - begin;
-    this.#applied = await update.finish();
-    this.#open = undefined;
+  #wasApplied(sums: Sums): Promise<void> | void {
+    this.#applied = sums;
     this.#refused = this.#inner.refused();
-    if (!this.#refused) return waited;
+    if (!this.#refused) return;
     // The run is about to fail: nobody is to compute with these weights.
-    this.#done.push(this.#applied);
+    this.#done.push(sums);
     this.#wakeLoop();
     return new Promise(() => {});
   }
@@ -315,7 +301,6 @@ export class ClusterExecutor<M, F extends string> implements Executor {
     this.#accounts.add(this.#stepOf(step), time, this.#driver.takeTraffic());
     this.#done.push(this.#applied!);
     this.#underWay--;
-    this.#jobs.delete(step);
     this.#wakeLoop();
   }
 

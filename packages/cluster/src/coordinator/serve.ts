@@ -118,11 +118,11 @@ export function serve<M, F extends string>(
 async function startExecutor<M, F extends string>(
   { prepared, emit, from }: RunContext<M, F>,
   options: ServeOptions & { own: number; kernels: KernelVariant; minNodes: number; heartbeat: number },
-): Promise<ClusterExecutor<M, F>> {
+): Promise<ClusterExecutor> {
   const { own, kernels, minNodes, heartbeat, signal } = options;
   const { batch, seed, shuffle, dropLast } = prepared.definition;
   const sampler = new Sampler({ length: prepared.data.length, batch, seed, shuffle, dropLast });
-  const executor: ClusterExecutor<M, F> = await ClusterExecutor.start(
+  const executor: ClusterExecutor = await ClusterExecutor.start(
     prepared,
     { workers: Math.max(1, own), kernels },
     {
@@ -147,11 +147,7 @@ async function startExecutor<M, F extends string>(
 }
 
 /** The node of this process. What it would fetch is here. */
-function joinOwn<M, F extends string>(
-  executor: ClusterExecutor<M, F>,
-  workers: number,
-  kernels: KernelVariant,
-): void {
+function joinOwn(executor: ClusterExecutor, workers: number, kernels: KernelVariant): void {
   const node = startNode({
     dial: async (accept) => connectInProcess(executor.accept, accept),
     name: 'this machine',

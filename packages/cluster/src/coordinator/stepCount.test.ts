@@ -1,9 +1,12 @@
 /** Counting batches, beside a loop that goes through the whole run. */
 import { expect, test } from 'vitest';
-import { type Course, optimizerStep, totalBatches } from './stepCount.ts';
+import { optimizerStep, type StepCounts, totalBatches } from './stepCount.ts';
 
 /** The optimizer step of each batch of the run, in order. */
-function walk({ epochs, steps = Number.POSITIVE_INFINITY, accumulate }: Course, perEpoch: number): number[] {
+function walk(
+  { epochs, steps = Number.POSITIVE_INFINITY, accumulate }: StepCounts,
+  perEpoch: number,
+): number[] {
   const stepOf: number[] = [];
   let step = 0;
   for (let epoch = 0; epoch < epochs; epoch++) {
@@ -16,10 +19,10 @@ function walk({ epochs, steps = Number.POSITIVE_INFINITY, accumulate }: Course, 
   return stepOf;
 }
 
-test.each<[perEpoch: number, course: Course]>(
+test.each<[perEpoch: number, course: StepCounts]>(
   [1, 2, 3, 7, 8].flatMap((perEpoch) =>
     [1, 2, 3, 8, 10].flatMap((accumulate) =>
-      [undefined, 1, 2, 3, 5, 11, 100].map((steps): [number, Course] => [
+      [undefined, 1, 2, 3, 5, 11, 100].map((steps): [number, StepCounts] => [
         perEpoch,
         { epochs: 4, accumulate, ...(steps !== undefined && { steps }) },
       ]),

@@ -18,7 +18,7 @@ import { type Bundle, batchSizes } from '../wire/bundle.ts';
 import type { DataColumn } from '../wire/dataImage.ts';
 import { NodeProfile } from '../wire/profile.ts';
 import { arrivalOrder, gatesOf, sendingOrder } from '../wire/stages.ts';
-import { modelBuckets, type UnitVector, unitVector } from '../wire/vectors.ts';
+import { modelLayout, type UnitVector, unitVector } from '../wire/vectors.ts';
 import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitPlans.ts';
 
 export interface EngineOptions {
@@ -98,7 +98,7 @@ export class NodeEngine implements NodeWork {
     this.kernels = resolveVariant(kernels);
     this.vector = unitVector(sizes);
     this.unitBuckets = this.vector.buckets;
-    this.modelBuckets = modelBuckets(sizes);
+    this.modelBuckets = modelLayout(sizes).buckets;
     this.order = sendingOrder(bundle);
     this.#arrival = arrivalOrder(bundle);
     const gates = bundle.programs.map(({ program }) => gatesOf(program, sizes, this.#arrival)[0]);

@@ -3,7 +3,6 @@
  * added up. Slower than `PoolExecutor`, to the same bits.
  */
 import type { KernelVariant } from '@lockstep/kernels';
-import { BucketLedger, Reducer } from '@lockstep/sync';
 import {
   type BatchJob,
   type Executor,
@@ -15,12 +14,12 @@ import {
   type Sums,
   type ThreadOptions,
 } from '@lockstep/trainer';
-import { BatchUpdate } from '../coordinator/batchUpdate.ts';
 import { BucketMath } from '../coordinator/bucketMath.ts';
+import { BucketPipeline } from '../coordinator/bucketPipeline.ts';
 import { NodeEngine } from '../node/engine.ts';
 import { makeBundle } from '../wire/bundle.ts';
 import { columnsOf } from '../wire/dataImage.ts';
-import { gradientBuckets, type UnitVector } from '../wire/vectors.ts';
+import { gradientBuckets, modelLayout, type Sizes, type UnitVector } from '../wire/vectors.ts';
 
 export interface ShardedListener {
   /** The results of a shard; `vector` is good during the call. What it changes is what is trained with. */
@@ -36,8 +35,8 @@ export class ShardedExecutor<M, F extends string> implements Executor {
   readonly vector: UnitVector;
   readonly #inner: PoolExecutor<M, F>;
   readonly #engine: NodeEngine;
-  readonly #reducer: Reducer<Float32Array>;
-  readonly #applied: BucketLedger;
+  readonly #pipeline: BucketPipeline;
+  #sums: Sums | undefined;
   readonly #listener: ShardedListener;
   #waiting: BatchJob[] = [];
 
@@ -53,7 +52,7 @@ export class ShardedExecutor<M, F extends string> implements Executor {
     try {
       const external = { buckets: gradientBuckets(engine.vector) };
       const inner = await PoolExecutor.start({ ...prepared, workers, kernels, coalesce: true, external });
-      return new ShardedExecutor(inner, engine, kernels, listener);
+      return new ShardedExecutor(inner, engine, bundle.sizes, kernels, listener);
     } catch (error) {
       await engine.close();
       throw error;
@@ -63,6 +62,7 @@ export class ShardedExecutor<M, F extends string> implements Executor {
   private constructor(
     inner: PoolExecutor<M, F>,
     engine: NodeEngine,
+    sizes: Sizes,
     kernels: KernelVariant,
     listener: ShardedListener,
   ) {
@@ -70,9 +70,18 @@ export class ShardedExecutor<M, F extends string> implements Executor {
     this.#engine = engine;
     this.#listener = listener;
     this.vector = engine.vector;
-    const { reducing } = new BucketMath(kernels);
-    this.#applied = new BucketLedger('applied', this.vector.buckets.length);
-    this.#reducer = new Reducer({ buckets: this.vector.buckets.length, ...reducing });
+    this.#pipeline = new BucketPipeline({
+      unit: this.vector,
+      model: modelLayout(sizes),
+      // What is not finite is found by the update.
+      arithmetic: { reducing: new BucketMath(kernels).reducing, isFinite: () => true },
+      updater: inner,
+      receivers: () => [],
+      hasDiverged: () => false,
+      applied: (sums) => {
+        this.#sums = sums;
+      },
+    });
   }
 
   get kernels(): string {
@@ -106,35 +115,25 @@ export class ShardedExecutor<M, F extends string> implements Executor {
     engine.model.set(weights);
     engine.model.set(buffers, weights.length);
     const shards = engine.shardsOf(job.index);
-    this.#reducer.open(job.index, shards);
+    const pipeline = this.#pipeline;
+    pipeline.open(job.index, shards, []);
     const units = Array.from({ length: shards }, (_, lo) => ({ lo, hi: lo + 1 }));
-    const totals = new Map<number, Float32Array>();
     await engine.compute(job.index, units, ({ unit, vector }, _, release) => {
       if (!release) return;
       this.#listener.shard(job, unit.lo, vector);
       for (const [bucket, { from, to }] of this.vector.buckets.entries()) {
         const value = vector.subarray(from, to);
-        const piece = { step: job.index, unit, bucket, value, checksum: 0, session: 0 };
-        const arrival = this.#reducer.put(piece);
-        if (arrival.kind === 'kept' && arrival.total) totals.set(bucket, arrival.total);
+        pipeline.take({ step: job.index, unit, bucket, value, checksum: 0, session: 0 });
       }
       release();
     });
     this.#listener.added(job);
-    const update = new BatchUpdate({
-      step: job.index,
-      applied: this.#applied,
-      updater: inner,
-      vector: this.vector,
-      updated: () => {},
-      kept: () => {},
-    });
-    update.start(job);
-    this.#reducer.checkAll();
-    for (const [bucket, total] of totals) update.take(bucket, total);
-    const sums = await update.finish();
+    pipeline.submit(job);
+    await pipeline.apply(job.index);
+    // Nobody is sent a model; the next batch need not be the one after this.
+    for (const step of [job.index, job.index + 1]) pipeline.forget(step, Promise.resolve());
     if (job.update) this.#listener.step(job, inner.state());
-    return sums;
+    return this.#sums!;
   }
 
   refused(): BatchJob | undefined {

@@ -5,7 +5,7 @@
 import { instructionExtents, type Program } from '@lockstep/kernels';
 import type { Gate } from '@lockstep/workers';
 import type { Bundle } from './bundle.ts';
-import { modelBuckets, type Sizes, type UnitVector, unitVector } from './vectors.ts';
+import { modelLayout, type Sizes, type UnitVector, unitVector } from './vectors.ts';
 
 /** Buckets that are done before an instruction. */
 export interface Stage {
@@ -67,7 +67,7 @@ export const arrivalOrder = (bundle: Bundle): number[] => {
   const { buckets, gradient } = unitVector(bundle.sizes);
   const head = buckets.filter(({ from }) => from < gradient).length;
   const trained = sendingOrder(bundle).slice(head);
-  const rest = modelBuckets(bundle.sizes).map((_, i) => i);
+  const rest = modelLayout(bundle.sizes).buckets.map((_, i) => i);
   return [...rest.slice(trained.length), ...trained.map((bucket) => bucket - head)];
 };
 
@@ -78,7 +78,7 @@ export function gatesOf(
   arrival: readonly number[],
 ): Gate[] {
   const origins: Readonly<Record<string, number>> = { weights: 0, buffers: sizes.weights };
-  const buckets = modelBuckets(sizes);
+  const { buckets } = modelLayout(sizes);
   const gates: Gate[] = [];
   let needs = 0;
   for (const [before, start] of starts.entries()) {

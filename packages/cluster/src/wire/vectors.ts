@@ -3,7 +3,7 @@
  * the model, [weights | buffers].
  */
 import { ALIGNMENT, ELEMENT_BYTES } from '@lockstep/kernels';
-import { type Bucket, cutBuckets } from '@lockstep/sync';
+import { BUCKET_FLOATS, type Bucket, cutBuckets } from '@lockstep/sync';
 
 /** In floats. */
 export interface Sizes {
@@ -25,11 +25,13 @@ export interface UnitVector {
 
 const LINE = ALIGNMENT / ELEMENT_BYTES;
 
-export function unitVector({ values, buffers, trained }: Sizes): UnitVector {
+/** @param bucketFloats floats of a bucket at most */
+export function unitVector({ values, buffers, trained }: Sizes, bucketFloats = BUCKET_FLOATS): UnitVector {
   const statistics = Math.ceil(values / LINE) * LINE;
   const gradient = statistics + buffers;
   const size = gradient + trained;
-  return { statistics, gradient, size, buckets: [...cutBuckets(0, gradient), ...cutBuckets(gradient, size)] };
+  const buckets = [...cutBuckets(0, gradient, bucketFloats), ...cutBuckets(gradient, size, bucketFloats)];
+  return { statistics, gradient, size, buckets };
 }
 
 /** The buckets of the gradient, as places in it. */
@@ -38,9 +40,26 @@ export const gradientBuckets = ({ buckets, gradient }: UnitVector) =>
     .filter(({ from }) => from >= gradient)
     .map(({ from, to }) => ({ from: from - gradient, to: to - gradient }));
 
-/** The first ones are those of the gradient, in the same order: what it updates. */
-export const modelBuckets = ({ weights, buffers, trained }: Sizes): Bucket[] => [
-  ...cutBuckets(0, trained),
-  ...cutBuckets(trained, weights),
-  ...cutBuckets(weights, weights + buffers),
-];
+/** How a model is cut. The first buckets are those of the gradient, in the same order: what it updates. */
+export interface ModelLayout {
+  /** Floats of all weights. */
+  readonly weights: number;
+  readonly buckets: readonly Bucket[];
+  /** The first bucket of weights that are not trained, and of buffers. */
+  readonly firstFrozen: number;
+  readonly firstBuffer: number;
+}
+
+export function modelLayout({ weights, buffers, trained }: Sizes, bucketFloats = BUCKET_FLOATS): ModelLayout {
+  const [learned, frozen, state] = [
+    cutBuckets(0, trained, bucketFloats),
+    cutBuckets(trained, weights, bucketFloats),
+    cutBuckets(weights, weights + buffers, bucketFloats),
+  ];
+  return {
+    weights,
+    buckets: [...learned, ...frozen, ...state],
+    firstFrozen: learned.length,
+    firstBuffer: learned.length + frozen.length,
+  };
+}

@@ -7,13 +7,14 @@ import {
   type NodeMessage,
 } from '@lockstep/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
+import { InvariantError } from '../bucketLedger.ts';
 import type { Bucket } from '../buckets.ts';
 import type { Report } from '../coordinatorTypes.ts';
-import { addFloats } from '../reducer.ts';
+import { addFloats, Reducer } from '../reducer.ts';
 import { type Connection, type ConnectionEvents, nextConnection } from '../transport.ts';
 import type { ShardRange } from '../tree.ts';
 import { CoordinatorDriver } from './coordinatorDriver.ts';
-import type { CoordinatorHost } from './coordinatorHost.ts';
+import type { DataPlane } from './dataPlane.ts';
 
 const SHARDS = 8;
 /** Loss, then two buckets of a gradient: one float each. */
@@ -26,12 +27,17 @@ afterEach(() => {
   for (const driver of drivers.splice(0)) driver.stop(true);
 });
 
-/** A coordinator of two steps; what its host was told of. `host` replaces parts of it. */
-const begin = (host: Partial<CoordinatorHost> = {}, minNodes = 2) => {
+/** A coordinator of two steps, whose plane reduces, and does no more. `plane` replaces parts of it. */
+const begin = (plane: Partial<DataPlane> = {}, minNodes = 2) => {
   const reduced: string[] = [];
   const committed: number[] = [];
   const reports: Report[] = [];
-  const driver: CoordinatorDriver = new CoordinatorDriver({
+  const reducer = new Reducer<Float32Array>({
+    buckets: BUCKETS.length,
+    keep: (value) => value.slice(),
+    add: addFloats,
+  });
+  const driver = new CoordinatorDriver({
     config: {
       ...FENCE,
       start: 0,
@@ -47,24 +53,29 @@ const begin = (host: Partial<CoordinatorHost> = {}, minNodes = 2) => {
     parameters: 3,
     contents: { program: EMPTY, data: EMPTY },
     unitBuckets: BUCKETS,
-    modelBuckets: BUCKETS,
     arithmetic: { name: 'strict', proof: '0'.repeat(64) },
-    host: {
-      isFinite: (value) => value.every(Number.isFinite),
-      hasDiverged: () => false,
-      reducing: { keep: (value) => value.slice(), add: addFloats },
-      model: () => BUCKETS.map(() => Float32Array.of(0)),
+    plane: {
       streams: () => true,
-      reduced: (step, bucket, [total]) => {
-        reduced.push(`${step}.${bucket}=${total}`);
-        driver.publish(step + 1, bucket, Float32Array.of(total!));
+      open: (step, shards, awaited) => reducer.open(step, shards, awaited),
+      take: (piece) => {
+        const arrival = reducer.put(piece);
+        if (arrival.kind === 'kept' && arrival.total) {
+          reduced.push(`${piece.step}.${piece.bucket}=${arrival.total}`);
+        }
+        return arrival;
       },
-      apply: () => Promise.resolve(0),
+      apply: async () => {
+        reducer.checkAll();
+        return 0;
+      },
+      complete: () => {},
+      forget: () => {},
+      ...plane,
+    },
+    host: {
       committed: (step) => void committed.push(step),
-      release: () => {},
       report: (report) => void reports.push(report),
       contributed: () => {},
-      ...host,
     },
   });
   drivers.push(driver);
@@ -161,44 +172,31 @@ describe('a unit that is cut anew', () => {
   });
 });
 
-describe('a broken invariant ends the run', () => {
-  const all = { lo: 0, hi: 4 };
-  const rest = { lo: 4, hi: 8 };
+const boom = (): never => {
+  throw new InvariantError('step 0: boom');
+};
 
-  test.each<[string, (driver: () => CoordinatorDriver) => Partial<CoordinatorHost>, RegExp]>([
-    [
-      'a bucket is published twice',
-      (driver) => ({
-        reduced: (step, bucket) => {
-          driver().publish(step + 1, bucket, Float32Array.of(1));
-          driver().publish(step + 1, bucket, Float32Array.of(2));
-        },
-      }),
-      /bucket 0 of the model before step 1 is published a second time/,
-    ],
-    [
-      'a bucket is not published',
-      (driver) => ({
-        reduced: (step, bucket) => {
-          if (bucket !== 1) driver().publish(step + 1, bucket, Float32Array.of(1));
-        },
-      }),
-      /bucket 1 of the model before step 1 is not published/,
-    ],
-  ])('%s', async (_, host, message) => {
-    const begun: ReturnType<typeof begin> = begin(host(() => begun.driver));
-    const { driver, committed } = begun;
+describe('an error of the data plane ends the run', () => {
+  test.each<[string, Partial<DataPlane>]>([
+    ['as a piece is taken', { take: boom }],
+    ['as a step is applied', { apply: async () => boom() }],
+    ['as a step is opened', { open: boom }],
+  ])('%s', async (_, plane) => {
+    const { driver, committed } = begin(plane);
     const failed = driver.failed.catch((error: unknown) => error);
     const [a, b] = [new Node(driver, 'a'), new Node(driver, 'b')];
     for (const bucket of [0, 1, 2]) {
-      a.gradient(0, all, bucket);
-      b.gradient(0, rest, bucket);
+      a.gradient(0, { lo: 0, hi: 4 }, bucket);
+      b.gradient(0, { lo: 4, hi: 8 }, bucket);
     }
-    expect(await failed).toMatchObject({ name: 'InvariantError', message: expect.stringMatching(message) });
-    expect(() => driver.check()).toThrow(message);
+    expect(await failed).toMatchObject({
+      name: 'InvariantError',
+      message: expect.stringMatching(/boom.*resume/),
+    });
+    expect(() => driver.check()).toThrow('step 0: boom');
     expect(committed).toEqual([]);
+    expect(driver.step).toBe(0);
     // Nobody is blamed for it, and nothing is taken any more.
     expect([a.closed, b.closed]).toEqual([undefined, undefined]);
-    expect(driver.step).toBe(0);
   });
 });

@@ -18,14 +18,12 @@ import {
 } from '../coordinatorState.ts';
 import type { CloseReason, CoordinatorEvent, Effect } from '../coordinatorTypes.ts';
 import { Deliveries } from '../deliveries.ts';
-import { Reducer } from '../reducer.ts';
 import { StepTimer } from '../stepTime.ts';
 import type { Accept } from '../transport.ts';
 import { Alarm } from './alarm.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Content, CoordinatorDriverOptions, NodeInfo, Traffic } from './coordinatorHost.ts';
 import { Peer } from './peer.ts';
-import { Published } from './published.ts';
 
 /**
  * Bytes that a node sends ahead of the weights that come back: so two nodes keep a network of 1 Gbit/s busy while the weights
@@ -37,16 +35,14 @@ const AHEAD = 1 << 20;
 export class CoordinatorDriver {
   readonly #options: CoordinatorDriverOptions;
   readonly #core: Coordinator;
-  readonly #reducer: Reducer<Float32Array>;
   readonly #deliveries: Deliveries;
   readonly #unitIndex: BucketIndex;
-  readonly #published: Published<Peer>;
   readonly #clock: Clock;
   readonly #timer: StepTimer;
   readonly #alarm: Alarm;
   readonly #peers = new Map<number, Peer>();
   readonly #sessions = new Map<number, Peer>();
-  #traffic: Traffic = { sent: 0, received: 0 };
+  readonly #traffic: Traffic = { sent: 0, received: 0 };
   #isStopping = false;
   #unsaved: number | undefined;
   #finished = false;
@@ -60,17 +56,8 @@ export class CoordinatorDriver {
     this.#timer = new StepTimer(this.#clock.now());
     this.#alarm = new Alarm(this.#clock, () => this.#tell({ type: 'tick' }));
     this.#core = createCoordinator(options.config, this.#clock.now());
-    this.#reducer = new Reducer({ buckets: options.unitBuckets.length, ...options.host.reducing });
     this.#deliveries = new Deliveries(options.unitBuckets.length);
     this.#unitIndex = new BucketIndex(options.unitBuckets);
-    this.#published = new Published<Peer>({
-      first: () => options.host.model(),
-      send: (peer, step, bucket, values) => {
-        peer.weights(step, options.modelBuckets[bucket]!.from, values);
-        this.#traffic.sent += values.byteLength;
-      },
-      kept: (peer, step, from, to) => peer.control({ type: 'kept', step, from, to }),
-    });
     this.#tell({ type: 'tick' });
   }
 
@@ -91,8 +78,9 @@ export class CoordinatorDriver {
 
   /** Since it was last asked for. */
   takeTraffic(): Traffic {
-    const traffic = this.#traffic;
-    this.#traffic = { sent: 0, received: 0 };
+    const traffic = { ...this.#traffic };
+    this.#traffic.sent = 0;
+    this.#traffic.received = 0;
     return traffic;
   }
 
@@ -128,7 +116,7 @@ export class CoordinatorDriver {
   }
 
   readonly accept: Accept = (connection) => {
-    const peer = new Peer(connection, this.#options.config);
+    const peer = new Peer(connection, this.#options.config, this.#traffic);
     this.#peers.set(connection.id, peer);
     if (this.#isStopping) connection.close('STOPPING', 'the coordinator ends');
     return {
@@ -230,13 +218,17 @@ export class CoordinatorDriver {
     }
     const value = floatsOf(payload);
     this.#traffic.received += payload.byteLength;
-    if (!this.#options.host.isFinite(value)) this.#notFinite(session, header);
     const begin = this.#clock.now();
-    const arrival = this.#reducer.put({ step, unit, bucket, value, checksum, session });
-    // Only with the piece that completes the bucket: more may come, of units that a lost node's was cut into.
-    if (arrival.kind === 'kept' && arrival.total) this.#options.host.reduced(step, bucket, arrival.total);
+    const arrival = this.#options.plane.take({ step, unit, bucket, value, checksum, session });
     const now = this.#clock.now();
     this.#timer.busy(begin, now);
+    if (arrival.kind === 'notFinite') {
+      const name = this.#core.names.get(session);
+      throw new ProtocolError(
+        'NOT_FINITE',
+        `${name} sent a number that is not finite for shards ${lo} to ${hi - 1} of step ${step}, where there is none`,
+      );
+    }
     const delivery = this.#deliveries.add(step, unit, bucket, session, arrival.kind !== 'conflict');
     if (delivery !== undefined) this.#tell({ type: 'returned', session, step, lo, hi, ...delivery });
     if (arrival.kind === 'kept' && arrival.isUnitWhole) {
@@ -247,17 +239,6 @@ export class CoordinatorDriver {
     if (arrival.kind === 'conflict') {
       this.#tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
     }
-  }
-
-  /** Throws a ProtocolError unless the run itself is at fault: then no word of this node is wrong. */
-  #notFinite(session: number, { step, lo, hi }: Header): void {
-    const model = step === this.#core.step ? this.#published.model(step) : undefined;
-    if (model && this.#options.host.hasDiverged(step, model)) return;
-    const name = this.#core.names.get(session);
-    throw new ProtocolError(
-      'NOT_FINITE',
-      `${name} sent a number that is not finite for shards ${lo} to ${hi - 1} of step ${step}, where there is none`,
-    );
   }
 
   // The core and its effects
@@ -289,18 +270,18 @@ export class CoordinatorDriver {
         peer?.control({ type: 'ping' });
         break;
       case 'publish':
-        if (peer) this.#published.complete(effect.step, peer);
+        if (peer) this.#options.plane.complete(effect.step, peer);
         break;
       case 'assign': {
         const units = effect.units.map(({ lo, hi }): [number, number] => [lo, hi]);
         if (!effect.isRedundant) this.#timer.assign(effect.session, units.length, this.#clock.now());
-        const isPaced = effect.together && this.#options.host.streams(effect.step);
+        const isPaced = effect.together && this.#options.plane.streams(effect.step);
         peer?.control({ type: 'assign', step: effect.step, units, ...(isPaced && { ahead: AHEAD }) });
         break;
       }
       case 'open':
         this.#timer.open(this.#clock.now());
-        this.#reducer.open(effect.step, this.#options.config.shards(effect.step), effect.awaited);
+        this.#options.plane.open(effect.step, this.#options.config.shards(effect.step), effect.awaited);
         this.#deliveries.open(effect.step, effect.awaited);
         break;
       case 'apply':
@@ -345,29 +326,16 @@ export class CoordinatorDriver {
 
   // The model
 
-  /** A bucket of the model before `step` is as it will be: it is on its way to all who compute. It must not change. */
-  publish(step: number, bucket: number, values: Float32Array): void {
-    this.#published.publish(step, bucket, values, this.#computing());
-  }
-
-  /** Buckets [from, to) of the model before `step` are those of the model before it: who has them is not sent them again. */
-  keep(step: number, from: number, to: number): void {
-    if (from < to) this.#published.keep(step, from, to, this.#computing());
-  }
-
   /** Those who get every model; also who leaves, for its gradient is paced by them. */
-  #computing(): Peer[] {
-    return receivers(this.#core).flatMap((session) => this.#sessions.get(session) ?? []);
-  }
+  readonly receivers = (): Peer[] =>
+    receivers(this.#core).flatMap((session) => this.#sessions.get(session) ?? []);
 
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {
-    const { host } = this.#options;
+    const { host, plane } = this.#options;
     const whole = this.#clock.now();
     try {
-      this.#reducer.checkAll();
-      const idle = await host.apply(step);
+      const idle = await plane.apply(step);
       if (this.#failure !== undefined) return;
-      this.#published.checkAll(step + 1, this.#options.modelBuckets.length);
       host.committed(step, this.#timer.close(whole, idle, this.#clock.now()));
     } catch (error) {
       this.#fail(error);
@@ -381,8 +349,7 @@ export class CoordinatorDriver {
   /** Nobody needs the model before this step any more, once it has left. */
   #forget(step: number): void {
     const left = [...this.#peers.values()].map(({ connection }) => connection.flushed());
-    const buckets = this.#published.forget(step);
-    void Promise.all(left).then(() => this.#options.host.release(buckets));
+    this.#options.plane.forget(step, Promise.all(left));
   }
 
   #close(session: number, reason: CloseReason): void {

@@ -1,9 +1,9 @@
 /** What a coordinator's driver is told, and whom it tells. */
 import type { Bucket } from '../buckets.ts';
 import type { CoordinatorConfig, Report } from '../coordinatorTypes.ts';
-import type { ReducerOptions } from '../reducer.ts';
 import type { StepTime } from '../stepTime.ts';
 import type { Clock } from './clock.ts';
+import type { DataPlane } from './dataPlane.ts';
 
 /** Something that nodes fetch, named by its SHA-256 (hex). */
 export interface Content {
@@ -14,29 +14,10 @@ export interface Content {
   read(from: number, to: number): Uint8Array;
 }
 
-/** The data plane of a run: what the coordinator does with units, and what it publishes. Vectors are cut into buckets. */
+/** Who hears of a run. */
 export interface CoordinatorHost {
-  /** Whether all numbers of a piece are finite. */
-  isFinite(value: Float32Array): boolean;
-  /** Whether that can be right: the batch does give such numbers. Then the run has failed, and the host ends it. */
-  hasDiverged(step: number, model: readonly Float32Array[]): boolean;
-  /** How pieces of units are kept and added. */
-  readonly reducing: Omit<ReducerOptions<Float32Array>, 'buckets'>;
-  /** The model that the run begins or goes on with, by bucket. Nothing of it may change. */
-  model(): readonly Float32Array[];
-  /** Whether a bucket of this step will be published as soon as it is reduced, whatever else happens. */
-  streams(step: number): boolean;
-  /** The sum of a bucket over all shards is here; the others may still be missing. Good until the step's end. */
-  reduced(step: number, bucket: number, total: Float32Array): void;
-  /**
-   * All of them are. Settles when every bucket of the new model was given to `publish`, with the milliseconds that the
-   * host did something else meanwhile.
-   */
-  apply(step: number): Promise<number>;
   /** The model after this step stands; where the time of the step went. */
   committed(step: number, time: StepTime): void;
-  /** Nobody holds on to these buckets any more, which were published. */
-  release(buckets: readonly Float32Array[]): void;
   report(report: Report): void;
   /** A unit of this session went into the run. */
   contributed(session: number): void;
@@ -52,11 +33,11 @@ export interface CoordinatorDriverOptions {
   readonly parameters: number;
   readonly contents: { readonly program: Content; readonly data: Content };
   readonly unitBuckets: readonly Bucket[];
-  readonly modelBuckets: readonly Bucket[];
   /** What a node's known-answer test must give. */
   readonly arithmetic: { readonly name: 'strict' | 'fused'; readonly proof: string };
   /** Steps that nodes are to measure. */
   readonly profile?: { readonly from: number; readonly to: number } | undefined;
+  readonly plane: DataPlane;
   readonly host: CoordinatorHost;
   /** Default: the time of this process. */
   readonly clock?: Clock | undefined;

@@ -8,14 +8,15 @@ import {
 } from '@lockstep/protocol';
 import type { Connection } from '../transport.ts';
 import { ClockOffset, wallClock } from './clock.ts';
-import type { Content, NodeInfo } from './coordinatorHost.ts';
+import type { Content, NodeInfo, Traffic } from './coordinatorHost.ts';
+import type { ModelReceiver } from './dataPlane.ts';
 import { Copies } from './published.ts';
 
 /** Bytes of content that may wait in a connection. */
 const MOST_BUFFERED = 4 << 20;
 const CHUNK_BYTES = 1 << 20;
 
-export class Peer {
+export class Peer implements ModelReceiver {
   readonly connection: Connection;
   /** Until the core has given it one: 0. */
   session = 0;
@@ -23,6 +24,7 @@ export class Peer {
   /** What it was sent of the models. */
   readonly copies = new Copies();
   readonly #fence: Omit<Fence, 'session'>;
+  readonly #traffic: Traffic;
   /** What it is being sent. */
   readonly #streams = new Set<'program' | 'data'>();
   /** Whether its profile is still to come; undefined: it is not ready to measure. */
@@ -30,8 +32,10 @@ export class Peer {
   readonly #clock = new ClockOffset();
   #isGone = false;
 
-  constructor(connection: Connection, { run, incarnation }: Omit<Fence, 'session'>) {
+  /** @param traffic where the bytes of weights that it is sent are counted */
+  constructor(connection: Connection, { run, incarnation }: Omit<Fence, 'session'>, traffic: Traffic) {
     this.connection = connection;
+    this.#traffic = traffic;
     this.#fence = { run, incarnation };
   }
 
@@ -51,9 +55,13 @@ export class Peer {
     this.connection.close(code, message);
   }
 
-  /** A bucket of the model before `step`, which lies so many floats behind its begin. */
   weights(step: number, offset: number, { buffer, byteOffset, byteLength }: Float32Array): void {
     this.connection.send(this.#key('weights', step, offset), new Uint8Array(buffer, byteOffset, byteLength));
+    this.#traffic.sent += byteLength;
+  }
+
+  kept(step: number, from: number, to: number): void {
+    this.control({ type: 'kept', step, from, to });
   }
 
   /** Sends content in chunks from a byte on, as fast as they are taken. */

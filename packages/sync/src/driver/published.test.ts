@@ -15,6 +15,7 @@ class Scene {
   readonly told: string[] = [];
   readonly #nodes = new Map<string, Node>();
   readonly #published = new Published<Node>({
+    buckets: FIRST.length,
     first: () => FIRST.map((value) => Float32Array.of(value)),
     send: ({ name }, step, bucket, [value]) => this.told.push(`${name} ${step}.${bucket}=${value}`),
     kept: ({ name }, step, from, to) => this.told.push(`${name} ${step}.${from}-${to} kept`),
@@ -42,6 +43,10 @@ class Scene {
   forget(step: number): void {
     const released = this.#published.forget(step).map(([value]) => value);
     this.told.push(`released ${released}`);
+  }
+
+  check(step: number): void {
+    this.#published.checkAll(step);
   }
 
   model(step: number): (number | undefined)[] {
@@ -163,4 +168,23 @@ test('a model is what there is of it', () => {
   scene.keep(6, 0, 2);
   expect(scene.model(6)).toEqual([10, 20, 31]);
   expect(scene.model(5)).toEqual(FIRST);
+});
+
+test('a bucket that is published twice, or kept where it is published, or missing, is never sent', () => {
+  const scene = new Scene();
+  scene.join('a', 5);
+  scene.publish(6, 0, 11);
+  const before = [...scene.told];
+  expect(() => scene.publish(6, 0, 12)).toThrow(
+    'bucket 0 of the model before step 6 is published a second time',
+  );
+  expect(() => scene.keep(6, 0, 1)).toThrow('bucket 0 of the model before step 6 is published a second time');
+  expect(() => scene.publish(5, 1, 12)).toThrow(
+    'bucket 1 of the model before step 5 is published a second time',
+  );
+  expect(() => scene.keep(8, 1, 2)).toThrow('bucket 1 of the model before step 7 is not published');
+  expect(() => scene.check(6)).toThrow('bucket 1 of the model before step 6 is not published');
+  expect(scene.told).toEqual(before);
+  scene.keep(6, 1, 3);
+  expect(() => scene.check(6)).not.toThrow();
 });

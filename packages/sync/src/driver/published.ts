@@ -46,6 +46,8 @@ interface Receiver {
 }
 
 export interface PublishedOptions<Node extends Receiver> {
+  /** Of a model. */
+  readonly buckets: number;
   /** The model that the run begins or goes on with, by bucket. Asked for once, when it is first needed. */
   readonly first: () => readonly Float32Array[];
   /** A node lacks a bucket of the model before `step`, */
@@ -91,9 +93,9 @@ export class Published<Node extends Receiver> {
     }
   }
 
-  /** Throws an InvariantError unless all of so many buckets of the model before `step` are published. */
-  checkAll(step: number, buckets: number): void {
-    for (let bucket = 0; bucket < buckets; bucket++) this.#pieceOf(step, bucket);
+  /** Throws an InvariantError unless all of the model before `step` is published. */
+  checkAll(step: number): void {
+    for (let bucket = 0; bucket < this.#options.buckets; bucket++) this.#pieceOf(step, bucket);
   }
 
   /** Sends what a node lacks of the model before `step`. */

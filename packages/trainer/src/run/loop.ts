@@ -1,7 +1,7 @@
 /** The course of a run: epochs, batches ahead of the workers, validation, early stopping, events. */
 import { Sampler } from '@lockstep/data';
-import type { Validation } from '@lockstep/nn';
-import type { Prepared } from '../define/prepare.ts';
+import type { Optimizer, Validation } from '@lockstep/nn';
+import type { ResolvedDefinition } from '../define/definition.ts';
 import { countSums, type Measures, readSums } from '../step/metrics.ts';
 import type { EpochEvent, Metrics, StepEvent, TrainingEvent } from './events.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from './executor.ts';
@@ -118,11 +118,20 @@ class Mean {
 
 const isPowerOfTwo = (n: number): boolean => (n & (n - 1)) === 0;
 
-export class Loop<M, F extends string> {
+/** What the loop knows of a run. */
+export interface LoopInput {
+  readonly definition: Pick<
+    ResolvedDefinition<never, never>,
+    'batch' | 'seed' | 'shuffle' | 'dropLast' | 'accumulate' | 'epochs' | 'steps' | 'earlyStopping'
+  > & { readonly metrics: object; readonly optimizer: Pick<Optimizer, 'scalarsAt' | 'learningRate'> };
+  readonly data: { readonly length: number; readonly validation?: { readonly length: number } };
+}
+
+export class Loop {
   readonly sampler: Sampler;
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
-  readonly #prepared: Prepared<M, F>;
+  readonly #input: LoopInput;
   readonly #executor: Executor;
   readonly #options: LoopOptions;
   readonly #clock: () => number;
@@ -137,10 +146,10 @@ export class Loop<M, F extends string> {
   /** Of the weights that are kept in the end. */
   #validation: EpochEvent['validation'];
 
-  constructor(prepared: Prepared<M, F>, executor: Executor, options: LoopOptions) {
-    const { definition, data } = prepared;
+  constructor(input: LoopInput, executor: Executor, options: LoopOptions) {
+    const { definition, data } = input;
     const { batch, seed, shuffle, dropLast, accumulate, epochs, steps } = definition;
-    this.#prepared = prepared;
+    this.#input = input;
     this.#executor = executor;
     this.#options = options;
     this.#clock = options.clock ?? (() => performance.now());
@@ -296,7 +305,7 @@ export class Loop<M, F extends string> {
 
   /** Batches under way: as many as take about two pick-ups. */
   #ahead(elapsed: number, rows: number): number {
-    const batches = rows / this.#prepared.definition.batch;
+    const batches = rows / this.#input.definition.batch;
     const wanted = batches === 0 ? 4 : Math.ceil((2 * PICK_UP * batches) / elapsed);
     return Math.max(2, Math.min(this.#executor.ahead, wanted));
   }
@@ -311,12 +320,12 @@ export class Loop<M, F extends string> {
 
   /** Batches of an epoch that belong to the run's first `step` steps. */
   #batchesBefore(epoch: number, step: number): number {
-    return (step - epoch * this.stepsPerEpoch) * this.#prepared.definition.accumulate;
+    return (step - epoch * this.stepsPerEpoch) * this.#input.definition.accumulate;
   }
 
   /** The batches of an epoch in groups that end with an optimizer step. */
   *#batches(epoch: number, firstStep: number): Generator<BatchJob> {
-    const { accumulate, optimizer } = this.#prepared.definition;
+    const { accumulate, optimizer } = this.#input.definition;
     const perEpoch = this.sampler.stepsPerEpoch;
     let step = firstStep;
     let first = this.#batchesBefore(epoch, firstStep);
@@ -349,7 +358,7 @@ export class Loop<M, F extends string> {
     trainingMs: () => number,
   ) {
     const events: StepEvent[] = [];
-    const { optimizer } = this.#prepared.definition;
+    const { optimizer } = this.#input.definition;
     const done = await this.#executor.drain(keep);
     const refused = this.#executor.refused();
     for (const sums of done) {
@@ -383,7 +392,7 @@ export class Loop<M, F extends string> {
     step: number,
     { mean, seconds }: { mean: Mean; seconds: number },
   ): Promise<EpochEvent> {
-    const held = this.#prepared.data.validation;
+    const held = this.#input.data.validation;
     const { digest } = this.#options;
     const event: EpochEvent = {
       type: 'epoch',
@@ -399,19 +408,19 @@ export class Loop<M, F extends string> {
     validation.add(await this.#executor.validate(), held.length);
     const found = validation.read();
     this.#validations = [...this.#validations, { step, loss: found.loss, metrics: found.metrics }];
-    const { earlyStopping } = this.#prepared.definition;
+    const { earlyStopping } = this.#input.definition;
     if (!earlyStopping) return { ...event, validation: found };
     return { ...event, validation: found, best: this.#isBest(epoch, this.#watched(found)) };
   }
 
   #watched(found: { loss: number; metrics: Metrics }): number {
-    const metric = this.#prepared.definition.earlyStopping?.metric ?? 'loss';
+    const metric = this.#input.definition.earlyStopping?.metric ?? 'loss';
     return metric === 'loss' ? found.loss : found.metrics[metric]!;
   }
 
   /** Keeps the weights when they are the best so far. */
   #isBest(epoch: number, value: number): boolean {
-    const { mode, minDelta = 0 } = this.#prepared.definition.earlyStopping!;
+    const { mode, minDelta = 0 } = this.#input.definition.earlyStopping!;
     const sign = mode === 'max' ? -1 : 1;
     if (this.#best && !(sign * value < sign * this.#best.value - minDelta)) return false;
     this.#best = { value, epoch, weights: this.#executor.weights() };
@@ -419,7 +428,7 @@ export class Loop<M, F extends string> {
   }
 
   #shouldStop({ epoch }: EpochEvent): boolean {
-    const { earlyStopping } = this.#prepared.definition;
+    const { earlyStopping } = this.#input.definition;
     if (!earlyStopping || !this.#best || epoch - 1 - this.#best.epoch < earlyStopping.patience) return false;
     this.#options.emit({
       type: 'earlyStop',

@@ -29,7 +29,7 @@ export async function replay<M, F extends string>(
   { from, until, wantsState, fact, state, signal }: ReplayOptions,
 ): Promise<number> {
   const end = new AbortController();
-  const loop: Loop<M, F> = new Loop(prepared, executor, {
+  const loop: Loop = new Loop(prepared, executor, {
     emit: (event) => {
       for (const each of factsOf(event)) if (each.step <= until) fact(each);
     },
