@@ -79,9 +79,12 @@ export const withScope = <T>(name: string, body: () => T): T =>
 /** Like `withScope`, but replaces the whole path. */
 export const atScope = <T>(scope: string, body: () => T): T => within({ scope }, body);
 
-/** Runs `body` with random numbers keyed by `seed` (and by step and shard where training needs it). */
-export const withSeed = <T>(seed: number, body: () => T, step = 0, shard = 0): T =>
-  within({ generator: { seed: seedWords(seed), step, shard, nextStream: 0 } }, body);
+/**
+ * Runs `body` with random numbers keyed by `seed` (and by step, shard and the number of its first random stream, where
+ * training needs it).
+ */
+export const withSeed = <T>(seed: number, body: () => T, step = 0, shard = 0, nextStream = 0): T =>
+  within({ generator: { seed: seedWords(seed), step, shard, nextStream } }, body);
 
 export const withPrecision = <T>(precision: Precision, body: () => T): T => within({ precision }, body);
 

@@ -17,6 +17,7 @@ import {
   variable,
   withPrecision,
   withSeed,
+  withTraining,
 } from './index.ts';
 
 const weighted = (y: Tensor): Tensor => sum(mul(y, numbers(y.shape, -1, 1, 9)));
@@ -138,5 +139,7 @@ it('dropout leaves a share of the probabilities out, and the others grow; withou
     });
     const deviation = Math.sqrt((dropout * (1 - dropout)) / some.length);
     expect(Math.abs(dropped / some.length - dropout)).toBeLessThan(5 * deviation);
+    const calm = withTraining(false, () => scaledDotProductAttention(q, k, v, { dropout }));
+    expect(calm.data()).toEqual(scaledDotProductAttention(q, k, v).data());
   }
 });

@@ -28,6 +28,13 @@ export interface OpNode extends NodeBase {
 }
 export type GraphNode = InputNode | ConstantNode | OpNode;
 
+/** What the numbers of a random stream belong to when rows are computed for themselves, however many at once. */
+export type Samples =
+  /** Nothing: they are alike for all rows. */
+  | 'none'
+  /** To `count` rows along an axis of the shape; the unit's first word numbers the first of them. */
+  | { readonly axis: number; readonly count: number };
+
 /** Collects the nodes of one trace. */
 export class Trace {
   readonly nodes: GraphNode[] = [];
@@ -36,6 +43,8 @@ export class Trace {
   readonly #constants = new Map<TensorData, ConstantNode>();
   /** Number of the next random stream. */
   nextStream = 0;
+  /** By random stream: what its numbers belong to, where that is not the shard. */
+  readonly samples = new Map<number, Samples>();
 
   input(input: InputKind, name: string, spec: Spec): Tensor {
     const node: InputNode = { kind: 'input', input, name, label: name, ...this.#base(spec) };

@@ -35,6 +35,7 @@ export {
   type InputKind,
   type InputNode,
   type OpNode,
+  type Samples,
   Trace,
 } from './graph.ts';
 export type {

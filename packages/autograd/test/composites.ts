@@ -199,6 +199,15 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
       constant('randn', () => a.withSeed(1, () => a.randn([3, 5]))),
     ],
   },
+  dropout: {
+    ulps: 1,
+    cases: [
+      on([3, 5], (x) => a.withSeed(1, () => a.dropout(x, 0.3)), 'some'),
+      on([7], (x) => a.dropout(x, 0), 'none'),
+      on([7], (x) => a.dropout(x, 1), 'all'),
+      on([7], (x) => a.withTraining(false, () => a.dropout(x, 0.3)), 'not while training'),
+    ],
+  },
   adaptiveMaxPool2d: {
     ulps: 0,
     cases: [

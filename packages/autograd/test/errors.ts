@@ -119,6 +119,7 @@ const single: readonly ErrorCase[] = [
   ['linspace of a fraction', () => a.linspace(0, 1, 2.5), 'linspace', '2.5', 'a whole number'],
   ['a softplus upside down', () => a.softplus(x, -1), 'softplus', 'beta -1', 'above 0'],
   ['a gelu of integers', () => a.gelu(i), 'gelu', 'i32[2, 3]', 'f32'],
+  ['dropout beyond 1', () => a.dropout(a.ones([2]), 1.5), 'dropout', 'p = 1.5', 'from 0 to 1'],
   ['bernoulli beyond 1', () => a.bernoulli([2], 1.5), 'bernoulli', 'p = 1.5', 'from 0 to 1'],
   ['randint of nothing', () => a.randint([2], 3, 3), 'randint', '3 to 3', '1 to 16777216 apart'],
   ['permutation of a half', () => a.permutation(0.5), 'permutation', '0.5', 'a whole number'],

@@ -1,10 +1,11 @@
 /** Activations, and other modules without parameters. */
+
+import type { Tensor } from '@lockstep/autograd';
 import * as ops from '@lockstep/autograd';
-import { isTraining, type Tensor } from '@lockstep/autograd';
 import { ConfigError, expectNumber, expectOptions, formatValue } from './errors.ts';
 import { type Module, module, placeOf } from './module.ts';
 
-const { mul, rand, tanh: tanhOf, where } = ops;
+const { tanh: tanhOf } = ops;
 
 const activation = (kind: string, f: (x: Tensor) => Tensor): Module => module(kind, {}, f);
 
@@ -68,8 +69,7 @@ export function dropout(p = 0.5): Module {
   expectNumber('nn.dropout', 'p', p, { min: 0, max: 1 });
   return activation(`dropout(${p})`, (x) => {
     ops.expectTensors(placeOf('dropout'), x);
-    if (!isTraining() || p === 0) return x;
-    return p === 1 ? mul(x, 0) : where(ops.ge(rand(x.shape), p), mul(x, 1 / (1 - p)), 0);
+    return ops.dropout(x, p);
   });
 }
 

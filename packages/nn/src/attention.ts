@@ -3,7 +3,6 @@ import {
   add,
   expectTensors,
   formatSpec,
-  isTraining,
   matmul,
   narrow,
   OpError,
@@ -92,7 +91,7 @@ export function multiHeadAttention(
   const toHeads = (x: Tensor): Tensor => transpose(reshape(x, [...x.shape.slice(0, 2), heads, size]), 1, 2);
 
   const attend = ({ query, key = query, value = key, mask }: AttentionInput): Tensor => {
-    const settings = { causal, dropout: isTraining() ? dropout : 0, ...(mask ? { mask } : {}) };
+    const settings = { causal, dropout, ...(mask ? { mask } : {}) };
     if (key === query && value === query && !mask?.requiresGrad) {
       const [batch, steps] = query.shape as readonly [number, number];
       return selfAttention(reshape(project(query, 0, 3), [batch, steps, 3, heads, size]), settings);

@@ -4,7 +4,7 @@
  */
 import { attentionScratchBytes, ELEMENT_BYTES } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
-import { context } from '../context.ts';
+import { context, isTraining } from '../context.ts';
 import type { BackwardRule, KernelOp } from '../op.ts';
 import {
   broadcastShapes,
@@ -347,8 +347,9 @@ export interface AttentionOptions {
   /** Factor of the scores. Default 1 / √size. */
   readonly scale?: number;
   /**
-   * Share of the probabilities that become 0, the others growing by 1 / (1 − dropout): from 0 to below 1, default 0. Above 0
-   * memory grows with Tq · Tk, since the probabilities are kept.
+   * Share of the probabilities that become 0 while training, the others growing by 1 / (1 − dropout): from 0 to below 1,
+   * default 0. Not in validation and predictions (see `isTraining`), unlike PyTorch's function. Above 0 memory grows with
+   * Tq · Tk, since the probabilities are kept.
    */
   readonly dropout?: number;
 }
@@ -367,7 +368,7 @@ function asBias(name: string, mask: Tensor | undefined): Tensor | undefined {
 }
 
 function expectDropout(name: string, { dropout = 0 }: AttentionOptions): number {
-  if (dropout >= 0 && dropout < 1) return dropout;
+  if (dropout >= 0 && dropout < 1) return isTraining() ? dropout : 0;
   throw new OpError(name, `got dropout ${dropout}, expected a share from 0 to below 1`);
 }
 

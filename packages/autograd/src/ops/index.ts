@@ -229,7 +229,7 @@ export {
   type UpsampleOptions,
   upsample2d,
 } from './pool.ts';
-export { bernoulli, permutation, rand, randint, randn, uniform } from './random.ts';
+export { bernoulli, dropout, permutation, rand, randint, randn, uniform } from './random.ts';
 export {
   type Axes,
   argmax,

@@ -1,15 +1,20 @@
-/** Random numbers, keyed by seed, stream, step and shard: the same whoever draws them, and in whatever order. */
+/** Random numbers, keyed by seed, stream, step and shard (or row): the same whoever draws them, and in whatever order. */
+import { ELEMENT_BYTES } from '@lockstep/kernels';
 import { apply } from '../apply.ts';
-import { context } from '../context.ts';
+import { context, isTraining } from '../context.ts';
+import type { Samples } from '../graph.ts';
 import type { KernelOp } from '../op.ts';
-import { expectSizes, OpError, type Shape, sizeOf } from '../shape.ts';
+import { expectSizes, expectTensors, OpError, type Shape, sizeOf } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { add, cast, cos, floor, log, lt, minimum, mul, sqrt, sub } from './elementwise.ts';
+import { copyView, type Emitter, moved, type View } from '../view.ts';
+import { add, cast, cos, floor, ge, log, lt, minimum, mul, sqrt, sub, where } from './elementwise.ts';
 import { argsort } from './indexing.ts';
 
 export interface RandomAttrs {
   readonly shape: Shape;
   readonly stream: number;
+  /** Default: the numbers belong to a shard, which the unit's first word numbers. */
+  readonly samples?: Samples;
 }
 
 export const randomOp: KernelOp<RandomAttrs> = {
@@ -20,23 +25,45 @@ export const randomOp: KernelOp<RandomAttrs> = {
     expectSizes('random', shape);
     return { shape, dtype: 'f32' };
   },
-  lower: (emit, output, _, { shape, stream }) =>
+  lower: (emit, output, _, attrs) => {
+    const { shape, stream, samples } = attrs;
+    const { record, unit } = emit;
+    if (samples && samples !== 'none') return drawSamples(emit, output, attrs, samples);
     emit.call('random', {
       out: output.address,
-      record: emit.record,
-      unit: emit.unit,
+      record,
+      // Behind the unit's own words there is a zero where numbers belong to nothing.
+      unit: samples === 'none' ? moved(unit, 2) : unit,
       stream,
       segments: sizeOf(output.shape.slice(0, output.shape.length - shape.length)),
       n: sizeOf(shape),
-    }),
+    });
+  },
   backward: [],
 };
+
+/** The numbers of each sample by themselves: [count, outer, inner], of an output [outer, count, inner]. */
+function drawSamples(
+  emit: Emitter,
+  output: View,
+  { shape, stream }: RandomAttrs,
+  { axis, count }: Exclude<Samples, 'none'>,
+): void {
+  const n = sizeOf(shape) / count;
+  const outer = sizeOf(shape.slice(0, axis));
+  const out = outer === 1 ? output.address : emit.temporary(sizeOf(shape) * ELEMENT_BYTES);
+  emit.call('random', { out, record: emit.record, unit: emit.unit, stream, segments: count, n });
+  if (outer === 1 || n === 0) return;
+  const inner = n / outer;
+  copyView(emit, { address: out, shape: [outer, count, inner], strides: [inner, n, 1] }, output.address);
+}
 
 /** Uniform numbers in [0, 1), 24 bits each. Keyed by `withSeed` in eager code, by the run's seed in training. */
 export function rand(shape: Shape): Tensor {
   const { trace, generator } = context();
   const stream = trace ? trace.nextStream++ : generator.nextStream++;
-  return apply(randomOp, [], { shape, stream });
+  const samples = trace?.samples.get(stream);
+  return apply(randomOp, [], { shape, stream, ...(samples && { samples }) });
 }
 
 /** Numbers between `low` and `high`. */
@@ -57,6 +84,17 @@ export function bernoulli(shape: Shape, p = 0.5): Tensor {
 
 /** Random numbers have so many different values. */
 const RANDOM_VALUES = 2 ** 24;
+
+/**
+ * While training: each element is 0 with probability p, from 0 to 1, else scaled by 1 / (1 − p), so that the mean stays
+ * (Srivastava et al., 2014). In validation and predictions, where `isTraining()` is false: x. Throws OpError.
+ */
+export function dropout(x: Tensor, p = 0.5): Tensor {
+  expectTensors('dropout', x);
+  if (!(p >= 0 && p <= 1)) throw new OpError('dropout', `got p = ${p}, expected a probability from 0 to 1`);
+  if (!isTraining() || p === 0) return x;
+  return p === 1 ? mul(x, 0) : where(ge(rand(x.shape), p), mul(x, 1 / (1 - p)), 0);
+}
 
 /** i32 numbers from `low` up to but without `high`; at most 2²⁴ different ones. Throws OpError. */
 export function randint(shape: Shape, low: number, high: number): Tensor {

@@ -21,6 +21,7 @@ import type { Batch, ResolvedDefinition } from '../define/definition.ts';
 import { type FlatLayout, gather, gatherBuffers, joined, scatter, scatterBuffers } from '../define/layout.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from '../run/executor.ts';
 import { countSums } from '../step/metrics.ts';
+import { FIRST_STREAM } from '../step/streams.ts';
 import { clippedGradient, combineUnits, normBlocks, shardStep } from '../step/trace.ts';
 
 export interface EagerExecutorOptions<M, F extends string> {
@@ -122,6 +123,7 @@ export class EagerExecutor<M, F extends string> implements Executor {
         () => shardStep(definition, model, layout, batch, size, training),
         index,
         shard,
+        training ? FIRST_STREAM.training : FIRST_STREAM.validation,
       );
     });
     const parts = shards.map((_, lo) => ({ lo, hi: lo + 1 }));
@@ -157,7 +159,7 @@ export class EagerExecutor<M, F extends string> implements Executor {
     scatter(layout, this.weights());
     for (let start = 0; start < held.length; start += definition.batch) {
       const rows = Math.min(definition.batch, held.length - start);
-      const { sums } = this.#batch(held, order, start, rows, 0, false);
+      const { sums } = this.#batch(held, order, start, rows, start / definition.batch, false);
       sums.forEach((sum, i) => {
         total[i]! += sum;
       });

@@ -190,8 +190,11 @@ export class PoolExecutor<M, F extends string> implements Executor {
       const ticks: number[] = [];
       for (; start < this.#validationRows && ticks.length < RING / 2; start += batch) {
         const rows = Math.min(batch, this.#validationRows - start);
+        const index = start / batch;
         const position = 2 * this.#book.memory.trainRows + start;
         const tick = this.pool.submit(this.#book.planOf(planKey(rows, 'validate', 'first')), ({ u32 }) => {
+          [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
+          u32[RECORD_WORDS.index] = index;
           u32[RECORD_WORDS.start] = position;
         });
         this.#jobs[tick % RING] = undefined;

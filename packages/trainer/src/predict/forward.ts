@@ -3,7 +3,10 @@ import {
   formatShape,
   formatSpec,
   type InputNode,
+  type Samples,
+  seedWords,
   sizeOf,
+  type Tensor,
   Trace,
   withTrace,
   withTraining,
@@ -17,10 +20,12 @@ import type { Batch, TrainingDefinition } from '../define/definition.ts';
 import { type FlatLayout, gather, gatherBuffers } from '../define/layout.ts';
 import { checkIndexes } from '../step/checkIndexes.ts';
 import { fieldBinding, RECORD_WORDS } from '../step/programs.ts';
+import { FIRST_STREAM, randomShapes, samplesOf } from '../step/streams.ts';
 import { fieldsOf } from '../step/trace.ts';
 
-/** Who computes, with which weights. */
+/** Who computes, with which weights and random numbers. */
 interface Machine {
+  readonly seed: number;
   readonly layout: FlatLayout;
   readonly workers: number;
   readonly kernels: KernelVariant;
@@ -41,6 +46,8 @@ export interface Output {
 /** Rows are filled in for one slot while the workers compute the other one. */
 const SLOTS = 2;
 
+const UNIT_WORDS = 4;
+
 /** What a program depends on of a data set. */
 const faceOf = (columns: Dataset['columns']): string =>
   JSON.stringify(
@@ -54,6 +61,7 @@ export class ForwardEngine {
   readonly rows: number;
   readonly #face: string;
   readonly #workers: number;
+  readonly #seed: readonly [number, number];
   readonly #heap = new SharedHeap();
   readonly #program: ForwardProgram;
   /** Addresses of the columns and of the output, by slot. */
@@ -74,12 +82,13 @@ export class ForwardEngine {
 
   private constructor(
     forward: ForwardProgram,
-    { workers, kernels, layout }: Machine,
+    { workers, kernels, layout, seed }: Machine,
     columns: Dataset['columns'],
     rows: number,
   ) {
     this.rows = rows;
     this.#workers = workers;
+    this.#seed = seedWords(seed);
     this.#face = faceOf(columns);
     this.#program = forward;
     const heap = this.#heap;
@@ -99,12 +108,13 @@ export class ForwardEngine {
     };
     const bytesOf = (region: string): number =>
       program.regions.find(({ name }) => name === region)?.bytes ?? 0;
-    const own = Array.from({ length: workers }, (_, worker) => ({
+    const own = Array.from({ length: workers }, () => ({
       arena: heap.allocate(bytesOf('arena')),
       scratch: heap.allocate(bytesOf('scratch')),
-      unit: place(Int32Array.of(0, worker * rows)),
     }));
     this.#slots = Array.from({ length: SLOTS }, () => ({
+      // For each worker: the row that it begins with, among all and within the slot; zeros for what belongs to no row.
+      units: heap.allocate(workers * UNIT_WORDS * ELEMENT_BYTES),
       ...Object.fromEntries(
         Object.entries<Column>(columns).map(([name, column]) => {
           const values = (rows * workers - 1) * rowStride(column) + rowSize(column.shape);
@@ -114,9 +124,10 @@ export class ForwardEngine {
       prediction: heap.allocate(rows * workers * this.#rowBytes),
     }));
     const task = (slot: number, worker: number) => {
-      const { prediction, ...data } = this.#slots[slot]!;
+      const { prediction, units, ...data } = this.#slots[slot]!;
       const addresses: Readonly<Record<string, number>> = {
         ...{ ...common, ...data, ...own[worker] },
+        unit: units! + worker * UNIT_WORDS * ELEMENT_BYTES,
         prediction: prediction! + worker * rows * this.#rowBytes,
       };
       return { program: 0, bases: program.regions.map(({ name }) => addresses[name] ?? common.weights) };
@@ -172,7 +183,9 @@ export class ForwardEngine {
       this.#fill(slot, data, start, end);
       const busy = Math.ceil((end - start) / this.rows);
       const tick = this.#pool.submit(slot * this.#workers + busy - 1, ({ u32 }) => {
-        u32.fill(0);
+        [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
+        u32[RECORD_WORDS.index] = 0;
+        u32[RECORD_WORDS.start] = 0;
       });
       underWay.push({ tick, start, slot });
     }
@@ -188,6 +201,10 @@ export class ForwardEngine {
       const bytes = new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
       this.#heap.u8(this.#slots[slot]![`data ${name}`]!, bytes.length).set(bytes);
     }
+    const units = this.#heap.u32(this.#slots[slot]!.units!, this.#workers * UNIT_WORDS);
+    for (let worker = 0; worker < this.#workers; worker++) {
+      units.set([start + worker * this.rows, worker * this.rows, 0, 0], worker * UNIT_WORDS);
+    }
   }
 
   close(): Promise<void> {
@@ -201,14 +218,33 @@ interface ForwardProgram extends CompiledProgram {
   readonly dtype: string;
 }
 
-/** The forward pass of `rows` rows out of `dataRows` that lie in memory. */
-function compileForward<M, F extends string>(
-  { model, layout, predict }: ForwardOptions<M, F>,
+interface ForwardTrace {
+  readonly trace: Trace;
+  readonly output: Tensor;
+}
+
+/** The forward pass of `rows` rows as a graph. See Note [Random numbers] for the second and the third trace. */
+function traceForward<M, F extends string>(
+  options: ForwardOptions<M, F>,
   columns: Dataset['columns'],
   rows: number,
-  dataRows: number,
-): ForwardProgram {
+): ForwardTrace {
+  const found = traceRows(options, columns, rows, new Map());
+  const shapes = randomShapes(found.trace);
+  if (shapes.size === 0) return found;
+  const oneMore = randomShapes(traceRows(options, columns, rows + 1, new Map()).trace);
+  return traceRows(options, columns, rows, samplesOf(shapes, oneMore, rows));
+}
+
+function traceRows<M, F extends string>(
+  { model, predict }: ForwardOptions<M, F>,
+  columns: Dataset['columns'],
+  rows: number,
+  samples: ReadonlyMap<number, Samples>,
+): ForwardTrace {
   const trace = new Trace();
+  trace.nextStream = FIRST_STREAM.prediction;
+  for (const [stream, value] of samples) trace.samples.set(stream, value);
   const fields = Object.entries<Column>(columns).map(([name, { shape, as }]) => {
     return [name, trace.input('field', name, { shape: [rows, ...shape], dtype: as })] as const;
   });
@@ -229,6 +265,18 @@ function compileForward<M, F extends string>(
         'definition.predict',
     );
   }
+  return { trace, output };
+}
+
+/** The forward pass of `rows` rows out of `dataRows` that lie in memory. */
+function compileForward<M, F extends string>(
+  options: ForwardOptions<M, F>,
+  columns: Dataset['columns'],
+  rows: number,
+  dataRows: number,
+): ForwardProgram {
+  const { layout } = options;
+  const { trace, output } = traceForward(options, columns, rows);
   const places = new Map<unknown, { region: string; element: number }>([
     ...layout.entries.map(
       ({ parameter, offset }) =>

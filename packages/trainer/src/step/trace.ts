@@ -27,6 +27,7 @@ import { type Addition, reductionPlan, type ShardRange } from '@lockstep/sync';
 import type { Batch, MetricDefinition, ResolvedDefinition } from '../define/definition.ts';
 import type { FlatLayout } from '../define/layout.ts';
 import { NORM_BLOCK } from '../define/layout.ts';
+import { FIRST_STREAM } from './streams.ts';
 
 /** What a step computes for one shard: sums over its rows, so that shards can be added. */
 export interface ShardValues<T> {
@@ -135,6 +136,7 @@ export function traceStep<M, F extends string>(
   training: boolean,
 ): StepGraph {
   const trace = new Trace();
+  trace.nextStream = training ? FIRST_STREAM.training : FIRST_STREAM.validation;
   const fields = new Map<InputNode, Column>();
   const batch: Record<string, Tensor> = {};
   for (const [name, column] of Object.entries<Column>(data.columns)) {
