@@ -1,5 +1,6 @@
 /** Processes over WebSockets on loopback: whoever computes, comes, goes or dies, the digest is that of one machine. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { availableVariants } from '@lockstep/kernels';
 import { afterAll, afterEach, describe, expect, it, test } from 'vitest';
@@ -167,7 +168,20 @@ function readMetrics(text: string): Map<string, number> {
   return samples;
 }
 
-test('health and metrics are there for whoever reaches the port', async () => {
+/** An address of this machine that isn't loopback. */
+const outer = Object.values(networkInterfaces())
+  .flat()
+  .find((each) => each !== undefined && !each.internal && each.family === 'IPv4')?.address;
+
+test.runIf(outer !== undefined)('metrics are for this machine, health is for everybody', async () => {
+  const { port } = await cluster.serve('short.mjs --host 0.0.0.0 --port 0 --workers 0');
+  const get = (host: string, path: string) => fetch(`http://${host}:${port}${path}`);
+  expect((await get('127.0.0.1', '/metrics')).status).toBe(200);
+  expect((await get(outer!, '/metrics')).status).toBe(403);
+  expect(await (await get(outer!, '/healthz')).json()).toEqual({ status: 'waiting for nodes' });
+});
+
+test('health and metrics of a run', async () => {
   const { serving, url } = await cluster.serve('long.mjs --port 0 --workers 0');
   const get = (path: string, headers = {}) => fetch(url.replace('ws:', 'http:') + path, { headers });
   expect(await (await get('/healthz')).json()).toEqual({ status: 'waiting for nodes', step: 0, nodes: 0 });

@@ -1,7 +1,7 @@
 /** How a run stands, over HTTP: `/healthz` for those who ask whether it is up, `/metrics` for Prometheus. No secrets. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { everyPart } from '@lockstep/sync';
+import { everyPart, isLoopback } from '@lockstep/sync';
 import type { TrainingEvent } from '@lockstep/trainer';
 import { RecentSteps } from './recentSteps.ts';
 
@@ -72,15 +72,14 @@ export class RunStatus {
   }
 
   readonly answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const isLocal = isLoopback(request.socket.remoteAddress ?? '');
     if (request.url === '/healthz' && isRead(request)) {
       const isGathering = !this.#hasBegun && this.#nodes < this.#options.minNodes;
       const status = this.#isStalled || isGathering ? 'waiting for nodes' : 'ok';
-      send(
-        response,
-        200,
-        'application/json',
-        JSON.stringify({ status, step: this.#step, nodes: this.#nodes }),
-      );
+      const more = isLocal ? { step: this.#step, nodes: this.#nodes } : {};
+      send(response, 200, 'application/json', JSON.stringify({ status, ...more }));
+    } else if (request.url === '/metrics' && isRead(request) && !isLocal) {
+      send(response, 403, 'text/plain', METRICS_ARE_LOCAL);
     } else if (request.url === '/metrics' && isRead(request)) {
       send(response, 200, 'text/plain; version=0.0.4; charset=utf-8', this.#gauges().map(text).join(''));
     } else {
@@ -139,6 +138,10 @@ function send(response: ServerResponse, status: number, type: string, body: stri
   response.writeHead(status, { 'Content-Type': type, 'Cache-Control': 'no-store' });
   response.end(response.req.method === 'HEAD' ? undefined : body);
 }
+
+/** Who asks hasn't proved the token: losses and the names of refusals are for those who have an account on this machine. */
+const METRICS_ARE_LOCAL =
+  'metrics are for programs on this machine: ask 127.0.0.1, or let a proxy or an SSH tunnel on it pass them on\n';
 
 const STEP_SECONDS =
   'Where the time of the last steps went, mean of a step: together the parts are all of it.';

@@ -7,6 +7,7 @@ import {
   NodeDriver,
   type NodeReport,
   type NodeWork,
+  RefusedError,
   type Welcome,
 } from '@lockstep/sync';
 import { decodeBundle } from '../wire/bundle.ts';
@@ -85,11 +86,14 @@ export class Engines {
       const { workers, kernels, data: here } = this.#options;
       const bundle = await this.#get('program', program, fetch);
       const columns =
-        here?.hash === data.hash ? here.columns : decodeData(await this.#get('data', data, fetch));
+        here?.hash === data.hash
+          ? here.columns
+          : await usable('data', decodeData, await this.#get('data', data, fetch));
       // Threads that were started now, nobody would end.
       if (turn !== this.#turn) throw new Error('node: it has left, or is welcome elsewhere, meanwhile');
-      const parts = { bundle: decodeBundle(bundle), data: columns };
-      this.#last = { key, work: NodeEngine.start({ ...parts, workers, kernels }) };
+      const parts = { bundle: await usable('program', decodeBundle, bundle), data: columns };
+      const start = () => NodeEngine.start({ ...parts, workers, kernels });
+      this.#last = { key, work: usable('program', start, undefined) };
     }
     return this.#last.work;
   }
@@ -116,5 +120,27 @@ export class Engines {
   close(): Promise<void> {
     this.#turn++;
     return this.#end();
+  }
+}
+
+/**
+ * What `use` makes of content from the coordinator. Throws a RefusedError where it says by a plain Error that the content is
+ * malformed or doesn't fit into memory: nothing on this machine is at fault. Other kinds of errors are mistakes and pass.
+ */
+async function usable<T, R>(
+  what: 'program' | 'data',
+  use: (content: T) => R | Promise<R>,
+  content: T,
+): Promise<R> {
+  try {
+    return await use(content);
+  } catch (error) {
+    const isPlain = error instanceof Error && (error.name === 'Error' || error instanceof RangeError);
+    if (!isPlain || 'code' in error) throw error;
+    throw new RefusedError(
+      'CONTENT_UNUSABLE',
+      `this machine can't use the coordinator's ${what} (${error.message}); use the same version of Lockstep on both ` +
+        'machines, or join from a machine with more memory',
+    );
   }
 }
