@@ -149,7 +149,7 @@ describe('--resume', () => {
       );
       if (signal === 'SIGTERM') return;
       const third = await run(args);
-      expect(third.stdout).toContain('goes on after step 2,700, from checkpoints/checkpoint-');
+      expect(third.stdout).toContain('resuming after step 2,700, from checkpoints/checkpoint-');
       expect(third.stdout).toContain(done?.weightsDigest);
     },
   );
@@ -172,7 +172,7 @@ describe('--resume', () => {
     }
   });
 
-  test('begins at the beginning where there is no checkpoint', async () => {
+  test('starts from scratch where there is no checkpoint', async () => {
     const { code, stdout } = await run('train short.mjs --out fresh --resume');
     expect(code).toBe(0);
     expect(stdout).toContain('no checkpoint yet');
@@ -181,6 +181,31 @@ describe('--resume', () => {
   test('needs a folder', async () => {
     const { code, stderr } = await run('train short.mjs --resume');
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/resume: .*give out/) });
+  });
+
+  test.each<[string, (manifest: string, tensors: string) => void]>([
+    ['tensors that are cut off', (_, tensors) => truncateSync(tensors, 5000)],
+    ['no tensors', (_, tensors) => rmSync(tensors)],
+    ['a manifest that is cut off', (manifest) => truncateSync(manifest, 100)],
+    ['no manifest', (manifest) => rmSync(manifest)],
+  ])('the newest checkpoint has %s: it is named wherever the older one is', async (what, damage) => {
+    const out = what.replaceAll(' ', '-');
+    await run(`train short.mjs --out ${out} --checkpoint-every 3`);
+    const newest = checkpointsOf(out)
+      .filter((name) => name.endsWith('.json'))
+      .at(-1)!;
+    const manifest = join(folder, out, 'checkpoints', newest);
+    damage(manifest, manifest.replace('.json', '.safetensors'));
+    const file = `checkpoints/${newest}`;
+    const { code, stdout, stderr } = await run(`train short.mjs --out ${out} --resume`);
+    expect(code).toBe(0);
+    expect(stderr).toContain(`${file} is damaged and was passed over: `);
+    expect(stdout).toMatch(
+      /resuming after step \d+, from checkpoints\/checkpoint-0+\d\.json, since .* can't be used/,
+    );
+    const lines = events(readFileSync(join(folder, out, 'metrics.jsonl'), 'utf8'));
+    const started = lines.findLast(({ type }) => type === 'start');
+    expect(started?.resumed).toMatchObject({ skipped: [{ file, reason: expect.any(String) }] });
   });
 
   test('passes over a damaged checkpoint, names it and leaves it', async () => {

@@ -207,7 +207,11 @@ async function* runPrepared<M, F extends string>(
       explain: (job) => explainNonFinite(prepared, executor.state().get('weights')!, loop.sampler, job),
     });
     const rewinder = new Rewinder({ checkpoints, output, emit, state: () => executor.state() });
-    const resumed = from && found ? { step: from.step, file: `${CHECKPOINTS}/${found.name}` } : null;
+    const skipped = checkpoints?.skipped ?? [];
+    const resumed =
+      from && found
+        ? { step: from.step, file: `${CHECKPOINTS}/${found.name}`, ...(skipped.length > 0 && { skipped }) }
+        : null;
     emit({ ...startEvent(prepared, executor, loop), ...(resume && { resumed }) });
     if (executor.rewind) rewinder.begin(from);
     const outcome = yield* loop.run(oneByOne, from);

@@ -243,9 +243,15 @@ function header(event: StartEvent, source: string): string[] {
     `${pc.bold(`lockstep: ${name}`)} (${source})`,
     `data ${data}: ${thousands(trainRows)} rows${held}`,
     `${workers === 0 ? 'workers on other machines' : `${plural(workers, 'worker')}, kernels ${kernels}`}; batch ${batch} in ${plural(shards, 'shard')}, seed ${seed}`,
-    ...(resumed ? [`goes on after step ${thousands(resumed.step)}, from ${resumed.file}`] : []),
-    ...(resumed === null ? ['no checkpoint yet: begins at the beginning'] : []),
+    ...(resumed ? [resuming(resumed)] : []),
+    ...(resumed === null ? ['no checkpoint yet: starting from scratch'] : []),
   ];
+}
+
+function resuming({ step, file, skipped = [] }: NonNullable<StartEvent['resumed']>): string {
+  const older =
+    skipped.length > 0 ? `, since ${skipped.map((each) => each.file).join(', ')} can't be used` : '';
+  return `resuming after step ${thousands(step)}, from ${file}${older}`;
 }
 
 function modelTable({ model, parameters }: StartEvent): string[] {

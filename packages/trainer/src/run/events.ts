@@ -29,8 +29,14 @@ export interface StartEvent {
   readonly totalSteps: number;
   readonly workers: number;
   readonly kernels: string;
-  /** With `resume`: the checkpoint that the run goes on from, null where there was none. */
-  readonly resumed?: { readonly step: number; readonly file: string } | null;
+  /**
+   * With `resume`: the checkpoint that the run goes on from, and newer ones that can't be used; null where there was none.
+   */
+  readonly resumed?: {
+    readonly step: number;
+    readonly file: string;
+    readonly skipped?: readonly SkippedCheckpoint[];
+  } | null;
 }
 
 /** How a step went on a cluster. */
@@ -117,11 +123,16 @@ export interface CheckpointFailedEvent {
   readonly reason: string;
 }
 
-/** A checkpoint that is not whole was passed over, and left as it is. */
-export interface CheckpointDamagedEvent {
-  readonly type: 'checkpointDamaged';
+export interface SkippedCheckpoint {
+  /** Its manifest, below the run's folder. */
   readonly file: string;
+  /** What is wrong with it. */
   readonly reason: string;
+}
+
+/** A checkpoint that is not whole was passed over, and left as it is. */
+export interface CheckpointDamagedEvent extends SkippedCheckpoint {
+  readonly type: 'checkpointDamaged';
 }
 
 /** A coordinator waits for nodes: of `serve`, before `start`. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DataError, encodeSafetensors } from '@lockstep/data';
 import { ConfigError } from '@lockstep/nn';
 import type { FlatLayout } from '../../define/layout.ts';
-import type { TrainingEvent } from '../../run/events.ts';
+import type { SkippedCheckpoint, TrainingEvent } from '../../run/events.ts';
 import type { ExecutorState } from '../../run/executor.ts';
 import type { CheckpointSink, Progress } from '../../run/loop.ts';
 import type { EventsMark } from '../output.ts';
@@ -50,6 +50,7 @@ export class Checkpoints implements CheckpointSink {
   /** Snapshots that are being written or wait for it. */
   #open = 0;
   #lastStep = 0;
+  #skipped: readonly SkippedCheckpoint[] = [];
   #lastTime: number;
 
   constructor(options: CheckpointsOptions) {
@@ -115,20 +116,27 @@ export class Checkpoints implements CheckpointSink {
     };
   }
 
+  /** Newer ones that `find` couldn't use. */
+  get skipped(): readonly SkippedCheckpoint[] {
+    return this.#skipped;
+  }
+
   /**
-   * The newest whole checkpoint, if there is one. Damaged ones are told and left alone. Throws ConfigError where it is of
+   * The newest whole checkpoint, if there is one. Damaged ones are reported and left alone. Throws ConfigError where it is of
    * another definition, DataError where there are checkpoints and none is whole.
    */
   async find(): Promise<Checkpoint | undefined> {
     const { out, emit } = this.#options;
-    const { checkpoint, damaged } = await this.#store.newest().catch((error: Error) => {
+    const { checkpoint, damaged, lost } = await this.#look().catch((error: Error) => {
       throw new DataError(
         'DATA_UNREADABLE',
         `resume: cannot read ${join(out, CHECKPOINTS)}: ${error.message}`,
       );
     });
-    for (const { name, reason } of damaged)
-      emit({ type: 'checkpointDamaged', file: `${CHECKPOINTS}/${name}`, reason });
+    this.#skipped = [...damaged, ...lost]
+      .sort((a, b) => (a.name < b.name ? 1 : -1))
+      .map(({ name, reason }) => ({ file: `${CHECKPOINTS}/${name}`, reason }));
+    for (const each of this.#skipped) emit({ type: 'checkpointDamaged', ...each });
     if (!checkpoint) {
       const [first] = damaged;
       if (!first) return undefined;
@@ -167,6 +175,11 @@ export class Checkpoints implements CheckpointSink {
     this.#lastStep = found?.manifest.step ?? 0;
     this.#lastTime = this.#clock();
     return found;
+  }
+
+  async #look() {
+    const { checkpoint, damaged } = await this.#store.newest();
+    return { checkpoint, damaged, lost: await this.#store.lostManifests(checkpoint?.manifest.sequence ?? 0) };
   }
 
   /** What the loop goes on from. `state`: of the names and lengths that are needed. Throws DataError. */

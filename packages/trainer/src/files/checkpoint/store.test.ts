@@ -204,6 +204,25 @@ describe('damage', () => {
     expect(disk.files.get(NEWER[1]!)).toEqual(damaged);
   });
 
+  test.each<[string, number, string[]]>([
+    ['checkpoint-000002.json', 1, ['checkpoint-000002.json']],
+    // That of an older one is of no use any more.
+    ['checkpoint-000001.json', 2, []],
+    ['checkpoint-000002.safetensors', 1, []],
+  ])('%s is lost: it is missed', async (name, newest, expected) => {
+    const disk = await twoGenerations();
+    disk.put(name, undefined);
+    const lost = await new CheckpointStore(disk).lostManifests(newest);
+    expect(lost.map((each) => each.name)).toEqual(expected);
+  });
+
+  test('of a manifest that was being written is not a loss', async () => {
+    const disk = await twoGenerations();
+    disk.put(`${NEWER[0]}.part`, disk.files.get(NEWER[0]!));
+    disk.put(NEWER[0]!, undefined);
+    expect(await new CheckpointStore(disk).lostManifests(1)).toEqual([]);
+  });
+
   test('of all is told', async () => {
     const disk = await twoGenerations();
     for (const name of disk.files.keys()) if (name.endsWith('.safetensors')) disk.put(name, undefined);

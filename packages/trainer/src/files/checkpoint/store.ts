@@ -123,6 +123,23 @@ export class CheckpointStore {
       .sort((a, b) => a - b);
   }
 
+  /**
+   * Generations newer than this one whose manifest is missing although their tensors are there: it was lost, or the writer
+   * stopped between the two files. Throws only where the folder cannot be read.
+   */
+  async lostManifests(newerThan: number): Promise<DamagedCheckpoint[]> {
+    const names = new Set(await this.#folder.list());
+    const sequences = [...names].flatMap((name) => {
+      const [, digits, kind, partial] = NAME.exec(name) ?? [];
+      return kind === 'safetensors' && !partial && Number(digits) > newerThan ? [Number(digits)] : [];
+    });
+    return sequences
+      .sort((a, b) => b - a)
+      .map(manifestName)
+      .filter((name) => !names.has(name) && !names.has(name + PARTIAL))
+      .map((name) => ({ name, reason: 'it is missing, but its tensors are there' }));
+  }
+
   /** Of the generations whose manifest is whole, oldest first. Throws only where the folder cannot be read. */
   async manifests(): Promise<Manifest[]> {
     const found: Manifest[] = [];
