@@ -104,6 +104,16 @@ describe('a crash', () => {
     expect(Math.min(seen.old, seen.new)).toBeGreaterThan(20);
   });
 
+  test('of the process alone never looks like a manifest that was lost', async () => {
+    for (const stopAt of await crashPoints()) {
+      const { disk } = await crashed({ stopAt, aftermath: 'everything', seed: 0 });
+      const store = new CheckpointStore(disk);
+      const { checkpoint } = await store.newest();
+      const lost = await store.lostManifests(checkpoint?.manifest.sequence ?? 0);
+      expect({ stopAt, lost }).toEqual({ stopAt, lost: [] });
+    }
+  });
+
   test('on a disk that does not sync loses what was said to be saved: the test would tell', async () => {
     let lost = 0;
     for (const each of await crashes()) {

@@ -2,9 +2,9 @@
  * Generations of checkpoints in a folder. Each is two files, tensors and manifest; it exists from the instant in which
  * its manifest has its name.
  *
- * Note [Old or new]: A file is written under another name, flushed, renamed, and the folder is flushed before the next
- * thing is done: tensors first, then the manifest with their digest. So a crash leaves a manifest only with all of its
- * tensors. No name is used twice, and older generations go only when two newer ones last. Whatever a disk does beyond
+ * Note [Old or new]: Both files are written under other names and flushed, tensors first, then the manifest with their digest.
+ * Then each is renamed, in this order, and the folder is flushed before the next thing is done. So a crash leaves a manifest only
+ * with all of its tensors; and tensors without any trace of their manifest only where it was lost later. No name is used twice, and older generations go only when two newer ones last. Whatever a disk does beyond
  * that, the digests find.
  */
 import { createHash } from 'node:crypto';
@@ -103,6 +103,7 @@ export class CheckpointStore {
       const proof = await this.#write(tensorsName(sequence), encodeSafetensors(tensors));
       const page = encodeManifest({ sequence, ...manifest, tensors: proof });
       const { bytes } = await this.#write(manifestName(sequence), [page]);
+      for (const name of [tensorsName(sequence), manifestName(sequence)]) await this.#name(name);
       this.#whole.add(sequence);
       // The new one lasts, whatever becomes of the old ones.
       await this.#prune(doubts).catch(() => {});
@@ -124,8 +125,8 @@ export class CheckpointStore {
   }
 
   /**
-   * Generations newer than this one whose manifest is missing although their tensors are there: it was lost, or the writer
-   * stopped between the two files. Throws only where the folder cannot be read.
+   * Generations newer than this one whose manifest was lost: their tensors are there, and nobody was writing it. Throws only
+   * where the folder cannot be read.
    */
   async lostManifests(newerThan: number): Promise<DamagedCheckpoint[]> {
     const names = new Set(await this.#folder.list());
@@ -192,7 +193,7 @@ export class CheckpointStore {
     return last + 1;
   }
 
-  /** Whole or not at all under its name, and lasting when it returns. */
+  /** Lasting when it returns, under another name. */
   async #write(name: string, chunks: readonly Uint8Array[]): Promise<FileProof> {
     const hash = createHash('sha256');
     let bytes = 0;
@@ -210,9 +211,13 @@ export class CheckpointStore {
     } finally {
       await file.close();
     }
+    return { bytes, sha256: hash.digest('hex') };
+  }
+
+  /** Gives what was written its name, lastingly. */
+  async #name(name: string): Promise<void> {
     await this.#folder.rename(name + PARTIAL, name);
     await this.#folder.sync();
-    return { bytes, sha256: hash.digest('hex') };
   }
 
   /** Removes whole generations but the last and those in doubt; the unknown are looked at first, the damaged stay. */
