@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { deepImports, fileCycles, forbiddenEdges, packageCycles, undeclaredImports } from './architecture.ts';
+import {
+  crowdedRooms,
+  deepImports,
+  fileCycles,
+  forbiddenEdges,
+  packageCycles,
+  roomCycles,
+  undeclaredImports,
+} from './architecture.ts';
 import { importsOf, type Package, readRootTools, readWorkspace } from './workspace.ts';
 
 const kernels = '@lockstep/kernels';
@@ -54,6 +62,10 @@ describe('the workspace', () => {
   test.each(packages.map((each) => [each.name, each] as const))('%s has no cycle of files', (_, each) =>
     expect(fileCycles(each)).toEqual([]),
   );
+  test.each(packages.map((each) => [each.name, each] as const))('%s has no cycle of folders', (_, each) =>
+    expect(roomCycles(each)).toEqual([]),
+  );
+  test('no folder is crowded', () => expect(packages.flatMap(crowdedRooms)).toEqual([]));
 
   test.each(Object.entries(ONLY_IN))('%s is known to %s alone', (dependency, owner) => {
     const users = packages.filter(({ dependencies, devDependencies }) =>
@@ -127,5 +139,12 @@ describe('the rules notice', () => {
     expect(packageCycles([a, b, low])).toEqual(['a → b → a']);
     const c = made('c', { files: [source('src/a.ts', './b/c.ts'), source('src/b/c.ts', '../a.ts')] });
     expect(fileCycles(c)).toEqual(['packages/c: src/a.ts → src/b/c.ts → src/a.ts']);
+    expect(roomCycles(c)).toEqual(['packages/c: src → src/b → src']);
+  });
+
+  test('a folder with too many files', () => {
+    const many = Array.from({ length: 21 }, (_, i) => source(`src/a/${i}.ts`));
+    expect(crowdedRooms(made('c', { files: many.slice(1) }))).toEqual([]);
+    expect(crowdedRooms(made('c', { files: many }))).toEqual(['packages/c/src/a: 21 files, at most 20']);
   });
 });

@@ -88,6 +88,38 @@ export function fileCycles({ folder, files }: Package): string[] {
   return cycles(edges).map((cycle) => `${folder}: ${cycle}`);
 }
 
+/** The most files that may lie side by side in one folder of a package's sources. */
+const MAX_FILES_IN_ROOM = 20;
+
+/** Folders of a package's sources with too many files side by side, tests included. */
+export function crowdedRooms({ folder, files }: Package): string[] {
+  const rooms = new Map<string, number>();
+  for (const { path } of files.filter(({ path }) => path.startsWith('src/'))) {
+    rooms.set(posix.dirname(path), (rooms.get(posix.dirname(path)) ?? 0) + 1);
+  }
+  return [...rooms]
+    .filter(([, count]) => count > MAX_FILES_IN_ROOM)
+    .map(([room, count]) => `${folder}/${room}: ${count} files, at most ${MAX_FILES_IN_ROOM}`);
+}
+
+/**
+ * Folders of one package that import each other in a circle, types included: rooms have one order. Tests are free, and so
+ * is the package's list of names.
+ */
+export function roomCycles({ folder, files }: Package): string[] {
+  const edges = new Map<string, string[]>();
+  for (const { path, role, imports } of files) {
+    if (role !== 'source' || path === 'src/index.ts') continue;
+    const room = posix.dirname(path);
+    const others = imports
+      .filter(isRelative)
+      .map((specifier) => posix.dirname(posix.join(room, specifier)))
+      .filter((other) => other !== room);
+    edges.set(room, [...new Set([...(edges.get(room) ?? []), ...others])]);
+  }
+  return cycles(edges).map((cycle) => `${folder}: ${cycle}`);
+}
+
 const localImports = ({ path, runtimeImports }: SourceFile): string[] =>
   runtimeImports.filter(isRelative).map((specifier) => posix.join(posix.dirname(path), specifier));
 

@@ -1,5 +1,7 @@
 /** The words that `lockstep` understands. What a command does is loaded when it is called: help must be quick. */
 import { Argument, Command, Option } from 'commander';
+import { TOKEN_VARIABLE } from './common/token.ts';
+import { readVersion } from './common/version.ts';
 import {
   atLeastZero,
   bandwidth,
@@ -17,8 +19,6 @@ import {
   workerCount,
   workerList,
 } from './options.ts';
-import { TOKEN_VARIABLE } from './token.ts';
-import { readVersion } from './version.ts';
 
 const KERNELS = ['auto', 'native', 'wasm', 'native-avx512', 'native-avx2', 'native-sse', 'native-neon'];
 
@@ -116,7 +116,7 @@ export function commandLine(exit: (code: number) => void): Command {
     profileOption(),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
-    const { trainCommand } = await import('./train.ts');
+    const { trainCommand } = await import('./commands/train.ts');
     exit(await trainCommand(config, flags));
   });
 
@@ -148,7 +148,7 @@ export function commandLine(exit: (code: number) => void): Command {
     profileOption(),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
-    const { serveCommand } = await import('./serve.ts');
+    const { serveCommand } = await import('./commands/serve.ts');
     exit(await serveCommand(config, flags));
   });
 
@@ -164,7 +164,7 @@ export function commandLine(exit: (code: number) => void): Command {
       .default(DEFAULT_QUOTA, '10GiB'),
     ...outputOptions(),
   ]).action(async (url: string, flags) => {
-    const { joinCommand } = await import('./join.ts');
+    const { joinCommand } = await import('./commands/join.ts');
     exit(await joinCommand(url, flags));
   });
 
@@ -176,7 +176,7 @@ export function commandLine(exit: (code: number) => void): Command {
     dataOption(),
     ...outputOptions(),
   ]).action(async (config: string | undefined, flags) => {
-    const { evalCommand } = await import('./eval.ts');
+    const { evalCommand } = await import('./commands/eval.ts');
     exit(await evalCommand(config, flags));
   });
 
@@ -193,7 +193,7 @@ export function commandLine(exit: (code: number) => void): Command {
     dataOption(),
     ...outputOptions(),
   ]).action(async (folder: string, config: string | undefined, flags) => {
-    const { verifyCommand } = await import('./verify.ts');
+    const { verifyCommand } = await import('./commands/verify.ts');
     exit(await verifyCommand(folder, config, flags));
   });
 
@@ -207,7 +207,7 @@ export function commandLine(exit: (code: number) => void): Command {
     ...machineOptions(),
     dataOption(),
   ]).action(async (config: string | undefined, flags) => {
-    const { predictCommand } = await import('./predict.ts');
+    const { predictCommand } = await import('./commands/predict.ts');
     exit(await predictCommand(config, flags));
   });
 
@@ -218,14 +218,14 @@ export function commandLine(exit: (code: number) => void): Command {
   )
     .addArgument(new Argument('[action]', 'what to do').choices(['list', 'clear']).default('list'))
     .action(async (action: 'list' | 'clear', flags) => {
-      const { cacheCommand } = await import('./cache.ts');
+      const { cacheCommand } = await import('./commands/cache.ts');
       exit(await cacheCommand(action, flags));
     });
 
   command('doctor', 'Show what this machine offers: cores, kernels and their speed, memory, versions.', [
     new Option('--json', 'one JSON object'),
   ]).action(async (flags) => {
-    const { doctorCommand } = await import('./doctor.ts');
+    const { doctorCommand } = await import('./commands/doctor.ts');
     exit(await doctorCommand(flags));
   });
 

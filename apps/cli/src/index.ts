@@ -1,8 +1,8 @@
 /** The command line as a function: words in, exit code out. */
 import { CommanderError } from 'commander';
 import { commandLine } from './commands.ts';
-import { ExitCode, reportFailure } from './failure.ts';
-import { leaveWhenUnread } from './interruption.ts';
+import { ExitCode, reportFailure } from './common/failure.ts';
+import { leaveWhenUnread } from './common/interruption.ts';
 
 /** Runs `lockstep` with these words. Gives the exit code: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted. */
 export async function run(args: readonly string[]): Promise<number> {

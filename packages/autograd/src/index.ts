@@ -1,8 +1,6 @@
 import './methods.ts';
 
-export { apply, type TensorLike, tensor } from './apply.ts';
-export { mergeBuffer, type Statistics, updateBuffer } from './buffers.ts';
-export { type CheckOptions, type CheckResult, checkGradients } from './check.ts';
+export { apply, type TensorLike, tensor } from './core/apply.ts';
 export {
   context,
   isTraining,
@@ -17,18 +15,8 @@ export {
   withStatistics,
   withTrace,
   withTraining,
-} from './context.ts';
-export { setEagerKernels } from './eager.ts';
-export {
-  backward,
-  customGradient,
-  detach,
-  type GradientOptions,
-  grad,
-  gradients,
-  valueAndGrad,
-  variable,
-} from './gradients.ts';
+} from './core/context.ts';
+export { setEagerKernels } from './core/eager.ts';
 export {
   type ConstantNode,
   type GraphNode,
@@ -37,7 +25,7 @@ export {
   type OpNode,
   type Samples,
   Trace,
-} from './graph.ts';
+} from './core/graph.ts';
 export type {
   AnyOp,
   BackwardContext,
@@ -47,9 +35,7 @@ export type {
   Op,
   Step,
   ViewOp,
-} from './op.ts';
-export * from './ops/index.ts';
-export { type RecurrentOptions, recurrent } from './recurrent.ts';
+} from './core/op.ts';
 export {
   broadcastShapes,
   contiguousStrides,
@@ -62,8 +48,15 @@ export {
   type Spec,
   sameShape,
   sizeOf,
-} from './shape.ts';
-export { type BufferRule, type Origin, Parameter, StateBuffer, Tensor, type TensorData } from './tensor.ts';
+} from './core/shape.ts';
+export {
+  type BufferRule,
+  type Origin,
+  Parameter,
+  StateBuffer,
+  Tensor,
+  type TensorData,
+} from './core/tensor.ts';
 export {
   contiguousView,
   copyView,
@@ -72,4 +65,18 @@ export {
   isContiguous,
   materialize,
   type View,
-} from './view.ts';
+} from './core/view.ts';
+export { mergeBuffer, type Statistics, updateBuffer } from './derivatives/buffers.ts';
+export { type CheckOptions, type CheckResult, checkGradients } from './derivatives/check.ts';
+export {
+  backward,
+  customGradient,
+  detach,
+  type GradientOptions,
+  grad,
+  gradients,
+  valueAndGrad,
+  variable,
+} from './derivatives/gradients.ts';
+export { type RecurrentOptions, recurrent } from './derivatives/recurrent.ts';
+export * from './ops/index.ts';

@@ -1,7 +1,8 @@
 /** The ops as methods: `x.matmul(w).add(b).relu()`. */
-import { backward, detach, type GradientOptions } from './gradients.ts';
+
+import { Tensor } from './core/tensor.ts';
+import { backward, detach, type GradientOptions } from './derivatives/gradients.ts';
 import * as f from './ops/index.ts';
-import { Tensor } from './tensor.ts';
 
 /** Functions whose first argument is a tensor become methods under the same name. */
 const methods = {
@@ -107,7 +108,7 @@ type Method<F> = F extends (x: Tensor, ...rest: infer R) => infer O
     : never;
 type Methods = { [K in keyof typeof methods]: Method<(typeof methods)[K]> };
 
-declare module './tensor.ts' {
+declare module './core/tensor.ts' {
   interface Tensor extends Methods {}
 }
 

@@ -1,12 +1,11 @@
 /**
- * A training run on several machines. Read first: `coordinator/serve.ts` (what a run on a cluster adds to `train`), then
+ * A training run on several machines. Read first: `serve/serve.ts` (what a run on a cluster adds to `train`), then
  * `coordinator/clusterExecutor.ts` (the loop's executor) and `node/node.ts` (what joins it). `wire/` holds what both ends share.
  */
 export type { StepTime } from '@lockstep/sync';
 export { ClusterExecutor } from './coordinator/clusterExecutor.ts';
 export type { ClusterOptions } from './coordinator/options.ts';
 export { RecentSteps } from './coordinator/recentSteps.ts';
-export { type ServeOptions, serve } from './coordinator/serve.ts';
 export {
   type CacheEntry,
   clearCache,
@@ -17,6 +16,7 @@ export {
 } from './node/contentCache.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './node/join.ts';
 export { type ContentStore, type NodeOptions, startNode } from './node/node.ts';
+export { type ServeOptions, serve } from './serve/serve.ts';
 export {
   type Bisection,
   bisectRuns,

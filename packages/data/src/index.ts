@@ -1,5 +1,6 @@
-export { type ArrayLike, arrays, labels, type NdArray, type Nested } from './arrays.ts';
-export { type CsvOptions, csv } from './csv.ts';
+export { DataError, type DataErrorCode } from './common/errors.ts';
+export { writeWhole } from './common/files.ts';
+export { type ArrayLike, arrays, labels, type NdArray, type Nested } from './dataset/arrays.ts';
 export {
   type Column,
   type ColumnData,
@@ -14,22 +15,16 @@ export {
   rowStride,
   sliceRows,
   takeRows,
-} from './dataset.ts';
-export { type DigitsOptions, digits } from './digits.ts';
-export {
-  cacheFolder,
-  type DownloadOptions,
-  type DownloadProgress,
-  download,
-  onDownload,
-} from './download.ts';
-export { DataError, type DataErrorCode } from './errors.ts';
-export { writeWhole } from './files.ts';
-export { readIdx } from './idx.ts';
-export { fashionMnist, type MnistOptions, mnist } from './mnist.ts';
-export { readNpy, writeNpy } from './npy.ts';
-export { type Image, readPng, writePng } from './png.ts';
-export { type RowSource, readRows } from './rows.ts';
+} from './dataset/dataset.ts';
+export { type BatchPlace, Sampler, type SamplerOptions } from './dataset/sampler.ts';
+export { split } from './dataset/split.ts';
+export { type Moments, moments, standardize } from './dataset/standardize.ts';
+export { type WindowsOptions, windows } from './dataset/windows.ts';
+export { type CsvOptions, csv } from './formats/csv.ts';
+export { readIdx } from './formats/idx.ts';
+export { readNpy, writeNpy } from './formats/npy.ts';
+export { type Image, readPng, writePng } from './formats/png.ts';
+export { type RowSource, readRows } from './formats/rows.ts';
 export {
   encodeSafetensors,
   readSafetensors,
@@ -40,11 +35,8 @@ export {
   type TensorToStore,
   type TensorType,
   writeSafetensors,
-} from './safetensors.ts';
-export { type BatchPlace, Sampler, type SamplerOptions } from './sampler.ts';
-export { type Series, type SeriesOptions, series } from './series.ts';
-export { split } from './split.ts';
-export { type Moments, moments, standardize } from './standardize.ts';
+} from './formats/safetensors.ts';
+export { type Series, type SeriesOptions, series } from './formats/series.ts';
 export {
   bytes,
   type CharacterTokenizer,
@@ -52,5 +44,13 @@ export {
   type Tokenizer,
   type TokenizerLibrary,
   tokenizer,
-} from './tokenizers.ts';
-export { type WindowsOptions, windows } from './windows.ts';
+} from './formats/tokenizers.ts';
+export { type DigitsOptions, digits } from './sets/digits.ts';
+export {
+  cacheFolder,
+  type DownloadOptions,
+  type DownloadProgress,
+  download,
+  onDownload,
+} from './sets/download.ts';
+export { fashionMnist, type MnistOptions, mnist } from './sets/mnist.ts';

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
-import { DataError, type DataErrorCode } from '../src/errors.ts';
+import { DataError, type DataErrorCode } from '../src/common/errors.ts';
 
 /** A folder that is removed after the tests of the file. */
 export function temporaryFolder(): string {

@@ -1,7 +1,7 @@
 /**
  * Elementwise chains: a machine whose registers are tiles of LS_TILE lanes in L1. All steps of the chain run over a
  * tile before the next one, so memory is read and written once for the whole chain. Encoding and semantics (journal
- * included): ELEMENTWISE in `src/instructions.ts`; what a step does: `steps.h`.
+ * included): ELEMENTWISE in `src/instructions/instructions.ts`; what a step does: `steps.h`.
  */
 #include "steps.h"
 

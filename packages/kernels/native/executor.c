@@ -1,4 +1,4 @@
-/** The executor: walks a program's call list. Programs are validated before they come here (`src/validate.ts`). */
+/** The executor: walks a program's call list. Programs are validated before they come here (`src/program/validate.ts`). */
 #include "kernels.h"
 
 /** Whether the program may go on (`guard` in instructions.ts). Another thread may set halt to the same value meanwhile. */

@@ -1,5 +1,5 @@
 /**
- * What moves elements (`src/indexing.ts`): strided copies, picking by index, its adjoint, running sums. Tensors are seen
+ * What moves elements (`src/instructions/indexing.ts`): strided copies, picking by index, its adjoint, running sums. Tensors are seen
  * as [S, O, N, I] (segments, outer, the indexed axis, inner), what is picked as [S, O, J, I]. Lanes are words of any
  * type; only sums are of f32.
  */

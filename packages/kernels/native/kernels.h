@@ -5,7 +5,7 @@
  * avx512, neon); every function with external linkage is named by LS_NAME, so that several variants link into
  * one addon. Bits never depend on LS_W: only IEEE + - * / sqrt and integer operations, in an order that is a function
  * of the logical shape (no libm, no contraction, no mutable statics). Kernels neither read nor write outside of
- * the extents that `src/instructions.ts` states.
+ * the extents that `src/instructions/instructions.ts` states.
  */
 #ifndef LS_KERNELS_H
 #define LS_KERNELS_H
@@ -96,7 +96,7 @@ LS_INLINE float ls_f32(const uint32_t *word) {
 
 /**
  * One function per instruction. `w` points at the instruction: w[0] opcode, w[1] length in words, then the operands in
- * the order of its `fields` in `src/instructions.ts` (an addr takes two words, u32 and f32 one).
+ * the order of its `fields` in `src/instructions/instructions.ts` (an addr takes two words, u32 and f32 one).
  */
 #define LS_KERNEL(name) void LS_NAME(name)(const Ctx *ctx, const uint32_t *w)
 LS_KERNEL(elementwise);       /* 1 */

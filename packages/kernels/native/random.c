@@ -1,6 +1,6 @@
 /**
  * Uniform floats by Philox4x32-10 (J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), a bijection
- * of the counter (element ÷ 4, stream, step, shard) for every key (the seed). The same in TypeScript: `src/philox.ts`.
+ * of the counter (element ÷ 4, stream, step, shard) for every key (the seed). The same in TypeScript: `src/reference/philox.ts`.
  */
 #include "math.h"
 

@@ -1,5 +1,5 @@
 /**
- * What one step of an elementwise chain does to the lanes of a tile: `src/microops.ts`, whose codes are the cases here. Included
+ * What one step of an elementwise chain does to the lanes of a tile: `src/instructions/microops.ts`, whose codes are the cases here. Included
  * by elementwise.c.
  */
 #ifndef LS_STEPS_H

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { flags, kernelFiles, sources, unlessCurrent } from './sources.mjs';
 
-/** Static data end below this; a default stack lies between it and HEAP_BASE (`src/memory.ts`). */
+/** Static data end below this; a default stack lies between it and HEAP_BASE (`src/run/memory.ts`). */
 const DATA_END = 65536;
 
 const args = [

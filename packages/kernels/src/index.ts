@@ -1,14 +1,9 @@
-export * from './builder.ts';
-export type { Chain, ChainInput, ChainOutput, ChainStep } from './chain.ts';
-export { crc32 } from './checksum.ts';
 export {
   type ConvolutionShape,
   convInputGradScratchBytes,
   convScratchBytes,
   convWeightGradScratchBytes,
-} from './convolution.ts';
-export * from './disassemble.ts';
-export { type Decoded, instructionExtents } from './extents.ts';
+} from './instructions/convolution.ts';
 export {
   attentionScratchBytes,
   normalizeScratchBytes,
@@ -17,19 +12,24 @@ export {
   recurrentKinds,
   recurrentParts,
   recurrentScratchBytes,
-} from './fused.ts';
-export * from './host.ts';
-export { COPY_RANK, scatterAddScratchBytes } from './indexing.ts';
-export * from './instructions.ts';
-export * from './load.ts';
-export * from './memory.ts';
-export * from './microops.ts';
-export * from './philox.ts';
-export * from './program.ts';
-export { type ReferencePrecision, runReference } from './reference.ts';
-export * from './serialize.ts';
-export { type ProductPieces, splitProducts } from './split.ts';
-export * from './validate.ts';
-export type { SharedMemory } from './webassembly.ts';
-export { bitsFloat, floatBits } from './words.ts';
-export { instructionWork, type Work } from './work.ts';
+} from './instructions/fused.ts';
+export { COPY_RANK, scatterAddScratchBytes } from './instructions/indexing.ts';
+export * from './instructions/instructions.ts';
+export * from './instructions/microops.ts';
+export * from './instructions/program.ts';
+export { bitsFloat, floatBits } from './instructions/words.ts';
+export * from './program/builder.ts';
+export type { Chain, ChainInput, ChainOutput, ChainStep } from './program/chain.ts';
+export * from './program/disassemble.ts';
+export { type Decoded, instructionExtents } from './program/extents.ts';
+export * from './program/serialize.ts';
+export { type ProductPieces, splitProducts } from './program/split.ts';
+export * from './program/validate.ts';
+export { instructionWork, type Work } from './program/work.ts';
+export * from './reference/philox.ts';
+export { type ReferencePrecision, runReference } from './reference/reference.ts';
+export { crc32 } from './run/checksum.ts';
+export * from './run/host.ts';
+export * from './run/load.ts';
+export * from './run/memory.ts';
+export type { SharedMemory } from './run/webassembly.ts';

@@ -1,13 +1,14 @@
 /** Cases of convolution and pooling for the comparison of kernels and reference; `convolution.test.ts` has the many. */
-import type { ProgramBuilder } from '../src/builder.ts';
+
 import {
   type ConvolutionShape,
   convInputGradScratchBytes,
   type convolutions,
   convScratchBytes,
   convWeightGradScratchBytes,
-} from '../src/convolution.ts';
-import type { Address } from '../src/program.ts';
+} from '../src/instructions/convolution.ts';
+import type { Address } from '../src/instructions/program.ts';
+import type { ProgramBuilder } from '../src/program/builder.ts';
 import { floats } from './rig.ts';
 
 interface ConvolutionCase {

@@ -1,7 +1,8 @@
 /** Cases of the fused layers for the comparison of kernels and reference. */
-import type { ProgramBuilder } from '../src/builder.ts';
-import { type fused, recurrentKinds, recurrentParts } from '../src/fused.ts';
-import type { Address } from '../src/program.ts';
+
+import { type fused, recurrentKinds, recurrentParts } from '../src/instructions/fused.ts';
+import type { Address } from '../src/instructions/program.ts';
+import type { ProgramBuilder } from '../src/program/builder.ts';
 
 interface FusedCase {
   readonly title: string;

@@ -1,4 +1,4 @@
-import type { InstructionName } from '../src/instructions.ts';
+import type { InstructionName } from '../src/instructions/instructions.ts';
 import { fusedOperands } from './fused.ts';
 
 const shape = {

@@ -1,11 +1,16 @@
 /** Runs one instruction at a time: on a variant of the kernels, in guarded memory, or on the naive twin. */
-import { type Chain, encodeChain } from '../src/chain.ts';
-import { elementwiseScratchBytes, type InstructionName, instructions } from '../src/instructions.ts';
-import { type Kernels, type KernelVariant, loadKernels } from '../src/load.ts';
-import { createMemory, HEAP_BASE } from '../src/memory.ts';
-import type { Address } from '../src/program.ts';
-import { runReference } from '../src/reference.ts';
-import { floatBits } from '../src/words.ts';
+
+import {
+  elementwiseScratchBytes,
+  type InstructionName,
+  instructions,
+} from '../src/instructions/instructions.ts';
+import type { Address } from '../src/instructions/program.ts';
+import { floatBits } from '../src/instructions/words.ts';
+import { type Chain, encodeChain } from '../src/program/chain.ts';
+import { runReference } from '../src/reference/reference.ts';
+import { type Kernels, type KernelVariant, loadKernels } from '../src/run/load.ts';
+import { createMemory, HEAP_BASE } from '../src/run/memory.ts';
 
 export type Data = Float32Array | Int32Array | Uint32Array | Uint8Array;
 

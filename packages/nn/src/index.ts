@@ -1,14 +1,11 @@
 /** Modules, initialisers, losses, metrics, optimizers and schedules: all that describes a training, nothing that runs it. */
-export { ConfigError } from './errors.ts';
-export * as init from './init.ts';
-export { NORM_BLOCK, normOfBlocks } from './layerwise.ts';
-export * as loss from './loss.ts';
-export * as metrics from './metrics.ts';
-export type { Layer, Module } from './module.ts';
-export { toModule } from './module.ts';
-export * as nn from './nn.ts';
-export * as optim from './optim.ts';
-export type { Optimizer, UpdateGroup, UpdateInput, UpdateOutput } from './optimizer.ts';
+export { ConfigError } from './common/errors.ts';
+export * as init from './common/init.ts';
+export * as loss from './loss/loss.ts';
+export * as metrics from './loss/metrics.ts';
+export type { SumMetric } from './loss/sumMetrics.ts';
+export type { Layer, Module } from './model/module.ts';
+export { toModule } from './model/module.ts';
 export {
   countParameters,
   loadState,
@@ -17,7 +14,10 @@ export {
   parametersOf,
   type StateEntry,
   stateOf,
-} from './parameters.ts';
-export type { Json, LearningRate, Schedule, ScheduleFunction, Validation } from './schedule.ts';
-export type { SumMetric } from './sumMetrics.ts';
-export { type SummaryRow, summary } from './summary.ts';
+} from './model/parameters.ts';
+export { type SummaryRow, summary } from './model/summary.ts';
+export * as nn from './nn.ts';
+export { NORM_BLOCK, normOfBlocks } from './optim/layerwise.ts';
+export * as optim from './optim/optim.ts';
+export type { Optimizer, UpdateGroup, UpdateInput, UpdateOutput } from './optim/optimizer.ts';
+export type { Json, LearningRate, Schedule, ScheduleFunction, Validation } from './optim/schedule.ts';

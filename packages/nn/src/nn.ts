@@ -16,14 +16,14 @@ export {
   softmax,
   softplus,
   tanh,
-} from './activations.ts';
+} from './layers/activations.ts';
 export {
   type AttentionInput,
   type MultiHeadAttention,
   type MultiHeadAttentionOptions,
   multiHeadAttention,
-} from './attention.ts';
-export { type BatchNorm, type BatchNormOptions, batchNorm1d, batchNorm2d } from './batchNorm.ts';
+} from './layers/attention.ts';
+export { type BatchNorm, type BatchNormOptions, batchNorm1d, batchNorm2d } from './layers/batchNorm.ts';
 export {
   type Conv1dLayerOptions,
   type Conv2dLayerOptions,
@@ -32,15 +32,14 @@ export {
   conv1d,
   conv2d,
   convTranspose2d,
-} from './conv.ts';
+} from './layers/conv.ts';
 export {
   type Embedding,
   type EmbeddingOptions,
   embedding,
   learnedPositions,
   sinusoidalPositions,
-} from './embedding.ts';
-export { freeze, isFrozen, unfreeze } from './freeze.ts';
+} from './layers/embedding.ts';
 export {
   groupNorm,
   type LayerNormOptions,
@@ -48,9 +47,8 @@ export {
   type Norm,
   type RmsNormOptions,
   rmsNorm,
-} from './layerNorm.ts';
-export { type Linear, type LinearOptions, linear } from './linear.ts';
-export { type Layer, type Module, module, parameter, type Sequential, sequential } from './module.ts';
+} from './layers/layerNorm.ts';
+export { type Linear, type LinearOptions, linear } from './layers/linear.ts';
 export {
   adaptiveAvgPool2d,
   adaptiveMaxPool2d,
@@ -59,7 +57,7 @@ export {
   maxPool1d,
   maxPool2d,
   upsample2d,
-} from './pool.ts';
+} from './layers/pool.ts';
 export {
   gru,
   type LstmOutput,
@@ -70,10 +68,12 @@ export {
   type RecurrentOutput,
   type RnnOptions,
   rnn,
-} from './recurrent.ts';
+} from './layers/recurrent.ts';
 export {
   residual,
   type TransformerBlock,
   type TransformerBlockOptions,
   transformerBlock,
-} from './transformer.ts';
+} from './layers/transformer.ts';
+export { freeze, isFrozen, unfreeze } from './model/freeze.ts';
+export { type Layer, type Module, module, parameter, type Sequential, sequential } from './model/module.ts';

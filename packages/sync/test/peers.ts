@@ -1,7 +1,7 @@
 /** Peers for tests of the transport: honest ones, and raw sockets that send what they like. */
 import { connect, type Socket } from 'node:net';
 import { FRAME_TYPES, type FrameKey, type Header } from '@lockstep/protocol';
-import type { Accept, ClosedReason, Connection } from '../src/transport.ts';
+import type { Accept, ClosedReason, Connection } from '../src/transport/transport.ts';
 import { type Listener, type ListenOptions, listen, type Refusal } from '../src/websocket/index.ts';
 
 export const TOKEN = 'a-token_of-Enough-bits-0123';

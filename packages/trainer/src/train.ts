@@ -8,6 +8,7 @@ import { scatter, scatterBuffers } from './define/layout.ts';
 import { type Prepared, prepare } from './define/prepare.ts';
 import { CHECKPOINTS, type CheckpointInterval, Checkpoints } from './files/checkpoint/checkpoints.ts';
 import { runDefinition } from './files/checkpoint/fingerprint.ts';
+import { Rewinder } from './files/checkpoint/rewinder.ts';
 import { RunOutput, runRecord } from './files/output.ts';
 import { RunFolder } from './files/runFolder.ts';
 import { explainNonFinite } from './local/diagnosis.ts';
@@ -18,7 +19,6 @@ import type { ProfileOptions } from './profile/spans.ts';
 import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './run/events.ts';
 import type { Executor } from './run/executor.ts';
 import { Loop, type LoopOutcome, type Pause } from './run/loop.ts';
-import { Rewinder } from './run/rewind.ts';
 
 export interface TrainOptions extends ThreadOptions {
   /**

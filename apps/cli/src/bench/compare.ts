@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { activities } from '@lockstep/trainer';
 import pc from 'picocolors';
-import { ConfigFileError, ExitCode } from '../failure.ts';
+import { ConfigFileError, ExitCode } from '../common/failure.ts';
 import type { ScalingReport } from './report.ts';
 import type { Scaling } from './rounds.ts';
 import { type Measured, timesNoise } from './statistics.ts';

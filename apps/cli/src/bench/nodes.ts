@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { KernelVariant } from '@lockstep/kernels';
 import { type ServeOptions, type StepEvent, serve, type TrainingDefinition } from 'lockstep';
-import { ConfigFileError } from '../failure.ts';
+import { ConfigFileError } from '../common/failure.ts';
 import { Gate } from './gate.ts';
 
 /** What a node is at in a step. */

@@ -1,7 +1,7 @@
 /** The most arithmetic that so many threads of this machine do at once, measured like a training step: by the pool. */
 import type { KernelVariant, Program } from '@lockstep/kernels';
 import { SharedHeap, WorkerPool } from '@lockstep/workers';
-import { SIDE, squareProduct } from '../measure.ts';
+import { SIDE, squareProduct } from '../common/measure.ts';
 
 /** Threads that multiply square matrices, each its own. */
 export class PeakMeter {

@@ -2,7 +2,7 @@
 import type { KernelVariant } from '@lockstep/kernels';
 import { type Prepared, type ProfiledBatch, type ProfileOptions, SplitTotals } from '@lockstep/trainer';
 import { type TrainingDefinition, type TrainOptions, train } from 'lockstep';
-import { ConfigFileError } from '../failure.ts';
+import { ConfigFileError } from '../common/failure.ts';
 import { Gate } from './gate.ts';
 
 /** Part of a piece that is not counted: caches get warm. The first batch waited for the piece to begin. */

@@ -5,8 +5,8 @@ import type { ClusterProfile } from '@lockstep/cluster';
 import type { KernelVariant } from '@lockstep/kernels';
 import type { KernelCost, ProfileTrace } from '@lockstep/trainer';
 import pc from 'picocolors';
-import { ConfigFileError } from '../failure.ts';
-import { copyBandwidth, matmulGflops } from '../measure.ts';
+import { ConfigFileError } from '../common/failure.ts';
+import { copyBandwidth, matmulGflops } from '../common/measure.ts';
 import { table, thousands } from '../report/text.ts';
 import { short } from './tables.ts';
 

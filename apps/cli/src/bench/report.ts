@@ -1,7 +1,7 @@
 /** What `bench scaling` found: the content of report.json. */
 import { arch, cpus, platform, release } from 'node:os';
 import { cores } from '@lockstep/workers';
-import { readVersion } from '../version.ts';
+import { readVersion } from '../common/version.ts';
 import type { NodesScaling, Plan, Scaling } from './rounds.ts';
 
 export interface MachineReport {

@@ -1,5 +1,5 @@
 /** What `train` and `serve` share: who tells of a run, and what ends it. */
-import { interruptionSignal } from '../interruption.ts';
+import { interruptionSignal } from '../common/interruption.ts';
 import { showDownloads } from './download.ts';
 import { HumanReporter } from './human.ts';
 import { JsonReporter } from './json.ts';

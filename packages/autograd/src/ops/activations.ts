@@ -1,9 +1,9 @@
 /** Functions of one tensor that are made of several steps: each one pass over memory, with a gradient of its own. */
 import type { MicroOpName } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
-import { expectDType, expectTensors, inNameOf, OpError } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
+import { apply } from '../core/apply.ts';
+import type { BackwardRule, ElementwiseOp, Step } from '../core/op.ts';
+import { expectDType, expectTensors, inNameOf, OpError } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
 import {
   add,
   div,

@@ -3,9 +3,9 @@
  * what a projection gives, seen as heads, needs no copy.
  */
 import { attentionScratchBytes, ELEMENT_BYTES } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import { context, isTraining } from '../context.ts';
-import type { BackwardRule, KernelOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import { context, isTraining } from '../core/context.ts';
+import type { BackwardRule, KernelOp } from '../core/op.ts';
 import {
   broadcastShapes,
   expectDType,
@@ -15,9 +15,9 @@ import {
   type Shape,
   type Spec,
   sizeOf,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { contiguousView, type Emitter, expandedStrides, materialize, type View } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { contiguousView, type Emitter, expandedStrides, materialize, type View } from '../core/view.ts';
 import { arange } from './creation.ts';
 import { add, cast, eq, ge, gt, le, mul, sub, where } from './elementwise.ts';
 import { matmul } from './matmul.ts';

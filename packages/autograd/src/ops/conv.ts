@@ -11,11 +11,19 @@ import {
   convWeightGradScratchBytes,
   ELEMENT_BYTES,
 } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { KernelOp } from '../op.ts';
-import { expectDType, expectTensors, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { type Emitter, materialize, type View } from '../view.ts';
+import { apply } from '../core/apply.ts';
+import type { KernelOp } from '../core/op.ts';
+import {
+  expectDType,
+  expectTensors,
+  formatSpec,
+  OpError,
+  type Shape,
+  type Spec,
+  sizeOf,
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { type Emitter, materialize, type View } from '../core/view.ts';
 import { reshape } from './shape.ts';
 
 /** Along the height, along the width. */

@@ -1,7 +1,7 @@
 /** Constants with a pattern, and masks by place. */
-import { tensor } from '../apply.ts';
-import { type DType, expectDType, expectTensors, formatSpec, OpError } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
+import { tensor } from '../core/apply.ts';
+import { type DType, expectDType, expectTensors, formatSpec, OpError } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
 import { cast, eq, where } from './elementwise.ts';
 import { unsqueeze } from './shape.ts';
 

@@ -1,7 +1,7 @@
 /** Element-wise ops: arithmetic, functions, comparisons, choice. NumPy broadcasting. */
 import type { MicroOpName } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { BackwardRule, ElementwiseOp, Step } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { BackwardRule, ElementwiseOp, Step } from '../core/op.ts';
 import {
   broadcastShapes,
   type DType,
@@ -13,8 +13,8 @@ import {
   OpError,
   type Shape,
   type Spec,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
 import { withRank } from './shape.ts';
 
 /** Where an op takes a tensor, a number stands for a constant. */

@@ -1,7 +1,7 @@
 /** Picking by i32 indexes, and its adjoints. */
 import { ELEMENT_BYTES, scatterAddScratchBytes } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { KernelOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { KernelOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectDType,
@@ -11,9 +11,9 @@ import {
   OpError,
   type Spec,
   sizeOf,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { type Emitter, materialize, type View } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { type Emitter, materialize, type View } from '../core/view.ts';
 import { add } from './elementwise.ts';
 import { narrow, pad } from './parts.ts';
 import { transpose } from './shape.ts';

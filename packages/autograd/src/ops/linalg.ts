@@ -1,6 +1,6 @@
 /** Products of vectors and tensors, made of `matmul`. */
-import { broadcastShapes, expectTensors, formatSpec, OpError, sizeOf } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
+import { broadcastShapes, expectTensors, formatSpec, OpError, sizeOf } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
 import { mul } from './elementwise.ts';
 import { matmul } from './matmul.ts';
 import { diagonal } from './parts.ts';

@@ -1,6 +1,6 @@
 import { MATMUL_SCRATCH_BYTES } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { KernelOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { KernelOp } from '../core/op.ts';
 import {
   broadcastShapes,
   contiguousStrides,
@@ -9,9 +9,9 @@ import {
   OpError,
   type Shape,
   sizeOf,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { type Emitter, expandedStrides, materialize, type View } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { type Emitter, expandedStrides, materialize, type View } from '../core/view.ts';
 import { reshape, withRank } from './shape.ts';
 
 export interface MatmulAttrs {

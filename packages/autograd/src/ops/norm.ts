@@ -1,11 +1,11 @@
 /** Normalisation of rows, each pass one kernel. */
 import { ELEMENT_BYTES, normalizeScratchBytes, normalizeWeightKinds } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import { context } from '../context.ts';
-import type { BackwardRule, KernelOp } from '../op.ts';
-import { expectDType, formatSpec, inNameOf, OpError, type Spec, sizeOf } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { type Emitter, materialize, type View } from '../view.ts';
+import { apply } from '../core/apply.ts';
+import { context } from '../core/context.ts';
+import type { BackwardRule, KernelOp } from '../core/op.ts';
+import { expectDType, formatSpec, inNameOf, OpError, type Spec, sizeOf } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { type Emitter, materialize, type View } from '../core/view.ts';
 import { add, div, mul, sqrt, square, sub } from './elementwise.ts';
 import { mean } from './reduce.ts';
 import { reshape } from './shape.ts';

@@ -1,6 +1,6 @@
 /** Cutting and joining: windows on a tensor, and tensors made of parts. */
-import { apply } from '../apply.ts';
-import type { KernelOp, ViewOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { KernelOp, ViewOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectArray,
@@ -10,9 +10,9 @@ import {
   OpError,
   type Shape,
   sameShape,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { copyInto, type Emitter, expandedStrides, moved, type View } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { copyInto, type Emitter, expandedStrides, moved, type View } from '../core/view.ts';
 import type { Axes } from './reduce.ts';
 import { expand, flatten, permute, reshape, unsqueeze } from './shape.ts';
 

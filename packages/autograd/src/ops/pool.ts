@@ -2,11 +2,11 @@
  * Pooling over the last two axes, and resizing. The place of a maximum is found again in the backward pass instead of
  * being stored: nothing but the input is kept.
  */
-import { apply, tensor } from '../apply.ts';
-import type { KernelOp } from '../op.ts';
-import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { type Emitter, materialize, type View } from '../view.ts';
+import { apply, tensor } from '../core/apply.ts';
+import type { KernelOp } from '../core/op.ts';
+import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { type Emitter, materialize, type View } from '../core/view.ts';
 import { asRows, fromRows, type Pair, type PerAxis, pairOf } from './conv.ts';
 import { add, addOp, div, relu, reluOp } from './elementwise.ts';
 import { indexSelect } from './indexing.ts';

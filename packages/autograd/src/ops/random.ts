@@ -1,12 +1,12 @@
 /** Random numbers, keyed by seed, stream, step and shard (or row): the same whoever draws them, and in whatever order. */
 import { ELEMENT_BYTES } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import { context, isTraining } from '../context.ts';
-import type { Samples } from '../graph.ts';
-import type { KernelOp } from '../op.ts';
-import { expectSizes, expectTensors, OpError, type Shape, sizeOf } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { copyView, type Emitter, moved, type View } from '../view.ts';
+import { apply } from '../core/apply.ts';
+import { context, isTraining } from '../core/context.ts';
+import type { Samples } from '../core/graph.ts';
+import type { KernelOp } from '../core/op.ts';
+import { expectSizes, expectTensors, OpError, type Shape, sizeOf } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { copyView, type Emitter, moved, type View } from '../core/view.ts';
 import { add, cast, cos, floor, ge, log, lt, minimum, mul, sqrt, sub, where } from './elementwise.ts';
 import { argsort } from './indexing.ts';
 

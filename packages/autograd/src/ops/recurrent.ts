@@ -6,9 +6,9 @@ import {
   recurrentParts,
   recurrentScratchBytes,
 } from '@lockstep/kernels';
-import type { KernelOp } from '../op.ts';
-import { expectDType, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../shape.ts';
-import { contiguousView, type Emitter, materialize, type View } from '../view.ts';
+import type { KernelOp } from '../core/op.ts';
+import { expectDType, formatSpec, OpError, type Shape, type Spec, sizeOf } from '../core/shape.ts';
+import { contiguousView, type Emitter, materialize, type View } from '../core/view.ts';
 
 export interface RecurrentAttrs {
   readonly kind: RecurrentKind;

@@ -1,7 +1,7 @@
 /** Reductions over axes. Their order of additions depends on the shape alone (see the `reduce` instruction). */
 import { reduceKinds } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { BackwardRule, KernelOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { BackwardRule, KernelOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectDType,
@@ -11,9 +11,9 @@ import {
   OpError,
   type Shape,
   sizeOf,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { materialize, moved } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { materialize, moved } from '../core/view.ts';
 import { cast, div, eq, mul } from './elementwise.ts';
 import { expand, reshape } from './shape.ts';
 

@@ -1,6 +1,6 @@
 /** Ops that move no data: other windows on the same memory. */
-import { apply } from '../apply.ts';
-import type { ViewOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { ViewOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectArray,
@@ -10,9 +10,9 @@ import {
   OpError,
   type Shape,
   sizeOf,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { contiguousView, isContiguous } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { contiguousView, isContiguous } from '../core/view.ts';
 
 export interface ShapeAttrs {
   readonly shape: Shape;

@@ -1,7 +1,7 @@
 /** Softmax and cross-entropy, each one kernel over the last axis. */
 import { softmaxKinds } from '@lockstep/kernels';
-import { apply } from '../apply.ts';
-import type { BackwardRule, KernelOp } from '../op.ts';
+import { apply } from '../core/apply.ts';
+import type { BackwardRule, KernelOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectDType,
@@ -11,9 +11,9 @@ import {
   type Spec,
   sameShape,
   sizeOf,
-} from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { type Emitter, materialize, type View } from '../view.ts';
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { type Emitter, materialize, type View } from '../core/view.ts';
 import { oneHot } from './creation.ts';
 import { exp, full, mul, sub } from './elementwise.ts';
 import { type Axes, type ReduceOptions, sum } from './reduce.ts';

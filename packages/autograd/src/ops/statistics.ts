@@ -1,9 +1,17 @@
 /** Reductions made of other ops, and running sums. */
-import { apply } from '../apply.ts';
-import type { KernelOp } from '../op.ts';
-import { axisFromEnd, expectDType, expectTensors, inNameOf, OpError, type Shape, sizeOf } from '../shape.ts';
-import type { Tensor } from '../tensor.ts';
-import { materialize } from '../view.ts';
+import { apply } from '../core/apply.ts';
+import type { KernelOp } from '../core/op.ts';
+import {
+  axisFromEnd,
+  expectDType,
+  expectTensors,
+  inNameOf,
+  OpError,
+  type Shape,
+  sizeOf,
+} from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { materialize } from '../core/view.ts';
 import {
   abs,
   cast,

@@ -1,6 +1,6 @@
 /** The naive twins of convolution and pooling. */
-import type { convolutions as instructions } from '../convolution.ts';
-import type { Values } from '../instruction.ts';
+import type { convolutions as instructions } from '../instructions/convolution.ts';
+import type { Values } from '../instructions/instruction.ts';
 import { forEach, type Machine, tree } from './machine.ts';
 
 type Name = keyof typeof instructions;

@@ -1,8 +1,8 @@
 /** The naive twin of the elementwise chain. */
-import { ELEMENTWISE_HEADER, inputKinds } from '../instructions.ts';
-import { type MicroOpName, microOps } from '../microops.ts';
-import { type Address, TILE } from '../program.ts';
-import { bitsFloat } from '../words.ts';
+import { ELEMENTWISE_HEADER, inputKinds } from '../instructions/instructions.ts';
+import { type MicroOpName, microOps } from '../instructions/microops.ts';
+import { type Address, TILE } from '../instructions/program.ts';
+import { bitsFloat } from '../instructions/words.ts';
 import {
   erf,
   gelu,

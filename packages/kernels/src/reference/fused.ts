@@ -1,6 +1,6 @@
 /** The naive twins of the fused layers: their formulas, with sums where they come. */
-import { type fused as instructions, normalizeWeightKinds, recurrentParts } from '../fused.ts';
-import type { Values } from '../instruction.ts';
+import { type fused as instructions, normalizeWeightKinds, recurrentParts } from '../instructions/fused.ts';
+import type { Values } from '../instructions/instruction.ts';
 import { forEach, type Machine, reduceLanes, tree } from './machine.ts';
 
 type Name = keyof typeof instructions;

@@ -1,6 +1,6 @@
 /** The naive twins of the instructions that move elements. */
-import type { indexing as instructions } from '../indexing.ts';
-import type { Values } from '../instruction.ts';
+import type { indexing as instructions } from '../instructions/indexing.ts';
+import type { Values } from '../instructions/instruction.ts';
 import { forEach, type Machine, tree } from './machine.ts';
 
 type Name = keyof typeof instructions;

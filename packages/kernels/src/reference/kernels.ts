@@ -8,9 +8,9 @@ import {
   reduceKinds,
   softmaxKinds,
   sourceKinds,
-} from '../instructions.ts';
-import { type Address, ELEMENT_BYTES } from '../program.ts';
-import { fieldValue } from '../words.ts';
+} from '../instructions/instructions.ts';
+import { type Address, ELEMENT_BYTES } from '../instructions/program.ts';
+import { fieldValue } from '../instructions/words.ts';
 import { convolutions } from './convolution.ts';
 import { fused } from './fused.ts';
 import { indexing } from './indexing.ts';

@@ -1,5 +1,5 @@
 /** What the naive twins of the kernels compute with. */
-import { type Address, ELEMENT_BYTES } from '../program.ts';
+import { type Address, ELEMENT_BYTES } from '../instructions/program.ts';
 
 /**
  * `float64` computes in doubles. `float32` rounds after each operation: bit for bit what the kernels give for

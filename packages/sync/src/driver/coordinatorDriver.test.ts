@@ -7,12 +7,12 @@ import {
   type NodeMessage,
 } from '@lockstep/protocol';
 import { afterEach, describe, expect, test } from 'vitest';
-import { InvariantError } from '../bucketLedger.ts';
-import type { Bucket } from '../buckets.ts';
-import type { Report } from '../coordinatorTypes.ts';
-import { addFloats, Reducer } from '../reducer.ts';
-import { type Connection, type ConnectionEvents, nextConnection } from '../transport.ts';
-import type { ShardRange } from '../tree.ts';
+import type { Report } from '../core/coordinatorTypes.ts';
+import { InvariantError } from '../reduce/bucketLedger.ts';
+import type { Bucket } from '../reduce/buckets.ts';
+import { addFloats, Reducer } from '../reduce/reducer.ts';
+import type { ShardRange } from '../reduce/tree.ts';
+import { type Connection, type ConnectionEvents, nextConnection } from '../transport/transport.ts';
 import { CoordinatorDriver } from './coordinatorDriver.ts';
 import type { DataPlane } from './dataPlane.ts';
 

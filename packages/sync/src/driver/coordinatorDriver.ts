@@ -6,8 +6,7 @@ import {
   type NodeMessage,
   ProtocolError,
 } from '@lockstep/protocol';
-import { BucketIndex } from '../buckets.ts';
-import { coordinate } from '../coordinator.ts';
+import { coordinate } from '../core/coordinator.ts';
 import {
   admits,
   type Coordinator,
@@ -15,15 +14,16 @@ import {
   expects,
   nextWake,
   receivers,
-} from '../coordinatorState.ts';
-import type { CloseReason, CoordinatorEvent, Effect } from '../coordinatorTypes.ts';
-import { Deliveries } from '../deliveries.ts';
-import { StepTimer } from '../stepTime.ts';
-import type { Accept } from '../transport.ts';
+} from '../core/coordinatorState.ts';
+import type { CloseReason, CoordinatorEvent, Effect } from '../core/coordinatorTypes.ts';
+import { BucketIndex } from '../reduce/buckets.ts';
+import { Deliveries } from '../reduce/deliveries.ts';
+import type { Accept } from '../transport/transport.ts';
 import { Alarm } from './alarm.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Content, CoordinatorDriverOptions, NodeInfo, Traffic } from './coordinatorHost.ts';
 import { Peer } from './peer.ts';
+import { StepTimer } from './stepTime.ts';
 
 /**
  * Bytes that a node sends ahead of the weights that come back: so two nodes keep a network of 1 Gbit/s busy while the weights

@@ -1,9 +1,10 @@
 /** What a coordinator's driver is told, and whom it tells. */
-import type { Bucket } from '../buckets.ts';
-import type { CoordinatorConfig, Report } from '../coordinatorTypes.ts';
-import type { StepTime } from '../stepTime.ts';
+
+import type { CoordinatorConfig, Report } from '../core/coordinatorTypes.ts';
+import type { Bucket } from '../reduce/buckets.ts';
 import type { Clock } from './clock.ts';
 import type { DataPlane } from './dataPlane.ts';
+import type { StepTime } from './stepTime.ts';
 
 /** Something that nodes fetch, named by its SHA-256 (hex). */
 export interface Content {

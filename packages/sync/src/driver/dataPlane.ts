@@ -1,5 +1,5 @@
 /** What the coordinator's driver hands gradients to, and what models are sent to. */
-import type { Arrival, Piece } from '../reducer.ts';
+import type { Arrival, Piece } from '../reduce/reducer.ts';
 import type { Copies } from './published.ts';
 
 /** A node, as the one who publishes models knows it. */

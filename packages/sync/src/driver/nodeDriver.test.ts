@@ -1,7 +1,7 @@
 /** A node and coordinators that it can't work for: it ends with the reason, instead of trying again or breaking. */
 import { type CoordinatorMessage, encodeControl } from '@lockstep/protocol';
 import { describe, expect, test } from 'vitest';
-import { type Accept, type Connection, connectInProcess } from '../transport.ts';
+import { type Accept, type Connection, connectInProcess } from '../transport/transport.ts';
 import { Download } from './download.ts';
 import { NodeDriver } from './nodeDriver.ts';
 import type { NodeReport, NodeWork } from './nodeWork.ts';

@@ -7,7 +7,6 @@ import {
   type Header,
   ProtocolError,
 } from '@lockstep/protocol';
-import { bytesOf } from '../buckets.ts';
 import {
   type Assignment,
   createNode,
@@ -17,10 +16,11 @@ import {
   nodeAdmits,
   nodeWake,
   operate,
-} from '../node.ts';
-import { Pacer } from '../pacer.ts';
-import type { Connection, DialError } from '../transport.ts';
-import type { ShardRange } from '../tree.ts';
+} from '../core/node.ts';
+import { bytesOf } from '../reduce/buckets.ts';
+import { Pacer } from '../reduce/pacer.ts';
+import type { ShardRange } from '../reduce/tree.ts';
+import type { Connection, DialError } from '../transport/transport.ts';
 import { Alarm } from './alarm.ts';
 import { type Clock, systemClock, wallClock } from './clock.ts';
 import { Download } from './download.ts';

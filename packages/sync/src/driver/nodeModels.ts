@@ -1,7 +1,7 @@
 /** A node's models: the one that is computed with, and the next one, which comes in bucket by bucket. */
 import { type CoordinatorMessage, floatsOf, type Header, ProtocolError } from '@lockstep/protocol';
-import { BucketIndex } from '../buckets.ts';
-import { Inbox } from '../reducer.ts';
+import { BucketIndex } from '../reduce/buckets.ts';
+import { Inbox } from '../reduce/reducer.ts';
 import { wallClock } from './clock.ts';
 import type { NodeWork } from './nodeWork.ts';
 

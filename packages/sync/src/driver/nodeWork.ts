@@ -1,9 +1,9 @@
 /** What a node's driver is told, and what it asks of its host: programs and threads are the host's. */
 import type { CoordinatorMessage, NodeMessage } from '@lockstep/protocol';
-import type { Bucket } from '../buckets.ts';
-import type { NodeConfig } from '../node.ts';
-import type { Dial } from '../transport.ts';
-import type { ShardRange } from '../tree.ts';
+import type { NodeConfig } from '../core/node.ts';
+import type { Bucket } from '../reduce/buckets.ts';
+import type { ShardRange } from '../reduce/tree.ts';
+import type { Dial } from '../transport/transport.ts';
 import type { Clock } from './clock.ts';
 
 export type Welcome = CoordinatorMessage & { type: 'welcome' };

@@ -6,7 +6,7 @@ import {
   type FrameKey,
   type NodeMessage,
 } from '@lockstep/protocol';
-import type { Connection } from '../transport.ts';
+import type { Connection } from '../transport/transport.ts';
 import { ClockOffset, wallClock } from './clock.ts';
 import type { Content, NodeInfo, Traffic } from './coordinatorHost.ts';
 import type { ModelReceiver } from './dataPlane.ts';

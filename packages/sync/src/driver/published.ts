@@ -1,6 +1,6 @@
 /** What is published: the models, in pieces, and what each node was sent of them. Sends nothing itself. */
 
-import { InvariantError } from '../bucketLedger.ts';
+import { InvariantError } from '../reduce/bucketLedger.ts';
 
 /** A bucket of models. One that does not change is the same piece in one model after the other. */
 interface Piece {

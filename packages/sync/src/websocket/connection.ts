@@ -7,7 +7,7 @@ import {
   type Connection,
   type ConnectionEvents,
   nextConnection,
-} from '../transport.ts';
+} from '../transport/transport.ts';
 import { decodeReason, encodeReason, printable, type TransportCode, TransportError } from './errors.ts';
 import { readOn, takeFrom } from './inlet.ts';
 import { type Limits, MAX_MESSAGE_BYTES } from './limits.ts';

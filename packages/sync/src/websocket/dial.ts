@@ -3,7 +3,7 @@ import { isIP, type Socket } from 'node:net';
 import { connect as connectSecure, type TLSSocket } from 'node:tls';
 import { PROTOCOL_VERSION } from '@lockstep/protocol';
 import { WebSocket } from 'ws';
-import type { Accept, Connection } from '../transport.ts';
+import type { Accept, Connection } from '../transport/transport.ts';
 import { fingerprintOf, parseFingerprint } from './certificate.ts';
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { decodeRefusal, type TransportCode, TransportError } from './errors.ts';

@@ -2,7 +2,7 @@
  * Connections over WebSockets: `listen` for the coordinator, `dial` for a node. What is loaded for it is loaded when it is
  * first used: a run on one machine never does.
  */
-import type { Accept, Connection } from '../transport.ts';
+import type { Accept, Connection } from '../transport/transport.ts';
 import type { Certificate } from './certificate.ts';
 import type { DialOptions, Listener, ListenOptions } from './options.ts';
 

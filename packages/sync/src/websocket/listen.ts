@@ -5,7 +5,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { PROTOCOL_VERSION } from '@lockstep/protocol';
 import { WebSocketServer } from 'ws';
-import type { Accept } from '../transport.ts';
+import type { Accept } from '../transport/transport.ts';
 import { checkCertificate, createCertificate, fingerprintOfPem } from './certificate.ts';
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { addressOf, Door, keyOf, refusalBody } from './door.ts';

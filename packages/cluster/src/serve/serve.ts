@@ -1,0 +1,188 @@
+/** serve(): train(), with nodes on other machines. */
+
+import { Sampler } from '@lockstep/data';
+import type { KernelVariant } from '@lockstep/kernels';
+import { ConfigError } from '@lockstep/nn';
+import {
+  type Accept,
+  type ClosedReason,
+  connectInProcess,
+  type ListenOptions,
+  listen,
+  type Report,
+} from '@lockstep/sync';
+import {
+  definitionHash,
+  findNonFinite,
+  type Run,
+  type RunContext,
+  resolveKernels,
+  resolveWorkers,
+  runDefinition,
+  startRun,
+  type TrainingDefinition,
+  type TrainingEvent,
+  type TrainOptions,
+} from '@lockstep/trainer';
+import { ClusterExecutor } from '../coordinator/clusterExecutor.ts';
+import { startNode } from '../node/node.ts';
+import type { ClusterProfile } from '../wire/profile.ts';
+import { dropAccess, keepAccess } from './access.ts';
+import { nextIncarnation } from './incarnation.ts';
+import { joinCommand } from './joinCommand.ts';
+import { Refusals } from './refusals.ts';
+import { RunStatus } from './status.ts';
+
+export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution' | 'profile'> {
+  /** Threads of this machine that compute, too: a node in this process; 0: none. Default `auto`: one per core. */
+  readonly workers?: number | 'auto';
+  /** Where nodes connect: address, port, token, TLS. */
+  readonly listen?: Omit<ListenOptions, 'request' | 'refused'>;
+  /** Takes what the nodes' threads do in a few steps, down to kernels. */
+  readonly profile?: ClusterProfile | undefined;
+  /** So many nodes (this process' own is one) must be ready before the first batch; later on, one is enough. Default 1. */
+  readonly minNodes?: number;
+  /** Milliseconds between two pings, 50 to 60,000. A node that is silent for two of them is lost. Default 1000. */
+  readonly heartbeat?: number;
+}
+
+/** See `CoordinatorConfig`. A tenth of a second is less than it takes to notice anything else, and more than a pause of the runtime. */
+const STRAGGLER = { factor: 4, least: 100, unknown: 60_000 };
+
+/**
+ * Trains on this machine and on every node that connects (`join`). The weights are those of `train`, whoever computes
+ * them. Throws as `train` does, and a TransportError where it cannot listen.
+ */
+export function serve<M, F extends string>(
+  definition: TrainingDefinition<M, F>,
+  options: ServeOptions = {},
+): Run<M> {
+  const { workers = 'auto', minNodes = 1, heartbeat = 1000, listen: where, profile: _, ...rest } = options;
+  checkWhole('minNodes', minNodes, 1, 65_535);
+  checkWhole('heartbeat', heartbeat, 50, 60_000);
+  const own = workers === 0 ? 0 : resolveWorkers(workers);
+  let running: { readonly workers: number } = { workers: 0 };
+  const refusals = new Refusals();
+  let isOver = false;
+  const status = new RunStatus({
+    minNodes,
+    workers: () => running.workers,
+    refusals: () => refusals.counts,
+  });
+  const on = {
+    ...options.on,
+    event: (event: TrainingEvent) => {
+      status.event(event);
+      if (event.type === 'done') {
+        // Nothing follows it.
+        isOver = true;
+        if (!event.interrupted) dropAccess(options.out);
+      }
+      options.on?.event?.(event);
+    },
+  };
+  return startRun(definition, { ...rest, on, workers: Math.max(1, own) }, async (context) => {
+    const kernels = resolveKernels(options.kernels);
+    const executor = await startExecutor(context, { ...options, own, kernels, minNodes, heartbeat });
+    try {
+      running = executor;
+      const tell = (event: TrainingEvent | undefined): void => {
+        if (event && !isOver) context.emit(event);
+      };
+      const listener = await listen(
+        {
+          ...(await keepAccess(where ?? {}, options)),
+          request: status.answer,
+          refused: ({ code, address }) => tell(refusals.refused(code, address, performance.now())),
+        },
+        watching(executor.accept, (reason, peer) => tell(refusals.closed(reason, peer, performance.now()))),
+      );
+      executor.closing.push(() => listener.close());
+      const isTokenGiven = where?.token !== undefined;
+      context.emit({
+        type: 'listening',
+        urls: listener.urls,
+        command: joinCommand(listener, isTokenGiven),
+        needsToken: listener.token !== undefined && isTokenGiven,
+        minNodes,
+      });
+    } catch (error) {
+      await executor.close();
+      throw error;
+    }
+    if (own > 0) joinOwn(executor, own, kernels);
+    return executor;
+  });
+}
+
+async function startExecutor<M, F extends string>(
+  { prepared, emit, from }: RunContext<M, F>,
+  options: ServeOptions & { own: number; kernels: KernelVariant; minNodes: number; heartbeat: number },
+): Promise<ClusterExecutor> {
+  const { own, kernels, minNodes, heartbeat, signal } = options;
+  const { batch, seed, shuffle, dropLast } = prepared.definition;
+  const sampler = new Sampler({ length: prepared.data.length, batch, seed, shuffle, dropLast });
+  const executor: ClusterExecutor = await ClusterExecutor.start(
+    prepared,
+    { workers: Math.max(1, own), kernels },
+    {
+      definition: definitionHash(runDefinition(prepared, options)),
+      incarnation: await nextIncarnation(options.out),
+      from,
+      ownWorkers: own,
+      minNodes,
+      heartbeat,
+      straggler: STRAGGLER,
+      signal,
+      profile: options.profile,
+      diagnose: (weights, suspect) => findNonFinite(prepared, weights, sampler, suspect),
+      rescue: () => joinOwn(executor, 1, kernels),
+      report: (report, step, nodes) => {
+        const event = eventOf(report, step, nodes.length);
+        if (event) emit(event);
+      },
+    },
+  );
+  return executor;
+}
+
+/** The node of this process. What it would fetch is here. */
+function joinOwn(executor: ClusterExecutor, workers: number, kernels: KernelVariant): void {
+  const node = startNode({
+    dial: async (accept) => connectInProcess(executor.accept, accept),
+    name: 'this machine',
+    workers,
+    kernels,
+    ...executor.own,
+  });
+  executor.closing.push(async () => {
+    // An interrupted run can be found again, but not by this process.
+    node.leave();
+    await node.ended;
+  });
+}
+
+/** Also tells why connections ended. */
+const watching =
+  (accept: Accept, ended: (reason: ClosedReason, peer: string) => void): Accept =>
+  (connection) => {
+    const { frame, closed } = accept(connection);
+    return {
+      frame,
+      closed: (reason) => {
+        ended(reason, connection.peer);
+        closed(reason);
+      },
+    };
+  };
+
+/** Checkpoints are told by the training loop, which writes them. */
+function eventOf(report: Report, step: number, nodes: number): TrainingEvent | undefined {
+  if (report.type === 'checkpoint' || report.type === 'checkpointFailed') return undefined;
+  return { ...report, step, nodes };
+}
+
+function checkWhole(what: string, got: number, least: number, most: number): void {
+  if (Number.isInteger(got) && got >= least && got <= most) return;
+  throw new ConfigError(what, `got ${got}, expected a whole number from ${least} to ${most}`);
+}

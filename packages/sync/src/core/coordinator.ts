@@ -1,0 +1,556 @@
+/**
+ * The coordinator as a pure state machine: no await, no clock, no randomness, no sockets, no files. A driver tells it
+ * what happened (`CoordinatorEvent`) and when, and does what it wants (`Effect`).
+ *
+ * Note [The step's life]: gathering → open ⇄ applying → saving → done. Open: units are computed, handed out anew when
+ * their holder is lost, computed twice when it is late. When every unit is there: applying, which the driver does on
+ * its own (it may have begun with buckets that are complete). Then the weights go out and the next step is open. A
+ * run without nodes stays open until one joins.
+ */
+
+import type { ShardRange } from '../reduce/tree.ts';
+import { type Coordinator, type Member, RollingMedian, redundantOf } from './coordinatorState.ts';
+import type { CloseReason, CoordinatorEvent, Effect, Report } from './coordinatorTypes.ts';
+import { dueOf, outsiders, probeAt } from './lateness.ts';
+import { OpenStep, type Orders, type UnitState } from './openStep.ts';
+import { type Cost, makespan, shareOut, timeOf } from './shares.ts';
+import { assignRedundant, assignTrials, forgive, miss, NEWCOMER, PATIENCE, returnTrial } from './trials.ts';
+
+/** A new assignment must promise at least this part less time: another one means new programs on the nodes. */
+const WORTH = 0.9;
+/** A step may take this part longer, where that means fewer gradients on the wire. */
+const SLACK = 0.15;
+/** A member that was too slow for a share is tried again after so many steps: it may have been slow for a while only. */
+const FORGOTTEN = 200;
+/**
+ * Shares stay while the slowest member takes at most so many times as long as the fastest: compared are times with the
+ * shares as they are, since what a member needs per shard also depends on how many it has.
+ */
+const BALANCED = 1.25;
+/** Members are taken for equals until each was measured so often: in the first steps much is done for the first time. */
+const KNOWN = 3;
+
+/**
+ * Gradients of two members that take times on the wire within this factor of each other are taken for equally far: on a link
+ * that they share, chance decides whose is there first.
+ */
+const FAR = 2;
+
+/** Who may be given work, and what it costs there. */
+interface Taker {
+  readonly session: number;
+  readonly cost: Cost;
+}
+
+/** One event at time `now`: changes the state, returns what is to be done, in order. */
+export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
+  const turn = new Turn(state, now);
+  turn.take(event);
+  return turn.effects;
+};
+
+class Turn {
+  readonly effects: Effect[] = [];
+  readonly #state: Coordinator;
+  readonly #now: number;
+
+  constructor(state: Coordinator, now: number) {
+    this.#state = state;
+    this.#now = now;
+  }
+
+  take(event: CoordinatorEvent): void {
+    const member = 'session' in event ? this.#state.members.get(event.session) : undefined;
+    if (member !== undefined) member.heard = this.#now;
+    switch (event.type) {
+      case 'join':
+        this.#join(event);
+        break;
+      case 'ready':
+        if (member !== undefined) this.#ready(member);
+        break;
+      case 'leave':
+        if (member !== undefined) this.#leave(member);
+        break;
+      case 'lost':
+        if (member !== undefined) this.#lose(member, 'closed');
+        break;
+      case 'unit':
+        if (member !== undefined) this.#unit(member, event);
+        break;
+      case 'returned':
+        if (member !== undefined) this.#returned(member, event);
+        break;
+      case 'computed':
+        if (member !== undefined) this.#computed(member, event.step, event.milliseconds);
+        break;
+      case 'conflict':
+        this.#alarm(event);
+        break;
+      case 'applied':
+        this.#applied(event.step);
+        break;
+      case 'saved':
+        this.#saved(event.step, event.ok);
+        break;
+      case 'save':
+        this.#state.save.wanted = true;
+        break;
+      case 'stop':
+        this.#stop();
+        break;
+      case 'tick':
+        this.#tick();
+        break;
+      case 'heard':
+        break;
+    }
+  }
+
+  // Members
+
+  #join({ peer, id, name }: { peer: number; id: string; name: string }): void {
+    const state = this.#state;
+    // The same process again: its old connection is dead, although nobody has told us yet.
+    for (const old of [...state.members.values()]) if (old.id === id) this.#lose(old, 'replaced');
+    const session = state.names.size + 1;
+    state.names.set(session, name);
+    const now = this.#now;
+    state.members.set(session, {
+      session,
+      id,
+      name,
+      heard: now,
+      pinged: now,
+      round: new RollingMedian(),
+      shard: new RollingMedian(),
+      unit: new RollingMedian(),
+      idle: 0,
+      ready: false,
+      leaving: false,
+      standing: 'trial',
+      ...NEWCOMER,
+      trialAt: now,
+      patience: PATIENCE.first,
+      isTried: false,
+      isAside: false,
+      model: -1,
+      receives: false,
+      busy: undefined,
+    });
+    this.effects.push({ do: 'welcome', peer, session });
+    this.#report({ type: 'join', name, step: state.step });
+    if (state.phase === 'done') this.#close(session);
+  }
+
+  #ready(member: Member): void {
+    const { phase } = this.#state;
+    if (member.ready || phase === 'done' || phase === 'saving') return;
+    member.ready = true;
+    if (phase === 'gathering') {
+      // Nobody is ahead of anybody yet.
+      member.standing = 'active';
+      this.#publish(member);
+      this.#begin();
+    } else if (phase === 'open') {
+      this.#handOutOrphans();
+      this.#assignTrials();
+    }
+    this.#helpLate();
+  }
+
+  #leave(member: Member): void {
+    if (member.leaving) return;
+    member.leaving = true;
+    this.#dismissIdle(member);
+  }
+
+  /** A node that leaves goes when it has nothing left to do. */
+  #dismissIdle(member: Member): void {
+    if (!member.leaving || member.busy !== undefined) return;
+    this.#remove(member, 'left');
+    this.#report({ type: 'leave', name: member.name, step: this.#state.step });
+    this.#noteStall();
+  }
+
+  #lose(member: Member, reason: CloseReason | 'closed'): void {
+    const { phase } = this.#state;
+    this.#remove(member, reason);
+    this.#report({ type: 'lost', name: member.name, step: this.#state.step, reason });
+    if (phase === 'open') this.#handOutOrphans();
+    this.#noteStall();
+  }
+
+  #remove(member: Member, reason: CloseReason | 'closed'): void {
+    const { members, open, redundant } = this.#state;
+    members.delete(member.session);
+    open.drop(member.session);
+    for (const each of redundant) if (each.session === member.session) redundant.delete(each);
+    if (reason !== 'closed') this.effects.push({ do: 'close', session: member.session, reason });
+  }
+
+  /** Those who have a share, and what work costs them. Who is not known yet is taken for the mean of the others. */
+  #takers(): Taker[] {
+    const members = [...this.#state.members.values()].filter(
+      ({ ready, leaving, standing }) => ready && !leaving && standing === 'active',
+    );
+    const shards = members.map((member) => member.shard.value(member.isTried ? 1 : KNOWN));
+    const shard = meanOf(shards) ?? 1;
+    const wires = members.map((member) => member.unit.value(KNOWN));
+    const far = FAR * Math.min(...wires.filter((time) => time !== undefined));
+    const unit = meanOf(wires.filter((time) => time !== undefined && time <= far)) ?? 0;
+    return members.map((member, i) => ({
+      session: member.session,
+      cost: { shard: shards[i] ?? shard, unit: (wires[i] ?? 0) > far ? wires[i]! : unit },
+    }));
+  }
+
+  /** As `#takers`; where there is nobody, whoever is there has a share after all: those first who owe no unit. */
+  #anyTakers(): Taker[] {
+    const takers = this.#takers();
+    if (takers.length > 0) return takers;
+    const { members, redundant } = this.#state;
+    const owing = new Set([...redundant].map(({ session }) => session));
+    const all = [...members.values()].filter(({ ready, leaving }) => ready && !leaving);
+    const free = all.filter(({ session }) => !owing.has(session));
+    for (const member of free.length > 0 ? free : all) member.standing = 'active';
+    return this.#takers();
+  }
+
+  /** Those among them who take part in the open step; where there is nobody, the others do now. */
+  #recruits(): Taker[] {
+    const { members } = this.#state;
+    const takers = this.#anyTakers();
+    const present = takers.filter(({ session }) => members.get(session)!.receives);
+    if (present.length > 0) return present;
+    for (const { session } of takers) this.#admit(members.get(session)!);
+    return takers;
+  }
+
+  /** From now on it is sent every model. */
+  #admit(member: Member): void {
+    this.#publish(member);
+    member.receives = true;
+  }
+
+  #publish(member: Member): void {
+    const { step } = this.#state;
+    if (member.model === step) return;
+    member.model = step;
+    this.effects.push({ do: 'publish', session: member.session, step });
+  }
+
+  // The open step
+
+  #begin(): void {
+    const { config, stopping } = this.#state;
+    if (this.#state.step === config.steps || stopping) this.#end();
+    else if (this.#takers().length >= config.minNodes) this.#open();
+  }
+
+  #open(): void {
+    const state = this.#state;
+    state.phase = 'open';
+    state.open = new OpenStep(state.step, state.config.shards(state.step), this.#now);
+    for (const member of state.members.values()) {
+      member.busy = undefined;
+      member.receives = false;
+    }
+    this.#forgetIdle();
+    const takers = this.#anyTakers();
+    for (const { session } of takers) this.#admit(state.members.get(session)!);
+    const awaited = [...new Set([...state.redundant].map(({ step }) => step))];
+    this.effects.push({ do: 'open', step: state.step, awaited });
+    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#now), true);
+    this.#assignTrials();
+    this.#noteStall();
+  }
+
+  #assignTrials(): void {
+    this.effects.push(...assignTrials(this.#state, this.#now));
+  }
+
+  #forgetIdle(): void {
+    const { members, shares } = this.#state;
+    for (const [session, { lo, hi }] of shares.ranges) {
+      const member = members.get(session);
+      if (member === undefined) continue;
+      member.idle = lo === hi ? member.idle + 1 : 0;
+      if (member.idle < FORGOTTEN) continue;
+      member.idle = 0;
+      member.isTried = false;
+      for (const measured of [member.shard, member.unit]) measured.forget();
+    }
+  }
+
+  /** Shares by what was measured. Those of the step before stay while they are nearly as good. */
+  #share(takers: readonly { session: number; cost: Cost }[]): ReadonlyMap<number, ShardRange> {
+    const { open, shares, step } = this.#state;
+    const costs = takers.map(({ cost }) => cost);
+    const kept = takers.flatMap(({ session }) => shares.ranges.get(session) ?? []);
+    const comparable =
+      shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
+    if (comparable && isBalanced(kept, shares.shards, costs)) return shares.ranges;
+    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, costs, SLACK);
+    const time = (ranges: readonly ShardRange[]): number => makespan(ranges, open.shards, costs);
+    if (comparable && time(best) >= WORTH * time(kept)) return shares.ranges;
+    if (comparable) this.#report({ type: 'rebalance', step });
+    const ranges = new Map(takers.map(({ session }, i) => [session, best[i]!]));
+    this.#state.shares = { shards: open.shards, ranges };
+    return ranges;
+  }
+
+  #handOutOrphans(): void {
+    const { open, members } = this.#state;
+    if (!open.hasOrphans) return;
+    const takers = this.#recruits();
+    if (takers.length === 0) return;
+    const orders = open.dealOrphans(takers, this.#now);
+    const names = [...orders.keys()].map((session) => members.get(session)!.name);
+    this.#report({ type: 'reassign', step: open.step, names });
+    if (this.#state.stalled) this.#report({ type: 'resume', step: open.step });
+    this.#state.stalled = false;
+    this.#send(orders);
+  }
+
+  #send(orders: Orders, together = false): void {
+    const { members, redundant, open } = this.#state;
+    for (const each of redundant) {
+      // What a node computes of an older step it gives up now.
+      if (each.step < open.step && orders.has(each.session)) redundant.delete(each);
+    }
+    for (const [session, units] of orders) {
+      const member = members.get(session)!;
+      member.busy ??= { since: this.#now, shards: 0, units: 0, uncomputed: 0, computed: undefined };
+      member.busy.uncomputed++;
+      member.busy.units += units.length;
+      for (const { lo, hi } of units) member.busy.shards += hi - lo;
+      this.effects.push({ do: 'assign', session, step: open.step, units, together, isRedundant: false });
+    }
+  }
+
+  #computed(member: Member, step: number, milliseconds: number): void {
+    const { session, busy } = member;
+    const { open, redundant } = this.#state;
+    const unit = [...redundant].find((each) => each.session === session && each.step === step);
+    const isLate = unit?.purpose === 'late';
+    if (unit !== undefined && (isLate || unit.computed === undefined)) {
+      unit.computed = (unit.computed ?? 0) + milliseconds;
+      if (isLate || step !== open.step) return;
+      open.note('computed', { session, milliseconds: this.#now - unit.since, shards: unit.shards });
+    } else if (busy !== undefined && step === open.step) {
+      busy.computed = (busy.computed ?? 0) + milliseconds;
+      if (--busy.uncomputed > 0) return;
+      open.note('computed', { session, milliseconds: this.#now - busy.since, shards: busy.shards });
+    }
+  }
+
+  /** A session has sent all of a unit. */
+  #returned(member: Member, { step, lo, hi, agrees }: { step: number; agrees: boolean } & ShardRange): void {
+    const state = this.#state;
+    const { session } = member;
+    const unit = redundantOf(state, session, step, lo, hi);
+    if (unit !== undefined) this.effects.push(...returnTrial(state, member, unit, agrees, this.#now));
+    if (state.phase !== 'open' || step !== state.open.step) return;
+    const holder = state.open.find(lo, hi)?.holders.find((each) => each.session === session);
+    if (holder === undefined) return;
+    holder.hasReturned = true;
+    if (member.busy !== undefined && state.open.pending(session).length === 0) this.#measure(member);
+  }
+
+  #unit(member: Member, { step, lo, hi }: { step: number } & ShardRange): void {
+    const { open, phase } = this.#state;
+    const unit = phase === 'open' && open.step === step ? open.find(lo, hi) : undefined;
+    if (unit === undefined || unit.done) return;
+    unit.done = true;
+    if (open.isDone) {
+      this.#apply(open.units);
+    } else {
+      this.#dismissIdle(member);
+      this.#helpLate();
+    }
+  }
+
+  /** It has returned all that it was asked for. */
+  #measure(member: Member): void {
+    const { session } = member;
+    const { shards, units, since, computed, uncomputed } = member.busy!;
+    const { open } = this.#state;
+    const time = Math.max(this.#now - since, 1e-3);
+    if (uncomputed > 0) open.note('computed', { session, milliseconds: time, shards });
+    open.note('returned', { session, milliseconds: time, shards });
+    member.round.add(time);
+    if (computed !== undefined) {
+      member.shard.add(Math.max(computed, 1e-3) / shards);
+      member.unit.add(Math.max(0, time - computed) / units);
+    }
+    member.busy = undefined;
+    forgive(member);
+  }
+
+  /** Gives units that all their holders are late with to members that have nothing left to compute, the fastest first. */
+  #helpLate(): void {
+    const state = this.#state;
+    const { open, phase, members } = state;
+    if (phase !== 'open') return;
+    const isComputing = (session: number): boolean => (members.get(session)?.busy?.uncomputed ?? 0) > 0;
+    const isAsked = new Set([...state.redundant].map(({ session }) => session));
+    const idle = [...members.values()]
+      .filter(({ ready, leaving, model }) => ready && !leaving && model === open.step)
+      .filter(({ session }) => !isComputing(session) && !isAsked.has(session))
+      .sort((a, b) => (a.shard.value() ?? 0) - (b.shard.value() ?? 0));
+    for (const { session } of idle) {
+      const unit = open.findLate(session, (holder) => dueOf(state, holder) <= this.#now, isComputing);
+      if (unit === undefined) continue;
+      const { lo, hi } = unit;
+      const late = unit.holders.map((holder) => members.get(holder.session)!.name);
+      this.#report({ type: 'straggler', step: open.step, lo, hi, late, helper: members.get(session)!.name });
+      this.#send(open.help(unit, session, this.#now));
+    }
+  }
+
+  /** Nobody is done with anything, for long: who has no share computes something, too. */
+  #probe(): void {
+    if (this.#now < probeAt(this.#state)) return;
+    for (const member of outsiders(this.#state)) {
+      this.effects.push(...assignRedundant(this.#state, member, this.#now));
+    }
+  }
+
+  #alarm({
+    step,
+    lo,
+    hi,
+    sessions,
+  }: { step: number; sessions: readonly [number, number] } & ShardRange): void {
+    const [first, second] = sessions.map((session) => this.#state.names.get(session) ?? `session ${session}`);
+    this.#report({ type: 'alarm', step, lo, hi, names: [first!, second!] });
+  }
+
+  // Commit, checkpoints, end
+
+  #apply(units: readonly UnitState[]): void {
+    this.#noteMisses();
+    this.#state.phase = 'applying';
+    for (const member of this.#state.members.values()) member.busy = undefined;
+    for (const member of [...this.#state.members.values()]) this.#dismissIdle(member);
+    const parts = units.map(({ lo, hi }) => ({ lo, hi }));
+    this.effects.push({ do: 'apply', step: this.#state.open.step, units: parts });
+  }
+
+  /** All units are here. Some were due from a member that has not returned them: others did. */
+  #noteMisses(): void {
+    const state = this.#state;
+    for (const member of state.members.values()) {
+      if (member.busy === undefined || member.leaving) continue;
+      const { session } = member;
+      const isLate = state.open.units.some(({ holders }) =>
+        holders.some(
+          (each) =>
+            each.session === session &&
+            !(each.hasReturned || each.isHelper) &&
+            dueOf(state, each) <= this.#now,
+        ),
+      );
+      if (isLate) this.effects.push(...miss(state, member, this.#now));
+    }
+  }
+
+  #applied(step: number): void {
+    const state = this.#state;
+    if (state.phase !== 'applying' || step !== state.step) return;
+    state.pace.add(this.#now - state.open.since);
+    state.step++;
+    if (state.step === state.config.steps || state.stopping) {
+      this.#end();
+      return;
+    }
+    const { steps, time } = state.config.checkpoint;
+    const { save } = state;
+    if (save.wanted || state.step - save.step >= steps || this.#now - save.at >= time) this.#save();
+    this.#open();
+  }
+
+  /** One at a time: while one is written, the next is due and waits. */
+  #save(): void {
+    const { save, step } = this.#state;
+    if (save.writing !== undefined) return;
+    save.writing = step;
+    save.step = step;
+    save.at = this.#now;
+    save.wanted = false;
+    this.effects.push({ do: 'save', step });
+  }
+
+  #saved(step: number, ok: boolean): void {
+    const { save, phase } = this.#state;
+    if (save.writing !== step) return;
+    save.writing = undefined;
+    this.#report({ type: ok ? 'checkpoint' : 'checkpointFailed', step });
+    if (phase !== 'saving') return;
+    if (step === this.#state.step) this.#finish(ok);
+    else this.#save();
+  }
+
+  #stop(): void {
+    const { phase } = this.#state;
+    this.#state.stopping = true;
+    // What was computed of an open step is given up: another run computes the same.
+    if (phase === 'gathering' || phase === 'open') this.#end();
+  }
+
+  #end(): void {
+    this.#state.phase = 'saving';
+    this.#save();
+  }
+
+  #finish(saved: boolean): void {
+    this.#state.phase = 'done';
+    for (const { session } of this.#state.members.values()) {
+      this.#close(session);
+    }
+    this.effects.push({ do: 'finish', step: this.#state.step, saved });
+  }
+
+  #close(session: number): void {
+    const isWhole = this.#state.step === this.#state.config.steps;
+    this.effects.push({ do: 'close', session, reason: isWhole ? 'finished' : 'interrupted' });
+  }
+
+  #tick(): void {
+    const { members, config } = this.#state;
+    if (this.#state.phase === 'gathering') this.#begin();
+    for (const member of [...members.values()]) {
+      // The same sums as in nextWake: differences round differently, and a tick that came for nothing asks for another.
+      if (this.#now >= member.heard + 2 * config.heartbeat) {
+        this.#lose(member, 'silent');
+      } else if (this.#now >= member.pinged + config.heartbeat) {
+        member.pinged = this.#now;
+        this.effects.push({ do: 'ping', session: member.session });
+      }
+    }
+    this.#probe();
+    this.#helpLate();
+  }
+
+  #noteStall(): void {
+    const { phase, stalled, step } = this.#state;
+    if (phase !== 'open' || stalled || !this.#state.open.hasOrphans) return;
+    this.#state.stalled = true;
+    this.#report({ type: 'stall', step });
+  }
+
+  #report(report: Report): void {
+    this.effects.push({ do: 'report', report });
+  }
+}
+
+const meanOf = (values: readonly (number | undefined)[]): number | undefined => {
+  const known = values.filter((value) => value !== undefined);
+  return known.length === 0 ? undefined : known.reduce((a, b) => a + b) / known.length;
+};
+
+const isBalanced = (ranges: readonly ShardRange[], shards: number, costs: readonly Cost[]): boolean => {
+  const times = ranges.map((range, i) => timeOf(range, shards, costs[i]!));
+  return Math.max(...times) <= BALANCED * Math.min(...times);
+};
