@@ -31,6 +31,7 @@ export type {
   BackwardContext,
   BackwardRule,
   ElementwiseOp,
+  GradientRule,
   KernelOp,
   Op,
   Step,

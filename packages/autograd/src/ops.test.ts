@@ -9,6 +9,7 @@ import {
   grad,
   gradients,
   mul,
+  noGrad,
   type OpName,
   ops,
   setEagerKernels,
@@ -66,7 +67,7 @@ it('has at least three cases for each op', () => {
   for (const [name, { cases }] of entries) expect(cases.length, name).toBeGreaterThanOrEqual(3);
 });
 
-describe.each(entries)('%s', (_, { cases, ulps, ofLargest = false, differentiable = true }) => {
+describe.each(entries)('%s', (name, { cases, ulps, ofLargest = false, differentiable = true }) => {
   it.each(cases.map((c) => [c.title, c] as const))('forward: %s', (_, opCase) => {
     const exact = inFloat64(opCase);
     const [first, ...others] = variants.map((variant) => onVariant(variant, opCase));
@@ -78,6 +79,18 @@ describe.each(entries)('%s', (_, { cases, ulps, ofLargest = false, differentiabl
     });
   });
 
+  if (differentiable === 'refused') {
+    it('refuses inputs that require gradients', () => {
+      for (const { inputs, call } of cases) {
+        const refusal = new RegExp(
+          `^${name}: got input \\d, f32\\[.*\\], that requires gradients, .*detach\\(x\\)`,
+        );
+        expect(() => call(...inputs.map(variable))).toThrow(refusal);
+        expect(noGrad(() => call(...inputs.map(variable))).requiresGrad).toBe(false);
+      }
+    });
+    return;
+  }
   if (!differentiable) {
     it('passes no gradient on', () => {
       for (const { inputs, call } of cases) expect(call(...inputs.map(variable)).requiresGrad).toBe(false);
@@ -120,7 +133,12 @@ describe('tensor', () => {
     ['a boolean', tensor(true), ['bool', [], [1]]],
     ['booleans as numbers', tensor([true, false], { dtype: 'f32' }), ['f32', [2], [1, 0]]],
     ['numbers as bool', tensor([2, 0, 0.5, -0], { dtype: 'bool' }), ['bool', [4], [1, 0, 1, 0]]],
-    ['numbers as bytes', tensor([257, -1], { dtype: 'u8' }), ['u8', [2], [1, 255]]],
+    ['numbers as bytes', tensor([255.9, 0], { dtype: 'u8' }), ['u8', [2], [255, 0]]],
+    [
+      'numbers as integers',
+      tensor([-(2 ** 31), -0.9, 2 ** 31 - 0.5], { dtype: 'i32' }),
+      ['i32', [3], [-(2 ** 31), 0, 2 ** 31 - 1]],
+    ],
     ['integers', tensor(Int32Array.of(7, 8), { shape: [2, 1] }), ['i32', [2, 1], [7, 8]]],
   ])('of %s', (_, x, spec) => {
     expect(specOf(x)).toEqual(spec);

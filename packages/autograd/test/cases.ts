@@ -73,7 +73,6 @@ export const opTests: { readonly [K in OpName]: OpTest } = {
   argmin: { ulps: 0, differentiable: false, cases: index(a.argmin) },
   blockSquares: {
     ulps: 4,
-    differentiable: false,
     cases: [
       on([7], (x) => a.blockSquares(x, 3), 'a shorter last block'),
       on([1], (x) => a.blockSquares(x, 16), 'a block that is not full'),

@@ -16,8 +16,11 @@ export interface OpTest {
   readonly ulps: number;
   /** Sums cancel: their distance is counted in units of the largest output instead of each one. */
   readonly ofLargest?: boolean;
-  /** Gradients do not flow through (comparisons, indexes, constants). Default true. */
-  readonly differentiable?: false;
+  /**
+   * Gradients do not flow through (comparisons, indexes, constants), or inputs that require them are `refused` (what only
+   * backward rules call, which are written in other ops when they are recorded in turn). Default true.
+   */
+  readonly differentiable?: false | 'refused';
   readonly cases: readonly OpCase[];
 }
 

@@ -174,6 +174,56 @@ describe('fusion', () => {
   });
 });
 
+describe('a batch of no rows', () => {
+  /** What `body` makes of x [rows, 3]. */
+  const programOf = (rows: number, body: (x: a.Tensor) => readonly a.Tensor[]) => {
+    const trace = new a.Trace();
+    const nodes = a.withTrace(trace, () => {
+      const x = a.variable(trace.input('field', 'x', { shape: [rows, 3], dtype: 'f32' }));
+      return body(x).map((value) => trace.nodeOf(value));
+    });
+    return compile({
+      segments: 2,
+      outputs: nodes.map((node, i) => ({ node, place: { region: `out ${i}`, offset: 0 }, reduce: 'tree' })),
+      bind: (node) => ({
+        kind: 'field',
+        emit: (emitter, region, target, count) => {
+          const source = a.contiguousView({ region: region('x').region, offset: 0 }, [count, ...node.shape]);
+          a.copyView(emitter, source, target);
+        },
+      }),
+    }).program;
+  };
+
+  it.each([20, 40, 70])('compiles a chain of %i results, whose buffers share an address', (results) => {
+    const body = (x: a.Tensor): a.Tensor[] => {
+      const values = [x];
+      for (let i = 1; i <= results; i++) values.push(a.mul(x, values.at(-1)!));
+      return values.slice(1);
+    };
+    const [some, none] = [programOf(5, body), programOf(0, body)];
+    expect(none.starts.length).toBeLessThanOrEqual(some.starts.length);
+  });
+
+  it('compiles gradients of gradients', () => {
+    const functions = [
+      ...[a.mish, a.tanh, a.exp, a.square],
+      (x: a.Tensor) => a.gelu(x),
+      (x: a.Tensor) => a.softmax(x),
+    ];
+    for (const [i, f] of functions.entries()) {
+      for (const g of functions.slice(i)) {
+        const body = (x: a.Tensor): a.Tensor[] => {
+          const y = a.mul(f(x), a.pow(g(x), 3));
+          const [first] = a.gradients(a.sum(y), [x], { createGraph: true });
+          return [y, first, ...a.gradients(a.sum(a.square(first)), [x])];
+        };
+        expect(programOf(0, body).starts.length).toBeLessThanOrEqual(programOf(5, body).starts.length);
+      }
+    }
+  });
+});
+
 describe('memory', () => {
   const deep =
     (layers: number): ShardFunction =>

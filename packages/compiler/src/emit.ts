@@ -112,6 +112,8 @@ export class Lowering implements Emitter {
   }
 
   elementwise(chain: Omit<Chain, 'scratch'>): void {
+    // Nothing to compute; and buffers of no size share their addresses, which chains take for computing in place.
+    if (chain.dims.includes(0) && !chain.journal) return;
     for (const { address } of [...chain.inputs, ...chain.outputs]) this.#touch(address);
     // A journaled chain that was cut off copies a tile from its scratch when it runs again: nothing else may write there.
     const scratch = { region: this.#region(chain.journal ? 'journal scratch' : 'scratch'), offset: 0 };

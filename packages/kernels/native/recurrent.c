@@ -158,7 +158,7 @@ LS_INLINE void back_row(int kind, int cells, const Row *row, const float *h0, si
     } else {
       const vf h = part(s, i, n);
       vf d = dh * (1 - h * h);
-      if (kind == RELU) d = ls_select(h > 0, dh, (vf){0});
+      if (kind == RELU) d = ls_select(h <= 0, (vf){0}, dh); /* dh also at a NaN */
       put(row->slopes, i, n, d), put(row->r, i, n, d);
     }
   }

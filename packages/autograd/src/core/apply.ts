@@ -1,8 +1,8 @@
 /** The engine's front half: one call applies any op, eagerly or into a trace, and records it for gradients. */
 import { context } from './context.ts';
 import { executeEagerly } from './eager.ts';
-import type { AnyOp, BackwardContext, Op } from './op.ts';
-import { expectTensors, type Spec } from './shape.ts';
+import type { AnyOp, BackwardContext, GradientRule, Op } from './op.ts';
+import { expectTensors, formatSpec, INTEGERS, OpError, type Spec } from './shape.ts';
 import { type Origin, Tensor } from './tensor.ts';
 
 export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor {
@@ -10,27 +10,44 @@ export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor
   const spec = op.infer(inputs, attrs);
   const { trace, scope, recording, observer } = context();
   const label = scope ? `${scope}/${op.name}` : op.name;
+  const origin =
+    recording && passesGradients(op, inputs, spec) ? new OpOrigin(op, inputs, attrs, label) : undefined;
   const value = trace
     ? trace.op(op as AnyOp, inputs, attrs, spec, label)
     : executeEagerly(op as AnyOp, inputs, attrs as never, spec);
-  const origin =
-    recording && inputs.some((input, i) => input.requiresGrad && ruleOf(op, i))
-      ? new OpOrigin(op, inputs, attrs, label)
-      : undefined;
-  const output = new Tensor(value, spec.shape, spec.dtype, { origin });
+  const unrecorded =
+    !origin && inputs.some((input) => input.unrecorded || (input.requiresGrad && !recording));
+  const output = new Tensor(value, spec.shape, spec.dtype, { origin, unrecorded });
   if (origin) origin.output = output;
   observer?.(label, inputs, output);
   return output;
 }
 
-const ruleOf = <A>(op: Op<A>, index: number) =>
+const ruleOf = <A>(op: Op<A>, index: number): GradientRule<A> =>
   typeof op.backward === 'function' ? op.backward(index) : (op.backward[index] ?? null);
+
+/** Whether gradients flow through this use of an op. Throws OpError where they should, and the op has no rule for it. */
+function passesGradients<A>(op: Op<A>, inputs: readonly Tensor[], { dtype }: Spec): boolean {
+  if (dtype !== 'f32') return false;
+  const rules = inputs.flatMap((input, i) => {
+    if (!input.requiresGrad) return [];
+    const rule = ruleOf(op, i);
+    if (rule !== null) return [rule];
+    throw new OpError(
+      op.name,
+      `got input ${i}, ${formatSpec(input)}, that requires gradients, expected one that does not: the op has no gradient with ` +
+        'respect to it; stop gradients with detach(x), or run the op in noGrad(() => …)',
+    );
+  });
+  return rules.some((rule) => rule !== 'flat');
+}
 
 class OpOrigin<A> implements Origin, BackwardContext<A> {
   readonly label: string;
   readonly inputs: readonly Tensor[];
   readonly attrs: A;
   readonly op: Op<A>;
+  asCalled: Origin['asCalled'];
   output!: Tensor;
 
   constructor(op: Op<A>, inputs: readonly Tensor[], attrs: A, label: string) {
@@ -42,14 +59,31 @@ class OpOrigin<A> implements Origin, BackwardContext<A> {
 
   backward(g: Tensor, index: number): Tensor | null {
     const rule = ruleOf(this.op, index);
-    return rule ? rule(g, this) : null;
+    return typeof rule === 'function' ? rule(g, this) : null;
   }
 }
 
 /**
+ * Note [Shortcuts]: A function may compute its result by other ops than it was called for, which leave out one of its inputs:
+ * maxPool2d(relu(x)) becomes relu(maxPool2d(x)). The result then keeps both records. Gradients take the shortcut, unless a
+ * gradient with respect to the input that it leaves out is asked for: then they go the way that was called. So a shortcut is
+ * never visible in a gradient.
+ *
+ * Here: `result` was made by a shortcut, instead of by `op` on `input`.
+ */
+export function shortcut<A>(result: Tensor, op: Op<A>, input: Tensor, attrs: A): Tensor {
+  if (result.origin instanceof OpOrigin) {
+    const called = new OpOrigin(op, [input], attrs, result.origin.label);
+    called.output = result;
+    result.origin.asCalled = { input, origin: called };
+  }
+  return result;
+}
+
+/**
  * A tensor of numbers: nested or flat arrays, typed arrays (kept, not copied, where the type fits), or one number. Booleans
- * give a bool, an Int32Array an i32, all else an f32, unless `dtype` says otherwise; numbers become what `cast` makes of
- * them. Throws RangeError.
+ * give a bool, an Int32Array an i32, all else an f32, unless `dtype` says otherwise. As i32 and u8 fractions are truncated and
+ * numbers that do not fit are refused; as bool all but 0 is true. Throws RangeError.
  */
 export function tensor(
   values: TensorLike,
@@ -76,10 +110,22 @@ const isBoolean = (value: unknown): boolean => typeof value === 'boolean';
 
 function toStorage(values: ArrayLike<number | boolean>, dtype: Spec['dtype']) {
   if (dtype === 'bool') return Int32Array.from(values, (x) => (Number(x) === 0 ? 0 : 1));
-  if (dtype === 'u8') return Int32Array.from(values, (x) => Number(x) & 255);
-  if (dtype === 'i32') return values instanceof Int32Array ? values : Int32Array.from(values, Number);
+  if (dtype === 'u8') return Int32Array.from(values, (x) => whole(Number(x), dtype));
+  if (dtype === 'i32')
+    return values instanceof Int32Array ? values : Int32Array.from(values, (x) => whole(Number(x), dtype));
   if (context().precision === 'float64') return Float64Array.from(values, Number);
   return values instanceof Float32Array ? values : Float32Array.from(values, Number);
+}
+
+/** Truncated, as `cast` does it. Throws RangeError where the type does not hold the number: an Int32Array would wrap it around. */
+function whole(value: number, dtype: 'i32' | 'u8'): number {
+  const truncated = Math.trunc(value);
+  const [low, high] = INTEGERS[dtype];
+  if (truncated >= low && truncated <= high) return truncated;
+  throw new RangeError(
+    `tensor: got ${value} for ${dtype}, expected numbers from ${low} to ${high}; make an f32 tensor, which cast(x, '${dtype}') ` +
+      'converts',
+  );
 }
 
 function shapeOf(values: readonly Nested[]): number[] {

@@ -26,12 +26,21 @@ export interface BackwardContext<A> {
  */
 export type BackwardRule<A> = (g: Tensor, context: BackwardContext<A>) => Tensor;
 
+/**
+ * What an op does about the gradient with respect to one input:
+ * - a rule;
+ * - `flat`: the derivative is 0 wherever it exists, as for an input that only decides which element is picked;
+ * - `null`: there is none. That is right for integers and bools, which never require gradients. An f32 input that requires them
+ *   is refused when the op is applied, so a gradient is never silently 0.
+ */
+export type GradientRule<A> = BackwardRule<A> | 'flat' | null;
+
 interface OpBase<A> {
   readonly name: string;
   /** Output shape and type; throws OpError on inputs that do not fit. */
   infer(inputs: readonly Spec[], attrs: A): Spec;
-  /** One rule per input (`null`: not differentiable), or a function from the input's index for ops of any arity. */
-  readonly backward: readonly (BackwardRule<A> | null)[] | ((index: number) => BackwardRule<A> | null);
+  /** One rule per input, or a function from the input's index for ops of any arity. Not asked where the result isn't f32. */
+  readonly backward: readonly GradientRule<A>[] | ((index: number) => GradientRule<A>);
 }
 
 /** Element by element: the compiler fuses chains of these into one pass over memory. No inputs: a constant. */

@@ -125,6 +125,24 @@ export function expectArray(op: string, what: string, value: unknown): void {
   throw new OpError(op, `got ${what} ${describe(value)}, expected an array such as [2, 3]`);
 }
 
+/** The least and the greatest number that an element holds, by type. */
+export const INTEGERS = {
+  i32: [-(2 ** 31), 2 ** 31 - 1],
+  u8: [0, 255],
+  bool: [0, 1],
+} as const;
+
+/** A constant of a type: any number as f32, else an integer that the type holds. Throws OpError instead of wrapping around. */
+export function expectConstant(op: string, value: number, dtype: DType): void {
+  if (dtype === 'f32') return;
+  const [low, high] = INTEGERS[dtype];
+  if (Number.isInteger(value) && value >= low && value <= high) return;
+  throw new OpError(
+    op,
+    `got ${value} for ${dtype}, expected an integer from ${low} to ${high}; convert with cast(x, 'f32')`,
+  );
+}
+
 /** Sizes of something new: whole numbers from 0 on. Throws OpError. */
 export function expectSizes(op: string, shape: Shape): void {
   expectArray(op, 'shape', shape);

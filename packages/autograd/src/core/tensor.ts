@@ -9,6 +9,8 @@ export interface Origin {
   readonly inputs: readonly Tensor[];
   /** An entry of the table of ops, or none: an origin of another kind. */
   readonly op?: object;
+  /** Where the op took a shortcut that leaves out `input`: the way through it. See Note [Shortcuts]. */
+  readonly asCalled?: { readonly input: Tensor; readonly origin: Origin } | undefined;
   /** Gradient with respect to input `index`, from the gradient with respect to the output; null: none. */
   backward(g: Tensor, index: number): Tensor | null;
 }
@@ -30,18 +32,21 @@ export class Tensor {
   /** Set by `backward()` on the leaves that require gradients. */
   grad: Tensor | undefined;
   readonly origin: Origin | undefined;
+  /** Made of tensors that require gradients, by ops that were not recorded: a gradient through it would be a silent 0. */
+  readonly unrecorded: boolean;
 
   constructor(
     value: TensorData | GraphNode,
     shape: Shape,
     dtype: DType,
-    options: { requiresGrad?: boolean; origin?: Origin | undefined } = {},
+    options: { requiresGrad?: boolean; origin?: Origin | undefined; unrecorded?: boolean } = {},
   ) {
     this.value = value;
     this.shape = shape;
     this.dtype = dtype;
     this.requiresGrad = options.requiresGrad ?? options.origin !== undefined;
     this.origin = options.origin;
+    this.unrecorded = options.unrecorded ?? false;
   }
 
   get rank(): number {

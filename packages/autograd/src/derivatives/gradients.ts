@@ -1,6 +1,14 @@
 /** The engine's back half: walks the record backwards. It works on tensors, so gradients have gradients. */
 import { atScope, context, noGrad, withGrad } from '../core/context.ts';
-import { expectArray, expectTensors, formatSpec, OpError, sameShape } from '../core/shape.ts';
+import {
+  expectArray,
+  expectDType,
+  expectTensors,
+  formatSpec,
+  inNameOf,
+  OpError,
+  sameShape,
+} from '../core/shape.ts';
 import { type Origin, Tensor } from '../core/tensor.ts';
 import { add, fullOf, sumTo } from '../ops/index.ts';
 
@@ -15,8 +23,10 @@ export interface GradientOptions {
 type EachOf<S extends readonly Tensor[]> = { -readonly [K in keyof S]: Tensor };
 
 /**
- * Gradients of `output` with respect to each of `sources`: Σ over all paths. A source that the output does not
- * depend on gets zeros. `output` must be a scalar unless a seed is given. Throws OpError.
+ * Gradients of `output` with respect to each of `sources`: Σ over all paths. Sources are variables, or tensors that were made of
+ * variables on the way to the output. One that the output does not depend on gets zeros. `output` must be a scalar unless a
+ * seed is given. Throws OpError, also on a source that requires no gradients and on an output that was not recorded, whose
+ * gradients would be silent zeros.
  */
 export function gradients<const S extends readonly Tensor[]>(
   output: Tensor,
@@ -31,11 +41,43 @@ export function gradients<const S extends readonly Tensor[]>(
       `got ${formatSpec(output)}, expected a scalar; reduce it with mean() or sum(), or pass a seed`,
     );
   }
+  if (options.seed && !sameShape(options.seed.shape, output.shape)) {
+    throw new OpError(
+      'gradients',
+      `got a seed ${formatSpec(options.seed)} for an output ${formatSpec(output)}, expected one of its shape`,
+    );
+  }
+  sources.forEach(expectSource);
+  if (output.unrecorded && !sources.includes(output)) {
+    throw new OpError(
+      'gradients',
+      `got ${formatSpec(output)} that was not recorded, expected an output of recorded ops; compute it outside of noGrad, and ` +
+        'gradients that are differentiated in turn with { createGraph: true }; detach(x) makes a constant of it',
+    );
+  }
   const mode = options.createGraph ? withGrad : noGrad;
   return mode(() => {
     const found = propagate(output, options.seed ?? fullOf(output, 1), sources);
     return sources.map((source) => found.get(source) ?? fullOf(source, 0)) as EachOf<S>;
   });
+}
+
+function expectSource(source: Tensor, index: number): void {
+  if (source.requiresGrad) return;
+  const wayOut =
+    source.dtype === 'f32'
+      ? 'make one with variable(x), and compute the output from it outside of noGrad'
+      : 'integers and bools have no gradients';
+  throw new OpError(
+    'gradients',
+    `got source ${index}, ${formatSpec(source)}, that requires no gradients, expected variables and what is made of them; ${wayOut}`,
+  );
+}
+
+/** How gradients go back from a tensor: around what a shortcut leaves out only where nobody asks for that. */
+function originOf(tensor: Tensor, sources: ReadonlySet<Tensor>): Origin | undefined {
+  const { origin } = tensor;
+  return origin?.asCalled && sources.has(origin.asCalled.input) ? origin.asCalled.origin : origin;
 }
 
 /** Reverse order of making among the tensors between `output` and `sources`; iterative: graphs can be deep. */
@@ -46,7 +88,7 @@ function pathsTo(sources: ReadonlySet<Tensor>, output: Tensor): Tensor[] {
   while (stack.length > 0) {
     const top = stack[stack.length - 1]!;
     const [tensor, next] = top;
-    const inputs = tensor.origin?.inputs ?? [];
+    const inputs = originOf(tensor, sources)?.inputs ?? [];
     if (next < inputs.length) {
       top[1]++;
       if (!leads.has(inputs[next]!)) stack.push([inputs[next]!, 0]);
@@ -68,7 +110,7 @@ function propagate(output: Tensor, seed: Tensor, sources: readonly Tensor[]): Ma
   const cotangents = new Map<Tensor, Tensor>([[output, seed]]);
   for (const tensor of order) {
     const g = cotangents.get(tensor);
-    const { origin } = tensor;
+    const origin = originOf(tensor, wanted);
     if (!g || !origin) continue;
     if (!wanted.has(tensor)) cotangents.delete(tensor);
     atScope(`grad(${origin.label})`, () => {
@@ -121,9 +163,9 @@ export function backward(output: Tensor, options: GradientOptions = {}): void {
 const sameAs = (source: Tensor, options: { requiresGrad?: boolean; origin?: Origin } = {}): Tensor =>
   new Tensor(context().trace?.nodeOf(source) ?? source.value, source.shape, source.dtype, options);
 
-/** A leaf that requires gradients, with the numbers of `source`. */
+/** A leaf that requires gradients, with the numbers of `source`, which is f32. Throws OpError. */
 export function variable(source: Tensor): Tensor {
-  expectTensors('variable', source);
+  expectDType('variable', 'input', source, 'f32');
   return sameAs(source, { requiresGrad: true });
 }
 
@@ -137,12 +179,17 @@ export function detach(source: Tensor): Tensor {
 const alias = (source: Tensor): Tensor =>
   sameAs(source, { origin: { label: 'input', inputs: [source], backward: (g) => g } });
 
-/** x ↦ [f(x), ∂f/∂x₁, ∂f/∂x₂, …] of a scalar function; nest it for higher derivatives. */
+/**
+ * x ↦ [f(x), ∂f/∂x₁, ∂f/∂x₂, …] of a scalar function; nest it for higher derivatives. Inputs are f32: what has no gradient, like
+ * labels, reaches f as part of its closure.
+ */
 export const valueAndGrad =
   <I extends readonly Tensor[]>(f: (...inputs: I) => Tensor) =>
   (...inputs: I): [value: Tensor, gradients: EachOf<I>] => {
     // An input of an outer grad gets an alias: f may also reach it by other ways, along which nothing is asked here.
-    const variables = inputs.map((input) => (input.requiresGrad ? alias(input) : variable(input)));
+    const variables = inNameOf('grad', () =>
+      inputs.map((input) => (input?.requiresGrad ? alias(input) : variable(input))),
+    );
     const value = withGrad(() => f(...(variables as unknown as I)));
     return [value, gradients(value, variables, { createGraph: context().recording }) as EachOf<I>];
   };

@@ -223,6 +223,18 @@ function attentionByParts(
   return toHeads(matmul(kept, toHeads(v)));
 }
 
+/** The probabilities and the gradient with respect to scale · q kᵀ + mask, [B, H, Tq, Tk]. */
+function scoresByParts(
+  g: Tensor,
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  mask: Tensor | undefined,
+  attrs: AttentionAttrs,
+): { p: Tensor; toScores: Tensor } {
+  const p = probabilities(q, k, mask, attrs);
+  const dp = matmul(toHeads(g), toHeads(v), { transB: true });
+  return { p, toScores: mul(p, sub(dp, sum(mul(p, dp), -1, { keepDims: true }))) };
+}
+
 /** The gradients with respect to q, k, v in tensor ops, for gradients of gradients. */
 function slopesByParts(
   g: Tensor,
@@ -230,9 +242,8 @@ function slopesByParts(
   mask: Tensor | undefined,
   attrs: AttentionAttrs,
 ): [Tensor, Tensor, Tensor] {
-  const p = probabilities(q, k, mask, attrs);
-  const dp = matmul(toHeads(g), toHeads(v), { transB: true });
-  const ds = mul(mul(p, sub(dp, sum(mul(p, dp), -1, { keepDims: true }))), attrs.scale);
+  const { p, toScores } = scoresByParts(g, [q, k, v], mask, attrs);
+  const ds = mul(toScores, attrs.scale);
   return [
     toHeads(matmul(ds, toHeads(k))),
     toHeads(matmul(ds, toHeads(q), { transA: true })),
@@ -250,7 +261,12 @@ const towards =
     const operands = mask ? [q, k, v, output, g, mask] : [q, k, v, output, g];
     return apply(attentionGradOp, operands, { ...attrs, part });
   };
-const towardsPart = [towards(0), towards(1), towards(2)];
+/** A mask that is learnt gets its gradient in tensor ops, [B, H, Tq, Tk]; the engine sums it to the mask's shape. */
+const towardsMask: BackwardRule<AttentionAttrs> = (g, { inputs, attrs }) => {
+  const [q, k, v, mask] = inputs as readonly [Tensor, Tensor, Tensor, Tensor];
+  return scoresByParts(g, [q, k, v], mask, attrs).toScores;
+};
+const towardsPart = [towards(0), towards(1), towards(2), towardsMask];
 
 /** Inputs q, k, v [B, T, H, D] and perhaps a mask that broadcasts to [B, H, Tq, Tk]. */
 export const attentionOp: KernelOp<AttentionAttrs> = {
@@ -261,7 +277,7 @@ export const attentionOp: KernelOp<AttentionAttrs> = {
     return q!;
   },
   lower: (emit, output, [q, k, v, mask], attrs) => lowerForward(emit, output, [q!, k!, v!], mask, attrs),
-  backward: (index) => towardsPart[index] ?? null,
+  backward: towardsPart,
 };
 
 export interface AttentionGradAttrs extends AttentionAttrs {
@@ -303,7 +319,10 @@ export const selfAttentionOp: KernelOp<AttentionAttrs> = {
       if (context().recording) return packedSlopes(g, packed!, mask, attrs);
       return apply(selfAttentionGradOp, mask ? [packed!, output, g, mask] : [packed!, output, g], attrs);
     },
-    null,
+    (g, { inputs: [packed, mask], attrs }) => {
+      const part = (i: number): Tensor => slice(packed!, null, null, i);
+      return scoresByParts(g, [part(0), part(1), part(2)], mask, attrs).toScores;
+    },
   ],
 };
 

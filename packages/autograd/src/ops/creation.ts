@@ -1,6 +1,13 @@
 /** Constants with a pattern, and masks by place. */
 import { tensor } from '../core/apply.ts';
-import { type DType, expectDType, expectTensors, formatSpec, OpError } from '../core/shape.ts';
+import {
+  type DType,
+  expectConstant,
+  expectDType,
+  expectTensors,
+  formatSpec,
+  OpError,
+} from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { cast, eq, where } from './elementwise.ts';
 import { unsqueeze } from './shape.ts';
@@ -37,6 +44,7 @@ export function arange(
         'numbers for i32',
     );
   }
+  if (count > 0) for (const end of [start, start + (count - 1) * step]) expectConstant('arange', end, dtype);
   return sequence(Math.max(0, count), (i) => start + i * step, dtype);
 }
 

@@ -5,6 +5,7 @@ import type { BackwardRule, ElementwiseOp, Step } from '../core/op.ts';
 import {
   broadcastShapes,
   type DType,
+  expectConstant,
   expectDType,
   expectSizes,
   expectTensors,
@@ -36,12 +37,7 @@ export const fullOp: ElementwiseOp<FullAttrs> = {
   name: 'full',
   infer: (_, { shape, value, dtype }) => {
     expectSizes('full', shape);
-    if (dtype !== 'f32' && !Number.isInteger(value)) {
-      throw new OpError(
-        'full',
-        `got ${value} for ${dtype}, expected an integer; convert with cast(x, 'f32')`,
-      );
-    }
+    expectConstant('full', value, dtype);
     return { shape, dtype };
   },
   steps: (_, { value, dtype }) => [
@@ -149,7 +145,8 @@ export const reluOp = unary(
     { op: 'constant', args: [], imm: 0 },
     { op: 'max', args: [0, 1] },
   ],
-  (g, { output: y }) => where(gt(y, 0), g, 0),
+  // Not where(y > 0, g, 0): the gradient at a NaN is g, as in PyTorch.
+  (g, { output: y }) => where(le(y, 0), 0, g),
 );
 
 /** −x, of f32 or i32. */
@@ -231,20 +228,20 @@ export const divOp = arithmetic('div', { f32: 'div', i32: 'divI' }, [
   (g, { inputs: [, b] }) => div(g, b!),
   (g, { inputs: [, b], output: y }) => neg(div(mul(g, y), b!)),
 ]);
-/** Where both are equal each gets half, as in PyTorch. */
-const towards = (wins: (a: Tensor, b: Tensor) => Tensor, mine: 0 | 1): Rule => {
+/** Where both are equal each gets half; beside a NaN each gets all, as in PyTorch. */
+const towards = (loses: (a: Tensor, b: Tensor) => Tensor, mine: 0 | 1): Rule => {
   return (g, { inputs }) => {
     const [x, other] = [inputs[mine]!, inputs[1 - mine]!];
-    return where(eq(x, other), mul(g, 0.5), where(wins(x, other), g, 0));
+    return where(eq(x, other), mul(g, 0.5), where(loses(x, other), 0, g));
   };
 };
 export const minimumOp = arithmetic('minimum', { f32: 'min', i32: 'minI' }, [
-  towards((a, b) => lt(a, b), 0),
-  towards((a, b) => lt(a, b), 1),
-]);
-export const maximumOp = arithmetic('maximum', { f32: 'max', i32: 'maxI' }, [
   towards((a, b) => gt(a, b), 0),
   towards((a, b) => gt(a, b), 1),
+]);
+export const maximumOp = arithmetic('maximum', { f32: 'max', i32: 'maxI' }, [
+  towards((a, b) => lt(a, b), 0),
+  towards((a, b) => lt(a, b), 1),
 ]);
 /** x^p for x ≥ 0, or any x with an integer p. What `where` does not take is finite: its own gradients are multiplied by it. */
 export const powOp = arithmetic('pow', { f32: 'pow' }, [
@@ -252,9 +249,11 @@ export const powOp = arithmetic('pow', { f32: 'pow' }, [
     const flat = eq(p!, 0);
     return mul(g, where(flat, 0, mul(p!, pow(x!, where(flat, 1, sub(p!, 1))))));
   },
-  (g, { inputs: [x], output: y }) => {
-    const zero = eq(x!, 0);
-    return mul(g, where(zero, 0, mul(y, log(where(zero, 1, x!)))));
+  (g, { inputs, output: y }) => {
+    const [x] = inputs;
+    // 0^p is flat for p ≥ 0, and infinite below.
+    const flat = logicalAnd(eq(x!, 0), ge(inputs[1]!, 0));
+    return mul(g, where(flat, 0, mul(y, log(where(flat, 1, x!)))));
   },
 ]);
 
@@ -401,8 +400,8 @@ export const castOp: ElementwiseOp<CastAttrs> = {
       ? [{ op: 'move', args: [0] }]
       : [zero, { op: x!.dtype === 'f32' ? 'ne' : 'neI', args: [0, 1] }];
   },
-  // The types differ, so one of them is not f32.
-  backward: [null],
+  // Asked from f32 to f32 alone: other types have no gradients.
+  backward: [(g) => g],
 };
 
 /** Another element type: to i32 truncates and saturates, to u8 then keeps the low 8 bits, to bool is x ≠ 0. No gradient. */

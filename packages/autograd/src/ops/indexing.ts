@@ -216,6 +216,7 @@ export const gatherOp: KernelOp<GatherAttrs> = {
     return { shape: index!.shape, dtype: x!.dtype };
   },
   lower: (emit, output, [x, index], { axis }) => {
+    if (output.shape.includes(0)) return;
     // One axis of shards is told apart; what is alike in all of them is not repeated.
     const leading = 1;
     const outer = (view: View): View => (output.shape.length + axis === 0 ? unsqueezed(view) : view);
@@ -261,6 +262,7 @@ export const gatherGradOp: KernelOp<GatherGradAttrs> = {
     return { shape: g!.shape.map((size, i) => (i === g!.shape.length + axis ? n : size)), dtype: 'f32' };
   },
   lower: (emit, output, [g, index], { axis, n }) => {
+    if (output.shape.includes(0)) return;
     const leading = 1;
     const outer = (view: View): View => (output.shape.length + axis === 0 ? unsqueezed(view) : view);
     const segments = outer(output).shape.slice(0, leading);

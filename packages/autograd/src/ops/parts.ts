@@ -4,6 +4,7 @@ import type { KernelOp, ViewOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectArray,
+  expectConstant,
   expectTensors,
   formatShape,
   formatSpec,
@@ -210,9 +211,7 @@ export function pad(
         `${x.rank} pairs of whole numbers from 0 on; cut with narrow or slice`,
     );
   }
-  if (x.dtype !== 'f32' && !Number.isInteger(value)) {
-    throw new OpError('pad', `got value ${value} for ${formatSpec(x)}, expected an integer`);
-  }
+  expectConstant('pad', value, x.dtype);
   const all = [...new Array<[number, number]>(x.rank - widths.length).fill([0, 0]), ...widths];
   if (all.every(([before, after]) => before + after === 0)) return x;
   return place(

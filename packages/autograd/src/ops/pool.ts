@@ -2,7 +2,7 @@
  * Pooling over the last two axes, and resizing. The place of a maximum is found again in the backward pass instead of
  * being stored: nothing but the input is kept.
  */
-import { apply, tensor } from '../core/apply.ts';
+import { apply, shortcut, tensor } from '../core/apply.ts';
 import type { KernelOp } from '../core/op.ts';
 import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -84,7 +84,7 @@ export const maxPool2dPickOp: KernelOp<PoolAttrs> = {
       ...windowOf(output, lastTwo(x.shape), attrs.size, attrs),
     });
   },
-  backward: [null, (g, { inputs: [x], attrs }) => apply(maxPool2dGradOp, [x!, g], sized(attrs, x!))],
+  backward: ['flat', (g, { inputs: [x], attrs }) => apply(maxPool2dGradOp, [x!, g], sized(attrs, x!))],
 };
 
 /** Brings each output's gradient to the place of its greatest. */
@@ -102,7 +102,7 @@ export const maxPool2dGradOp: KernelOp<PoolAttrs> = {
       ...windowOf(output, attrs.size, lastTwo(g.shape), attrs),
     });
   },
-  backward: [null, (u, { inputs: [x, g], attrs }) => apply(maxPool2dPickOp, [x!, u], sized(attrs, g!))],
+  backward: ['flat', (u, { inputs: [x, g], attrs }) => apply(maxPool2dPickOp, [x!, u], sized(attrs, g!))],
 };
 
 /** Equal axes but for the last two, of which `planeAxes` are compared, too. */
@@ -187,20 +187,44 @@ function attrsOf(op: string, x: Spec, kernelSize: PerAxis, options: MaxPoolOptio
       `got input ${formatSpec(x)} and a kernel of ${kernel.join(' × ')}, expected one that fits into the image`,
     );
   }
-  return { kernel, stride, padding, dilation, size };
+  const attrs = { kernel, stride, padding, dilation, size };
+  for (const axis of [0, 1] as const) {
+    if (windowsMeet(attrs, image[axis], axis)) continue;
+    throw new OpError(
+      op,
+      `got input ${formatSpec(x)}, a kernel of ${kernel.join(' × ')}, padding ${padding} and dilation ${dilation}, expected ` +
+        'windows that each reach into the image; lower the padding or the dilation',
+    );
+  }
+  return attrs;
+}
+
+/** Whether every window has a position in the image; with a dilation all of one may lie in the padding. */
+function windowsMeet(
+  { kernel, stride, padding, dilation, size }: PoolAttrs,
+  n: number,
+  axis: 0 | 1,
+): boolean {
+  return Array.from({ length: size[axis] }, (_, i) => i * stride[axis] - padding[axis]).every((start) =>
+    Array.from({ length: kernel[axis] }, (_, k) => start + k * dilation[axis]).some(
+      (at) => at >= 0 && at < n,
+    ),
+  );
 }
 
 /**
  * Greatest of each window of [..., height, width], as PyTorch's max_pool2d. NaN if there is one. Throws OpError.
  *
  * A relu and a bias of each channel before it are done after it, on what is left: both never change which of two numbers is
- * the greater, so the values have the same bits, and there is less to compute and nothing large to keep. (Of numbers
- * that only rounding makes equal, the greatest before the bias gets the gradient.)
+ * the greater, so the values have the same bits, and there is less to compute and nothing large to keep. Gradients with respect
+ * to the relu's and the sum's results are there all the same: see Note [Shortcuts]. (Of numbers that only rounding makes
+ * equal, the greatest before the bias gets the gradient.)
  */
 export function maxPool2d(x: Tensor, kernel: PerAxis, options: MaxPoolOptions = {}): Tensor {
   const attrs = attrsOf('maxPool2d', x, kernel, options);
   const rest = monotone(x);
-  return rest ? rest.again(maxPool2d(rest.input, kernel, options)) : apply(maxPool2dOp, [x], attrs);
+  if (!rest) return apply(maxPool2dOp, [x], attrs);
+  return shortcut(rest.again(maxPool2d(rest.input, kernel, options)), maxPool2dOp, x, attrs);
 }
 
 /** The input of the op that made x, and the same op on another input, where it keeps the order within a plane. */

@@ -4,7 +4,7 @@ import { apply } from '../core/apply.ts';
 import { context, isTraining } from '../core/context.ts';
 import type { Samples } from '../core/graph.ts';
 import type { KernelOp } from '../core/op.ts';
-import { expectSizes, expectTensors, OpError, type Shape, sizeOf } from '../core/shape.ts';
+import { expectConstant, expectSizes, expectTensors, OpError, type Shape, sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { copyView, type Emitter, moved, type View } from '../core/view.ts';
 import { add, cast, cos, floor, ge, log, lt, minimum, mul, sqrt, sub, where } from './elementwise.ts';
@@ -105,6 +105,7 @@ export function randint(shape: Shape, low: number, high: number): Tensor {
       `got ${low} to ${high}, expected whole numbers that are 1 to ${RANDOM_VALUES} apart`,
     );
   }
+  for (const bound of [low, high - 1]) expectConstant('randint', bound, 'i32');
   // The product is below high − low before it is rounded, and may reach it after.
   const offset = minimum(floor(mul(rand(shape), high - low)), high - low - 1);
   return add(cast(offset, 'i32'), low);

@@ -15,6 +15,7 @@ import {
 import type { Tensor } from '../core/tensor.ts';
 import { materialize, moved } from '../core/view.ts';
 import { cast, div, eq, mul } from './elementwise.ts';
+import { narrow } from './parts.ts';
 import { expand, reshape } from './shape.ts';
 
 /** A run of neighbouring axes, counted from the end: first ≤ axis ≤ last. */
@@ -161,8 +162,13 @@ export const blockSquaresOp: KernelOp<BlockAttrs> = {
       emit.call('sumOfSquares', { out, in: moved(x.address, row * n), n, block });
     }
   },
-  backward: [null],
+  backward: [
+    (g, { inputs: [x], attrs: { block } }) => {
+      const each = reshape(expand(reshape(g, [g.size, 1]), [g.size, block]), [g.size * block]);
+      return mul(mul(narrow(each, 0, 0, x!.size), x!), 2);
+    },
+  ],
 };
 
-/** Sums of squares of blocks of a vector [n] → [⌈n / block⌉], for norms that do not depend on who sums. No gradient. */
+/** Sums of squares of blocks of a vector [n] → [⌈n / block⌉], for norms that do not depend on who sums. */
 export const blockSquares = (x: Tensor, block: number): Tensor => apply(blockSquaresOp, [x], { block });

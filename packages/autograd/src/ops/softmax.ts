@@ -96,6 +96,9 @@ function expectLabels(name: string, logits: Spec, labels: Spec): Shape {
         'class number per row',
     );
   }
+  if (logits.shape.at(-1) === 0) {
+    throw new OpError(name, `got logits ${formatSpec(logits)}, expected at least one class`);
+  }
   return rows;
 }
 

@@ -227,7 +227,7 @@ export const fused: { readonly [N in Name]: (machine: Machine, values: Operands<
               cell: 0,
             };
           }
-          const slope = kind === 'tanh' ? 1 - state(0, i) ** 2 : Number(state(0, i) > 0);
+          const slope = kind === 'tanh' ? 1 - state(0, i) ** 2 : Number(!(state(0, i) <= 0));
           return { gates: [h * slope], direct: 0, cell: 0 };
         });
         forEach([parts.slopes, n], ([part, i]) => {

@@ -188,7 +188,9 @@ export function huber(prediction: Tensor, target: Tensor, options: HuberOptions 
   expectSameShape('loss.huber', prediction, target);
   const d = sub(prediction, target);
   const size = abs(d);
-  const values = where(le(size, delta), mul(square(d), 0.5), mul(sub(size, delta / 2), delta));
+  const isSmall = le(size, delta);
+  // The square of an infinite d is not taken, but its gradient would be 0 · ∞.
+  const values = where(isSmall, mul(square(where(isSmall, d, 0)), 0.5), mul(sub(size, delta / 2), delta));
   return reduce('loss.huber', values, options.reduction);
 }
 
@@ -204,7 +206,8 @@ export function smoothL1(prediction: Tensor, target: Tensor, options: SmoothL1Op
   expectSameShape('loss.smoothL1', prediction, target);
   const d = sub(prediction, target);
   const size = abs(d);
-  const values = where(le(size, beta), mul(square(d), 0.5 / beta), sub(size, beta / 2));
+  const isSmall = le(size, beta);
+  const values = where(isSmall, mul(square(where(isSmall, d, 0)), 0.5 / beta), sub(size, beta / 2));
   return reduce('loss.smoothL1', values, options.reduction);
 }
 
