@@ -75,6 +75,12 @@ export const atLeastZero = (text: string): number => {
   throw new InvalidArgumentError('Expected a number of at least 0.');
 };
 
+/** A part of a whole, 0 to 1. Throws InvalidArgumentError. */
+export const part = (text: string): number => {
+  if (/^(0|1|0?\.\d+|[01]\.\d*)$/.test(text) && Number(text) <= 1) return Number(text);
+  throw new InvalidArgumentError('Expected a part from 0 to 1, as 0.02.');
+};
+
 /** 2x10Mbit: so many nodes with such links. Throws InvalidArgumentError. */
 export const slowLinks = (text: string): { readonly count: number; readonly bandwidth: number } => {
   const [, count, speed = ''] = /^(\d{1,5})x(.+)$/.exec(text) ?? [];

@@ -15,7 +15,7 @@ export {
   listCache,
 } from './node/contentCache.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './node/join.ts';
-export { type ContentStore, type NodeOptions, startNode } from './node/node.ts';
+export { type ContentStore, Engines, type NodeOptions, newNodeId, startNode } from './node/node.ts';
 export { type ServeOptions, serve } from './serve/serve.ts';
 export {
   type Bisection,
@@ -25,4 +25,5 @@ export {
   type TraceOptions,
   traceRun,
 } from './verify/bisect.ts';
+export { arithmeticProof } from './wire/knownAnswer.ts';
 export { ClusterProfile } from './wire/profile.ts';

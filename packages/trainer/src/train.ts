@@ -292,5 +292,6 @@ function doneEvent<M, F extends string>(
     kernels: executor.kernels,
     exact: true,
     lostWorkers,
+    ...(executor.audit && { audit: executor.audit }),
   };
 }

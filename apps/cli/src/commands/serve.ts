@@ -19,6 +19,7 @@ export interface ServeFlags extends TrainFlags, TokenFlags {
   readonly allowHost: readonly string[];
   readonly minNodes: number;
   readonly heartbeat: number;
+  readonly audit?: number;
 }
 
 /** Gives the exit code. Throws what is wrong with config, data, address or run. */
@@ -33,7 +34,7 @@ export async function serveCommand(config: string | undefined, flags: ServeFlags
   try {
     const result = await serve(definition, {
       ...{ workers, kernels, dataDir, out, checkpointEvery, resume, fastDevRun },
-      ...{ minNodes, heartbeat, listen, signal },
+      ...{ minNodes, heartbeat, listen, signal, audit: flags.audit },
       profile: profile?.profile,
       on: { event: (event) => reporter.event(event) },
     });

@@ -44,7 +44,7 @@ export interface BucketPipelineOptions {
   /** Whether a batch on these weights does give numbers that are not finite: then the run has failed, and is ended. */
   readonly hasDiverged: (step: number, weights: Float32Array) => boolean;
   /** A batch is in the weights, with its loss and metrics: its step is over when this settles. */
-  readonly applied: (sums: Sums) => void | Promise<void>;
+  readonly applied: (sums: Sums, step: number) => void | Promise<void>;
   readonly clock?: Clock | undefined;
 }
 
@@ -88,6 +88,11 @@ export class BucketPipeline implements DataPlane {
       send: (node, step, bucket, values) => node.weights(step, model.buckets[bucket]!.from, values),
       kept: (node, step, from, to) => node.kept(step, from, to),
     });
+  }
+
+  /** The model before a batch that is not over, by bucket. Nothing of it may change. */
+  model(step: number): readonly Float32Array[] {
+    return this.#published.model(step);
   }
 
   // What the loop says
@@ -207,7 +212,7 @@ export class BucketPipeline implements DataPlane {
     this.#published.checkAll(step + 1);
     this.#batch = undefined;
     this.#jobs.delete(step);
-    await this.#options.applied(sums);
+    await this.#options.applied(sums, step);
     return waited;
   }
 

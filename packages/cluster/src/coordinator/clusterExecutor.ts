@@ -11,6 +11,7 @@ import {
   type StepTime,
 } from '@lockstep/sync';
 import {
+  type AuditCounts,
   type BatchJob,
   type ClusterStep,
   type Executor,
@@ -18,9 +19,15 @@ import {
   PoolExecutor,
   type PoolExecutorOptions,
   type Prepared,
+  Rewind,
+  resolveWorkers,
   type Sums,
+  type TrainingEvent,
 } from '@lockstep/trainer';
+import { type AuditedNode, Auditor, type Verdict } from '../audit/auditor.ts';
+import { Recomputer } from '../audit/recomputer.ts';
 import { makeBundle } from '../wire/bundle.ts';
+import { columnsOf } from '../wire/dataImage.ts';
 import { arithmeticProof } from '../wire/knownAnswer.ts';
 import { gradientBuckets, modelLayout, type Sizes, unitVector } from '../wire/vectors.ts';
 import { BucketMath } from './bucketMath.ts';
@@ -54,6 +61,20 @@ export interface ClusterParts {
   /** What nodes' known-answer test must give. */
   readonly proof: string;
   readonly clock?: Clock;
+  /**
+   * Computes units a second time, on models that it is given by batch. Absent: nothing is audited, and who is wrong where two
+   * nodes contradict one another stays open.
+   */
+  readonly recompute?: (model: (batch: number) => readonly Float32Array[]) => UnitRecomputer;
+}
+
+/** What computes units on this machine, to compare. */
+export type UnitRecomputer = Pick<Recomputer, 'compute' | 'reset' | 'warmUp' | 'close'>;
+
+/** From one start, or one Rewind, to the next: nothing of one ever reaches another. */
+interface Course {
+  readonly driver: CoordinatorDriver;
+  readonly pipeline: BucketPipeline;
 }
 
 export class ClusterExecutor implements Executor {
@@ -63,9 +84,9 @@ export class ClusterExecutor implements Executor {
   /** Program and data, for a node of this process. */
   readonly own: OwnContents;
   readonly #inner: ClusterParts['inner'];
-  readonly #driver: CoordinatorDriver;
-  readonly #pipeline: BucketPipeline;
-  readonly #done: Sums[] = [];
+  readonly #parts: ClusterParts;
+  #course: Course;
+  #done: Sums[] = [];
   /** Of the batch that was applied last. */
   #applied: Sums | undefined;
   readonly #accounts = new StepAccounts();
@@ -77,8 +98,15 @@ export class ClusterExecutor implements Executor {
   readonly #placeOf: (batch: number) => BatchPlace;
   #failure: Error | undefined;
   #refused: BatchJob | undefined;
-  /** Of the nodes whose units went into the run. */
-  readonly #contributors = new Map<number, string>();
+  /** Ids of the nodes whose units went into the run. */
+  readonly #contributors = new Set<string>();
+  readonly #recomputer: UnitRecomputer | undefined;
+  readonly #auditor: Auditor | undefined;
+  /** Ids of the nodes that are part of this process. */
+  readonly #own = new Set<string>();
+  #incarnation: number;
+  /** Milliseconds in which nobody was there to compute, before the last Rewind. */
+  #idleBefore = 0;
   #wakeLoop: () => void = () => {};
 
   /** Throws as PoolExecutor and the compiler do. */
@@ -102,41 +130,67 @@ export class ClusterExecutor implements Executor {
         sampler: new Sampler(bundle.sampler),
         ...contentsOf(bundle, data),
         proof: arithmeticProof(kernels),
+        recompute: (model) =>
+          new Recomputer({
+            ...{ bundle, kernels, model, data: columnsOf(data) },
+            workers: options.ownWorkers > 0 ? options.ownWorkers : resolveWorkers(),
+            modelBuckets: modelLayout(bundle.sizes).buckets,
+          }),
       },
       options,
     );
   }
 
   constructor(parts: ClusterParts, options: ClusterOptions) {
-    const { inner, sizes, bucketFloats, sampler, counts, clock } = parts;
-    this.#inner = inner;
+    const { sampler, counts, sizes, bucketFloats } = parts;
+    this.#parts = parts;
+    this.#inner = parts.inner;
     this.own = parts.own;
     this.#options = options;
+    this.#incarnation = options.incarnation;
     this.#signal = options.signal;
     this.#signal?.addEventListener('abort', this.#onAbort);
-    const batches = totalBatches(counts, sampler.stepsPerEpoch);
     this.#stepOf = (batch) => optimizerStep(counts, sampler.stepsPerEpoch, batch);
     this.#placeOf = (batch) => sampler.place(batch);
+    this.#recomputer = parts.recompute?.((batch) => this.#course.pipeline.model(batch));
+    if (this.#recomputer) {
+      const { rate = 0, secret } = options.audit ?? {};
+      if (rate > 0) this.#recomputer.warmUp();
+      this.#auditor = new Auditor({
+        ...{ rate, secret, buckets: unitVector(sizes, bucketFloats).buckets },
+        recompute: (batch, unit) => this.#recomputer!.compute(batch, unit),
+        nodeOf: (session) => this.#nodeOf(session),
+      });
+    }
+    this.#course = this.#begin(options.from, options.minNodes);
+  }
+
+  /** `from`: the first batch, on the state that `inner` has. */
+  #begin(from: number, minNodes: number): Course {
+    const parts = this.#parts;
+    const options = this.#options;
+    const { inner, sizes, bucketFloats, sampler, clock } = parts;
+    const batches = totalBatches(parts.counts, sampler.stepsPerEpoch);
     const unit = unitVector(sizes, bucketFloats);
-    this.#pipeline = new BucketPipeline({
+    const pipeline = new BucketPipeline({
       unit,
       model: modelLayout(sizes, bucketFloats),
       arithmetic: parts.arithmetic,
       updater: inner,
-      receivers: () => this.#driver.receivers(),
+      receivers: () => driver.receivers(),
       hasDiverged: (step, weights) => this.#hasDiverged(step, weights),
-      applied: (sums) => this.#wasApplied(sums),
+      applied: (sums, step) => this.#wasApplied(pipeline, sums, step),
       clock,
     });
-    if (this.#signal?.aborted) this.#pipeline.hold();
-    this.#driver = new CoordinatorDriver({
+    if (this.#signal?.aborted) pipeline.hold();
+    const driver = new CoordinatorDriver({
       config: {
         run: BigInt(`0x${options.definition.slice(0, 16)}`),
-        incarnation: options.incarnation,
-        start: options.from,
+        incarnation: this.#incarnation,
+        start: from,
         steps: batches,
         shards: (step) => batchShards(sampler.place(step).rows, parts.shards).used,
-        minNodes: options.minNodes,
+        minNodes,
         heartbeat: options.heartbeat,
         straggler: options.straggler,
         checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: Number.POSITIVE_INFINITY },
@@ -146,26 +200,105 @@ export class ClusterExecutor implements Executor {
       parameters: sizes.weights,
       contents: parts.contents,
       unitBuckets: unit.buckets,
-      profile: options.profile?.window(options.from, batches),
+      profile: options.profile?.window(from, batches),
       arithmetic: { name: 'strict', proof: parts.proof },
-      plane: this.#pipeline,
+      plane: pipeline,
       host: {
         committed: (step, time) => this.#committed(step, time),
         report: (report) => {
-          options.report(report, this.#stepOf(report.step), this.#driver.nodes);
+          options.report(report, this.#stepOf(report.step), driver.nodes);
           this.#rescue();
         },
         contributed: (session) => this.#contributed(session),
         profiled: ({ name }, bytes, ahead) => options.profile?.node(name, bytes, ahead),
+        arrived: (piece, arrival) => this.#auditor?.arrived(piece, arrival),
+        refusal: (id) => this.#refusals.get(id),
       },
       clock,
     });
-    this.#driver.failed.catch(() => {});
+    driver.failed.catch(() => {});
+    return { driver, pipeline };
+  }
+
+  get #driver(): CoordinatorDriver {
+    return this.#course.driver;
+  }
+
+  get #pipeline(): BucketPipeline {
+    return this.#course.pipeline;
   }
 
   /** Takes the connections of nodes. */
-  get accept(): Accept {
-    return this.#driver.accept;
+  readonly accept: Accept = (connection) => this.#driver.accept(connection);
+
+  /** A node of this id is part of this process: its results are as good as this process's own. */
+  trust(id: string): void {
+    this.#own.add(id);
+  }
+
+  // Nodes that lie: see Notes [Audits] and [Rewinding]
+
+  /** By id of the node, what it did. */
+  readonly #refusals = new Map<string, string>();
+
+  #nodeOf(session: number): AuditedNode | undefined {
+    const node = this.#driver.nodes.find((each) => each.session === session);
+    return node && { id: node.id, name: node.name, isOwn: this.#own.has(node.id) };
+  }
+
+  /** Units of other processes, how many of them were audited, and whose results were wrong. */
+  get audit(): AuditCounts | undefined {
+    if (!this.#auditor) return undefined;
+    return { rate: this.#options.audit?.rate ?? 0, ...this.#auditor.counts };
+  }
+
+  doubts(): readonly number[] {
+    return this.#auditor?.standing.doubts() ?? [];
+  }
+
+  #sentence({ lies, back, reason }: Verdict, step: number): void {
+    for (const { id, name, lo, hi, batch } of lies) {
+      this.#refusals.set(
+        id,
+        `${name} gave wrong results for shards ${lo} to ${hi - 1} of step ${this.#stepOf(batch)}`,
+      );
+    }
+    const liars = (): TrainingEvent[] => {
+      const nodes = this.#driver.nodes.length;
+      return lies.map(
+        ({ id, name, lo, hi, batch, reason: why }): TrainingEvent => ({
+          ...{ type: 'liar', step: this.#stepOf(batch), nodes, name, id, reason: why, lo, hi },
+        }),
+      );
+    };
+    if (back === undefined) {
+      for (const event of liars()) this.#options.emit?.(event);
+      for (const { id } of lies) this.#driver.expel(id, this.#refusals.get(id)!);
+      return;
+    }
+    this.#rewind = new Rewind(back, (kept) => [
+      ...liars(),
+      { type: 'rewind', step: this.#stepOf(step), nodes: this.#driver.nodes.length, kept, reason },
+    ]);
+    this.#wakeLoop();
+  }
+
+  #rewind: Rewind | undefined;
+
+  /** Sessions end, and nodes come back with new ones: no frame from before can speak for what is computed again. */
+  async rewind(batch: number): Promise<void> {
+    const { driver } = this.#course;
+    driver.stop(false);
+    this.#idleBefore += driver.idle;
+    this.#auditor?.rewound(batch);
+    this.#recomputer?.reset();
+    this.#rewind = undefined;
+    this.#refused = undefined;
+    this.#done = [];
+    this.#underWay = 0;
+    this.#incarnation = Math.max(this.#incarnation + 1, (await this.#options.renew?.()) ?? 0);
+    // Whoever lied is gone: the others may be fewer than the run was to begin with.
+    this.#course = this.#begin(batch, 1);
   }
 
   get kernels(): string {
@@ -183,11 +316,11 @@ export class ClusterExecutor implements Executor {
 
   /** That computed something of what went into the run. */
   get nodes(): number {
-    return new Set(this.#contributors.values()).size;
+    return this.#contributors.size;
   }
 
   get idle(): number {
-    return this.#driver.idle;
+    return this.#idleBefore + this.#driver.idle;
   }
 
   setOrder(): void {
@@ -201,7 +334,7 @@ export class ClusterExecutor implements Executor {
 
   async drain(keep: number): Promise<Sums[]> {
     this.#driver.check();
-    while (this.#underWay > keep && !this.#refused && !this.#failure && !this.#givesUp) {
+    while (this.#underWay > keep && !this.#refused && !this.#failure && !this.#rewind && !this.#givesUp) {
       await Promise.race([
         new Promise<void>((resolve) => {
           this.#wakeLoop = resolve;
@@ -210,6 +343,11 @@ export class ClusterExecutor implements Executor {
       ]);
     }
     this.#driver.check();
+    if (this.#rewind) {
+      // An update may be under way.
+      await this.#inner.drain(0);
+      throw this.#rewind;
+    }
     if (this.#failure) throw this.#failure;
     return this.#done.splice(0);
   }
@@ -270,30 +408,43 @@ export class ClusterExecutor implements Executor {
     this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#driver.stop(this.#isOver, this.#digest);
     await Promise.allSettled(this.closing.map((end) => end()));
+    await this.#recomputer?.close();
     await this.#inner.close();
   }
 
   #contributed(session: number): void {
-    if (this.#contributors.has(session)) return;
     const node = this.#driver.nodes.find((each) => each.session === session);
-    if (node) this.#contributors.set(session, node.id);
+    if (node) this.#contributors.add(node.id);
   }
 
   #hasDiverged(step: number, weights: Float32Array): boolean {
+    if (this.#rewind) return true;
     const batch = { step: this.#stepOf(step), index: step, ...this.#placeOf(step) };
-    this.#failure ??= this.#options.diagnose(weights, batch);
-    if (this.#failure) this.#wakeLoop();
-    return this.#failure !== undefined;
+    const failure = this.#options.diagnose(weights, batch);
+    const verdict = failure && this.#auditor?.diverged(step);
+    if (verdict) this.#sentence(verdict, step);
+    else this.#failure ??= failure;
+    if (failure) this.#wakeLoop();
+    return failure !== undefined;
   }
 
-  #wasApplied(sums: Sums): Promise<void> | void {
+  /** Settles when the step is over: its audits agree. Never, where that step is not to be. */
+  async #wasApplied(pipeline: BucketPipeline, sums: Sums, step: number): Promise<void> {
+    const refused = this.#inner.refused();
+    const isOver = (): boolean => pipeline !== this.#course.pipeline || this.#rewind !== undefined;
+    if (isOver()) return never();
+    let verdict = await this.#auditor?.settle(step);
+    if (isOver()) return never();
+    if (refused) verdict ??= this.#auditor?.diverged(step);
+    if (verdict) this.#sentence(verdict, step);
+    if (this.#rewind) return never();
     this.#applied = sums;
-    this.#refused = this.#inner.refused();
-    if (!this.#refused) return;
+    this.#refused = refused;
+    if (!refused) return;
     // The run is about to fail: nobody is to compute with these weights.
     this.#done.push(sums);
     this.#wakeLoop();
-    return new Promise(() => {});
+    return never();
   }
 
   #committed(step: number, time: StepTime): void {
@@ -309,3 +460,5 @@ export class ClusterExecutor implements Executor {
     return { nodes: this.#driver.nodes.length, workers: this.workers, ...how };
   }
 }
+
+const never = (): Promise<never> => new Promise(() => {});

@@ -1,6 +1,7 @@
 /** What the coordinator of a run is told about its cluster. */
 import type { BatchPlace } from '@lockstep/data';
 import type { NodeInfo, Report } from '@lockstep/sync';
+import type { TrainingEvent } from '@lockstep/trainer';
 import type { ClusterProfile } from '../wire/profile.ts';
 
 export interface ClusterOptions {
@@ -28,6 +29,12 @@ export interface ClusterOptions {
   readonly rescue: () => void;
   /** When it is aborted, batches that have not been computed are given up. */
   readonly signal?: AbortSignal | undefined;
+  /** How much of what nodes send is computed a second time: a part of the units, 0 to 1. `secret`: default random. */
+  readonly audit?: { readonly rate: number; readonly secret?: Uint8Array } | undefined;
+  /** The number of another start of this run's coordinator: asked for when the run goes back. */
+  readonly renew?: (() => Promise<number>) | undefined;
+  /** Takes what concerns the run and no report of the cluster's core tells. */
+  readonly emit?: ((event: TrainingEvent) => void) | undefined;
   /** `step`: the optimizer step under way. */
   readonly report: (report: Report, step: number, nodes: readonly NodeInfo[]) => void;
 }

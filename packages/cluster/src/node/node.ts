@@ -24,6 +24,8 @@ export interface ContentStore {
 
 export interface NodeOptions {
   readonly dial: Dial;
+  /** Of the process; default: random. */
+  readonly id?: string;
   readonly name: string;
   readonly workers: number;
   readonly kernels: KernelChoice;
@@ -42,13 +44,16 @@ export interface NodeOptions {
  */
 export const PATIENCE = 5_000;
 
+/** Tells a process from all others, which don't get to know it. */
+export const newNodeId = (): string => randomBytes(8).toString('hex');
+
 /** A node at work: `ended` settles when it is over; the threads end with it. */
 export function startNode(options: NodeOptions): NodeDriver {
   const kernels = resolveVariant(options.kernels);
   const engines = new Engines({ ...options, kernels });
   const driver: NodeDriver = new NodeDriver({
     hello: {
-      id: randomBytes(8).toString('hex'),
+      id: options.id ?? newNodeId(),
       name: options.name,
       workers: options.workers,
       kernels,

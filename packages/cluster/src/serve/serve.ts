@@ -7,6 +7,7 @@ import {
   type Accept,
   type ClosedReason,
   connectInProcess,
+  isLoopback,
   type ListenOptions,
   listen,
   type Report,
@@ -25,7 +26,7 @@ import {
   type TrainOptions,
 } from '@lockstep/trainer';
 import { ClusterExecutor } from '../coordinator/clusterExecutor.ts';
-import { startNode } from '../node/node.ts';
+import { newNodeId, startNode } from '../node/node.ts';
 import type { ClusterProfile } from '../wire/profile.ts';
 import { dropAccess, keepAccess } from './access.ts';
 import { nextIncarnation } from './incarnation.ts';
@@ -44,10 +45,18 @@ export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution'
   readonly minNodes?: number;
   /** Milliseconds between two pings, 50 to 60,000. A node that is silent for two of them is lost. Default 1000. */
   readonly heartbeat?: number;
+  /**
+   * The part of the units of work, 0 to 1, that this process computes a second time, drawn by chance: the bits must agree before
+   * the batch counts. A node whose results are wrong is refused, and what it contributed is computed again. Default: 0.02, or
+   * 0 where only this machine can connect (a loopback address).
+   */
+  readonly audit?: number | undefined;
 }
 
 /** See `CoordinatorConfig`. A tenth of a second is less than it takes to notice anything else, and more than a pause of the runtime. */
 const STRAGGLER = { factor: 4, least: 100, unknown: 60_000 };
+/** The part of the units that is audited where other machines can connect. */
+const AUDIT = 0.02;
 
 /**
  * Trains on this machine and on every node that connects (`join`). The weights are those of `train`, whoever computes
@@ -60,6 +69,9 @@ export function serve<M, F extends string>(
   const { workers = 'auto', minNodes = 1, heartbeat = 1000, listen: where, profile: _, ...rest } = options;
   checkWhole('minNodes', minNodes, 1, 65_535);
   checkWhole('heartbeat', heartbeat, 50, 60_000);
+  const audit = options.audit ?? (where?.host === undefined || isLoopback(where.host) ? 0 : AUDIT);
+  if (!(audit >= 0 && audit <= 1))
+    throw new ConfigError('audit', `got ${audit}, expected a part from 0 to 1`);
   const own = workers === 0 ? 0 : resolveWorkers(workers);
   let running: { readonly workers: number } = { workers: 0 };
   const refusals = new Refusals();
@@ -83,7 +95,8 @@ export function serve<M, F extends string>(
   };
   return startRun(definition, { ...rest, on, workers: Math.max(1, own) }, async (context) => {
     const kernels = resolveKernels(options.kernels);
-    const executor = await startExecutor(context, { ...options, own, kernels, minNodes, heartbeat });
+    const given = { ...options, own, kernels, minNodes, heartbeat, audit };
+    const executor = await startExecutor(context, given);
     try {
       running = executor;
       const tell = (event: TrainingEvent | undefined): void => {
@@ -117,9 +130,15 @@ export function serve<M, F extends string>(
 
 async function startExecutor<M, F extends string>(
   { prepared, emit, from }: RunContext<M, F>,
-  options: ServeOptions & { own: number; kernels: KernelVariant; minNodes: number; heartbeat: number },
+  options: ServeOptions & {
+    own: number;
+    kernels: KernelVariant;
+    minNodes: number;
+    heartbeat: number;
+    audit: number;
+  },
 ): Promise<ClusterExecutor> {
-  const { own, kernels, minNodes, heartbeat, signal } = options;
+  const { own, kernels, minNodes, heartbeat, signal, audit } = options;
   const { batch, seed, shuffle, dropLast } = prepared.definition;
   const sampler = new Sampler({ length: prepared.data.length, batch, seed, shuffle, dropLast });
   const executor: ClusterExecutor = await ClusterExecutor.start(
@@ -134,6 +153,9 @@ async function startExecutor<M, F extends string>(
       heartbeat,
       straggler: STRAGGLER,
       signal,
+      audit: { rate: audit },
+      renew: () => nextIncarnation(options.out),
+      emit,
       profile: options.profile,
       diagnose: (weights, suspect) => findNonFinite(prepared, weights, sampler, suspect),
       rescue: () => joinOwn(executor, 1, kernels),
@@ -148,8 +170,11 @@ async function startExecutor<M, F extends string>(
 
 /** The node of this process. What it would fetch is here. */
 function joinOwn(executor: ClusterExecutor, workers: number, kernels: KernelVariant): void {
+  const id = newNodeId();
+  executor.trust(id);
   const node = startNode({
     dial: async (accept) => connectInProcess(executor.accept, accept),
+    id,
     name: 'this machine',
     workers,
     kernels,

@@ -188,7 +188,22 @@ export class CoordinatorDriver {
       );
       return;
     }
-    this.#tell({ type: 'join', peer: peer.connection.id, id: hello.id, name: hello.name });
+    const lie = this.#options.host.refusal?.(hello.id);
+    if (lie === undefined)
+      this.#tell({ type: 'join', peer: peer.connection.id, id: hello.id, name: hello.name });
+    else this.#refuseLiar(peer, lie);
+  }
+
+  /** Ends the connection of a node whose results were wrong. `lie`: what it did. */
+  expel(id: string, lie: string): void {
+    for (const peer of this.#peers.values()) if (peer.hello?.id === id) this.#refuseLiar(peer, lie);
+  }
+
+  #refuseLiar(peer: Peer, lie: string): void {
+    peer.refuse(
+      'WRONG_RESULTS',
+      `${lie}, so this node is refused for the rest of the run; look at its memory, its processor and its version of Lockstep`,
+    );
   }
 
   #computed(session: number, { step, milliseconds }: NodeMessage & { type: 'computed' }): void {
@@ -219,9 +234,11 @@ export class CoordinatorDriver {
     const value = floatsOf(payload);
     this.#traffic.received += payload.byteLength;
     const begin = this.#clock.now();
-    const arrival = this.#options.plane.take({ step, unit, bucket, value, checksum, session });
+    const piece = { step, unit, bucket, value, checksum, session };
+    const arrival = this.#options.plane.take(piece);
     const now = this.#clock.now();
     this.#timer.busy(begin, now);
+    this.#options.host.arrived?.(piece, arrival);
     if (arrival.kind === 'notFinite') {
       const name = this.#core.names.get(session);
       throw new ProtocolError(

@@ -2,8 +2,9 @@
 
 import type { CoordinatorConfig, Report } from '../core/coordinatorTypes.ts';
 import type { Bucket } from '../reduce/buckets.ts';
+import type { Arrival, Piece } from '../reduce/reducer.ts';
 import type { Clock } from './clock.ts';
-import type { DataPlane } from './dataPlane.ts';
+import type { DataPlane, NotFinite } from './dataPlane.ts';
 import type { StepTime } from './stepTime.ts';
 
 /** Something that nodes fetch, named by its SHA-256 (hex). */
@@ -20,6 +21,10 @@ export interface CoordinatorHost {
   /** The model after this step stands; where the time of the step went. */
   committed(step: number, time: StepTime): void;
   report(report: Report): void;
+  /** A piece of a unit came, and this became of it. Its value is good only now. */
+  arrived?(piece: Piece<Float32Array>, arrival: Arrival<Float32Array> | NotFinite): void;
+  /** Why a node is not taken: what it did before in this run. Undefined: it is. */
+  refusal?(id: string): string | undefined;
   /** A unit of this session went into the run. */
   contributed(session: number): void;
   /** What a node found in the steps that it measured; its clock is so many milliseconds ahead of `wallClock` here. */

@@ -39,8 +39,8 @@ export type Arrival<T> =
     }
   /** It was there already, with the same bits. */
   | { readonly kind: 'same' }
-  /** It was there already, with other bits, from session `first`: somebody computes wrongly. */
-  | { readonly kind: 'conflict'; readonly first: number }
+  /** It was there already, with other bits (and this checksum), from session `first`: somebody computes wrongly. */
+  | { readonly kind: 'conflict'; readonly first: number; readonly checksum: number }
   /** Of a step that is over, and nothing is left to compare it with. */
   | { readonly kind: 'stale' };
 
@@ -101,7 +101,9 @@ export class Reducer<T> {
     let arrived = units?.get(key);
     const known = arrived?.get(bucket);
     if (known !== undefined) {
-      return known.checksum === checksum ? { kind: 'same' } : { kind: 'conflict', first: known.session };
+      return known.checksum === checksum
+        ? { kind: 'same' }
+        : { kind: 'conflict', first: known.session, checksum: known.checksum };
     }
     if (units === undefined || step !== this.#step) return { kind: 'stale' };
     if (arrived === undefined) {

@@ -223,6 +223,14 @@ export type RewindEvent = InCluster & {
   readonly reason: LiarEvent['reason'] | 'diverged';
 };
 
+/** Units of work that other processes contributed, and how many of them the coordinator computed a second time. */
+export interface AuditCounts {
+  /** The part that was to be audited, 0 to 1. */
+  readonly rate: number;
+  readonly units: number;
+  readonly audited: number;
+}
+
 export interface DoneEvent<K extends string = string> {
   readonly type: 'done';
   readonly step: number;
@@ -242,6 +250,8 @@ export interface DoneEvent<K extends string = string> {
   readonly exact: boolean;
   /** Threads that died and were replaced. */
   readonly lostWorkers: number;
+  /** Of a cluster. */
+  readonly audit?: AuditCounts;
   /** Stopped by a signal before its end. */
   readonly interrupted: boolean;
 }

@@ -1,6 +1,6 @@
 /** What runs steps. Training is the same on each executor, to the bit; they differ in speed and in what can die. */
 
-import type { ClusterStep } from './events.ts';
+import type { AuditCounts, ClusterStep } from './events.ts';
 
 /** The place of one batch, and the numbers that its step needs. */
 export interface BatchJob {
@@ -63,6 +63,8 @@ export interface Executor {
   setState(state: ExecutorState): void;
   /** The next batch is this one, on the state that was set: after `drain` threw a Rewind. See Note [Rewinding]. */
   rewind?(batch: number): Promise<void>;
+  /** What was computed a second time, of executors that do that. */
+  readonly audit?: AuditCounts | undefined;
   /** Batches that the run may have to go back to, of executors that rewind: a checkpoint before each has to stay. */
   doubts?(): readonly number[];
   /** The run is over, with these weights; undefined: it was interrupted, and can go on later. */
