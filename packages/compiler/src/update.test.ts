@@ -57,6 +57,16 @@ const rules: Record<string, Rule> = {
     const next = rounds(w!, g0!, 40);
     return { w: next, m: rounds(a.mul(m!, next), g0!, 30), v: a.sub(next, 1) };
   },
+  // In some of these the last chain is full: what it reads must not wait for the commit, though it is an output.
+  ...Object.fromEntries(
+    [9, 10, 11, 12, 13, 14].map((count) => [
+      `${count} rounds, then the new weight`,
+      ({ w, m, g0 }: State) => {
+        const next = a.sub(w!, g0!);
+        return { w: next, m: a.mul(rounds(m!, g0!, count), next) };
+      },
+    ]),
+  ),
   'the old weight and the gradient as slots': ({ w, g0 }) => ({ w: a.sub(w!, g0!), m: w!, v: g0! }),
   'the new weight twice': ({ w, g0 }) => {
     const next = a.sub(w!, g0!);
@@ -76,6 +86,11 @@ const rules: Record<string, Rule> = {
   'a norm of what stays as it is': ({ w, g0 }) => ({
     w: a.sub(w!, a.mul(g0!, a.sqrt(a.sum(a.square(g0!), 0, { keepDims: true })))),
   }),
+  'the gradient through a window, and as it is': ({ w, m, g0 }) => {
+    const g = a.mul(g0!, 2);
+    const turned = a.reshape(a.transpose(a.reshape(g, [23, 67])), [SIZE]);
+    return { w: a.sub(w!, turned), m: a.add(m!, g), v: turned };
+  },
   'nothing changes': ({ w }) => ({ w: w! }),
   'a copy': ({ g0 }) => ({ w: g0! }),
 };
