@@ -162,7 +162,15 @@ export const definitions = {
   'five shards of unequal size': classification({ shards: 5, batch: 28 }),
   'six shards, a last batch of one row': classification({ shards: 6, batch: 25 }),
   'thirteen shards, most of them empty in the last batch': classification({ shards: 13, batch: 33 }),
-  'more shards than rows divide into: none has the full size': classification({ shards: 8, batch: 9 }),
+  'fewer shards than there could be: none has one row alone': classification({ shards: 8, batch: 9 }),
+  'batch norm on 21 rows in five shards, and 17': classification({
+    ...{ shards: 5, batch: 21 },
+    model: () => nn.sequential(nn.linear(FEATURES, 9), nn.batchNorm1d(9), nn.relu(), nn.linear(9, CLASSES)),
+  }),
+  'a short batch in fewer shards of as many rows': classification({
+    ...{ shards: 8, batch: 16 },
+    data: () => numbers(58, 17),
+  }),
   'no last batch, no shuffling': classification({ dropLast: true, shuffle: false }),
   'a batch larger than the data': classification({ batch: 500, epochs: 3 }),
   'clipping over several blocks': classification({

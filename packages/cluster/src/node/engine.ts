@@ -7,6 +7,7 @@ import {
   type BatchShards,
   type Bucket,
   batchShards,
+  firstRow,
   type NodeWork,
   type ShardRange,
   treeNodes,
@@ -29,6 +30,7 @@ export interface EngineOptions {
 }
 
 const LINE_BYTES = 64;
+const blocksKey = ({ rows, larger }: BatchShards): string => `${rows} ${larger}`;
 const RING = 64;
 
 /** Units that the pool was given. */
@@ -75,8 +77,8 @@ export class NodeEngine implements NodeWork {
   readonly #plans = new Map<string, UnitPlan>();
   readonly profile = new NodeProfile();
   readonly #profiler: Profiler;
-  /** By rows of a shard: the block of shard `lo` is a line at `lo`. */
-  readonly #blocks = new Map<number, number>();
+  /** By rows of the shards: the block of shard `lo` is a line at `lo`. */
+  readonly #blocks = new Map<string, number>();
   readonly #seed: readonly [number, number];
 
   /** Throws an Error where data and programs do not fit, or the kernels are not to be had. */
@@ -265,7 +267,7 @@ export class NodeEngine implements NodeWork {
       throw new RangeError(`batch ${batch}: [${unit.lo}, ${unit.hi}) is no unit of ${shards.used} shards`);
     }
     const address = this.#free.pop() ?? this.#heap.allocate(this.vector.size * ELEMENT_BYTES);
-    const blocks = this.#blocks.get(shards.rowsPerShard)!;
+    const blocks = this.#blocks.get(blocksKey(shards))!;
     this.#pool.isMeasuring = this.profile.wants(batch);
     const write = ({ u32 }: RecordView): void => {
       [u32[RECORD_WORDS.seedLow], u32[RECORD_WORDS.seedHigh]] = this.#seed;
@@ -281,7 +283,7 @@ export class NodeEngine implements NodeWork {
       }
     };
     const tick = this.#pool.submit(plan.plan, write, from);
-    const rows = Math.min(place.rows, unit.hi * shards.rowsPerShard) - unit.lo * shards.rowsPerShard;
+    const rows = firstRow(shards, unit.hi) - firstRow(shards, unit.lo);
     return { unit, tick, rows, address, plan };
   }
 
@@ -294,13 +296,15 @@ export class NodeEngine implements NodeWork {
     this.#orders[parity] = epoch;
   }
 
-  #placeBlocks({ rowsPerShard, used }: BatchShards): void {
-    if (this.#blocks.has(rowsPerShard)) return;
+  #placeBlocks(shards: BatchShards): void {
+    const key = blocksKey(shards);
+    if (this.#blocks.has(key)) return;
     const address = this.#heap.allocate(this.#bundle.shards * LINE_BYTES);
-    for (let lo = 0; lo < used; lo++) {
-      this.#heap.u32(address + lo * LINE_BYTES, 2).set([lo, lo * rowsPerShard]);
+    // Also of shards that this batch does not use: another one of the same key may.
+    for (let lo = 0; lo < this.#bundle.shards; lo++) {
+      this.#heap.u32(address + lo * LINE_BYTES, 2).set([lo, firstRow(shards, lo)]);
     }
-    this.#blocks.set(rowsPerShard, address);
+    this.#blocks.set(key, address);
   }
 
   close(): Promise<void> {

@@ -1,7 +1,7 @@
 /** Programs and plans of a node: a unit is cut among its workers, whose parts are added up by the shard tree. */
 
 import { ELEMENT_BYTES } from '@lockstep/kernels';
-import { assign, type BatchShards, type ShardRange, units } from '@lockstep/sync';
+import { assign, type BatchShards, evenRanges, type ShardRange, units } from '@lockstep/sync';
 import { compileCombine, RECORD_WORDS, slices } from '@lockstep/trainer';
 import {
   type Plan,
@@ -42,8 +42,10 @@ export interface UnitPlan {
 }
 
 /** Units of one key run by one plan. */
-export const unitKey = ({ rowsPerShard, used, lastRows }: BatchShards, { lo, hi }: ShardRange): string =>
-  `${hi - lo} × ${rowsPerShard}${hi === used && lastRows !== rowsPerShard ? `, the last ${lastRows}` : ''}`;
+export const unitKey = (shards: BatchShards, unit: ShardRange): string =>
+  evenRanges(shards, unit)
+    .map(({ lo, hi, rows }) => `${hi - lo} × ${rows}`)
+    .join(', ');
 
 export class UnitBook {
   readonly programs: PoolProgram[] = [];
@@ -114,15 +116,14 @@ export class UnitBook {
     return { plan, parts, stages, worker: first!.worker };
   }
 
-  /** In order; a short last shard has a program of its own. */
-  #parts({ rowsPerShard, used, lastRows }: BatchShards, { lo: first, hi: end }: ShardRange): Part[] {
+  /** In order; the shards of a part have the same number of rows. */
+  #parts(shards: BatchShards, { lo: first, hi: end }: ShardRange): Part[] {
     const size = end - first;
-    const even = end === used && lastRows !== rowsPerShard ? size - 1 : size;
-    return assign(size, this.#workers).flatMap(({ lo, hi }, worker) => {
-      const full = units(Math.min(lo, even), Math.min(hi, even), size);
-      const short = hi > even && lo < hi ? [{ lo: even, hi: size, worker, rows: lastRows }] : [];
-      return [...full.map((range) => ({ ...range, worker, rows: rowsPerShard })), ...short];
-    });
+    return assign(size, this.#workers).flatMap(({ lo, hi }, worker) =>
+      evenRanges(shards, { lo: first + lo, hi: first + hi }).flatMap(({ rows, ...even }) =>
+        units(even.lo - first, even.hi - first, size).map((range) => ({ ...range, worker, rows })),
+      ),
+    );
   }
 
   #unitTask({ lo, hi, rows, worker }: Part, index: number, { length: parts }: readonly Part[]): PoolTask {

@@ -11,7 +11,7 @@ import {
   serializeProgram,
   splitProducts,
 } from '@lockstep/kernels';
-import { BUCKET_FLOATS, batchShards, treeNodes } from '@lockstep/sync';
+import { BUCKET_FLOATS, batchShards, evenRanges, treeNodes } from '@lockstep/sync';
 import {
   checkIndexes,
   compileUnit,
@@ -90,16 +90,17 @@ function unitShapes<M, F extends string>(
   const shapes = new Map<string, { rows: number; segments: number }>();
   const need = (rows: number, segments: number) => shapes.set(`${rows} ${segments}`, { rows, segments });
   for (const size of batchSizes(length, batch, dropLast)) {
-    const { rowsPerShard, used, lastRows } = batchShards(size, shards);
-    const even = lastRows === rowsPerShard ? used : used - 1;
-    for (const { lo, hi } of treeNodes(used)) if (hi <= even) need(rowsPerShard, hi - lo);
-    if (even < used) need(lastRows, 1);
+    const cut = batchShards(size, shards);
+    for (const node of treeNodes(cut.used)) {
+      const [first, ...rest] = evenRanges(cut, node);
+      if (rest.length === 0) need(first!.rows, node.hi - node.lo);
+    }
   }
   return [...shapes.values()];
 }
 
 /** How they begin. */
-export const BUNDLE_MAGIC = 'LSB1';
+export const BUNDLE_MAGIC = 'LSB2';
 const PREFIX_BYTES = 8;
 const padded = (bytes: number): number => Math.ceil(bytes / 8) * 8;
 

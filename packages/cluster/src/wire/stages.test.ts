@@ -49,10 +49,10 @@ test('a bundle comes back from its bytes, which are always the same', async () =
   const bundle = makeBundle(await prepared());
   const bytes = encodeBundle(bundle);
   expect(encodeBundle(decodeBundle(bytes))).toEqual(bytes);
-  // Units of 4, 2 and 1 shards of 8 rows, the short last one of 6; of the short batch (10 rows) 3, 2 and 1 of 3, and 1 row.
-  expect(batchShards(30, 4)).toEqual({ rowsPerShard: 8, used: 4, lastRows: 6 });
+  // Units of 2 and 1 shards: of 8, 8, 7 and 7 rows, and of 3, 3, 2 and 2 in the short batch.
+  expect(batchShards(30, 4)).toEqual({ used: 4, rows: 7, larger: 2 });
   const shapes = bundle.programs.map(({ rows, segments }) => `${segments} × ${rows}`);
-  expect(shapes.sort()).toEqual(['1 × 1', '1 × 3', '1 × 6', '1 × 8', '2 × 3', '2 × 8']);
+  expect(shapes.sort()).toEqual([7, 8, 2, 3].flatMap((rows) => [1, 2].map((k) => `${k} × ${rows}`)).sort());
 });
 
 test.each([

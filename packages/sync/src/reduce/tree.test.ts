@@ -5,8 +5,11 @@ import {
   batchShards,
   combine,
   countUnits,
+  evenRanges,
+  firstRow,
   reductionPlan,
   type ShardRange,
+  shardRows,
   split,
   treeNodes,
   units,
@@ -162,13 +165,44 @@ describe('sums', () => {
 
 describe('batches', () => {
   test.each([
-    [128, 8, { rowsPerShard: 16, used: 8, lastRows: 16 }],
-    [100, 8, { rowsPerShard: 13, used: 8, lastRows: 9 }],
-    [9, 8, { rowsPerShard: 2, used: 5, lastRows: 1 }],
-    [3, 8, { rowsPerShard: 1, used: 3, lastRows: 1 }],
-    [1, 1, { rowsPerShard: 1, used: 1, lastRows: 1 }],
-  ])('%i rows in %i shards', (rows, shards, expected) => {
-    expect(batchShards(rows, shards)).toEqual(expected);
+    [128, 8, [16, 16, 16, 16, 16, 16, 16, 16]],
+    [100, 8, [13, 13, 13, 13, 12, 12, 12, 12]],
+    [21, 5, [5, 4, 4, 4, 4]],
+    [12, 8, [2, 2, 2, 2, 2, 2]],
+    [9, 8, [3, 2, 2, 2]],
+    [8, 8, [1, 1, 1, 1, 1, 1, 1, 1]],
+    [3, 8, [1, 1, 1]],
+    [1, 1, [1]],
+  ])('%i rows in %i shards: %j', (rows, shards, expected) => {
+    const cut = batchShards(rows, shards);
+    expect(Array.from({ length: cut.used }, (_, shard) => shardRows(cut, shard))).toEqual(expected);
+  });
+
+  test('any rows in any shards: all rows once, and as even as can be', () => {
+    for (let rows = 1; rows <= 150; rows++) {
+      for (let shards = 1; shards <= 40; shards++) {
+        const cut = batchShards(rows, shards);
+        const sizes = Array.from({ length: cut.used }, (_, shard) => shardRows(cut, shard));
+        const starts = Array.from({ length: cut.used + 1 }, (_, shard) => firstRow(cut, shard));
+        expect(cut.used).toBeLessThanOrEqual(shards);
+        expect(starts.at(-1)).toBe(rows);
+        expect(sizes.every((size, shard) => starts[shard]! + size === starts[shard + 1])).toBe(true);
+        expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
+        // One row alone has no variance.
+        if (rows > shards) expect(Math.min(...sizes)).toBeGreaterThan(1);
+        // A shard less than there could be is only for that.
+        if (rows >= 2 * shards || rows <= shards) expect(cut.used).toBe(Math.min(rows, shards));
+      }
+    }
+  });
+
+  test('a range is cut where the number of rows changes', () => {
+    const cut = batchShards(23, 5); // 5, 5, 5, 4, 4
+    const [before, after] = [{ lo: 1, hi: 3, rows: 5 }, { lo: 3, hi: 5, rows: 4 }]; // biome-ignore format: one line
+    expect(evenRanges(cut, { lo: 1, hi: 5 })).toEqual([before, after]);
+    expect(evenRanges(cut, { lo: 1, hi: 3 })).toEqual([before]);
+    expect(evenRanges(cut, { lo: 3, hi: 5 })).toEqual([after]);
+    expect(evenRanges(cut, { lo: 2, hi: 2 })).toEqual([]);
   });
 
   test('wrong counts are refused by name', () => {

@@ -173,23 +173,45 @@ export const combine = <T>(
   return all.at(-1)!;
 };
 
-/** How a batch of `rows` samples lies in S shards: shard i has the rows [i · rowsPerShard, (i + 1) · rowsPerShard). */
+/** How a batch lies in shards, in order of its rows: the first `larger` shards have `rows + 1` rows, the others `rows`. */
 export interface BatchShards {
-  /** ceil(rows ÷ shards); only the last shard in use may have fewer. */
-  readonly rowsPerShard: number;
   /** Shards that have rows at all; they come first. */
   readonly used: number;
-  /** Rows of the last shard in use. */
-  readonly lastRows: number;
+  readonly rows: number;
+  /** From 0 to below `used`. */
+  readonly larger: number;
 }
 
-/** Cuts a batch of at least one row into shards. */
+/**
+ * Spreads a batch of at least one row over shards as evenly as possible: 21 rows in 5 shards are 5, 4, 4, 4, 4. Fewer shards
+ * are used where some would get one row and others two: batch statistics need two rows, and 9 rows in 8 shards are 3, 2, 2, 2.
+ */
 export const batchShards = (rows: number, shards: number): BatchShards => {
   checkCount('rows', rows, 1);
   checkCount('shards', shards, 1);
-  const rowsPerShard = Math.ceil(rows / shards);
-  const used = Math.ceil(rows / rowsPerShard);
-  return { rowsPerShard, used, lastRows: rows - (used - 1) * rowsPerShard };
+  const used = rows <= shards ? rows : Math.min(shards, Math.floor(rows / 2));
+  return { used, rows: Math.floor(rows / used), larger: rows % used };
+};
+
+/** Rows of a batch that come before those of a shard; of the shard `used`: all rows. */
+export const firstRow = ({ rows, larger }: BatchShards, shard: number): number =>
+  shard * rows + Math.min(shard, larger);
+
+/** The rows of one shard. */
+export const shardRows = ({ rows, larger }: BatchShards, shard: number): number =>
+  shard < larger ? rows + 1 : rows;
+
+/** A range of shards as one range or two, in each of which all shards have the same number of rows. */
+export const evenRanges = (
+  { rows, larger }: BatchShards,
+  { lo, hi }: ShardRange,
+): (ShardRange & { readonly rows: number })[] => {
+  const cut = Math.max(lo, Math.min(hi, larger));
+  const ranges = [
+    { lo, hi: cut, rows: rows + 1 },
+    { lo: cut, hi, rows },
+  ];
+  return ranges.filter((range) => range.lo < range.hi);
 };
 
 const checkCount = (what: string, got: number, least: number): void => {

@@ -44,7 +44,7 @@ export interface TrainingDefinition<M = unknown, F extends string = string, K ex
   readonly seed?: number;
   /** Rows of a step, over all workers. */
   readonly batch: number;
-  /** Virtual parts of the batch (1 to batch, default 8). Part of the definition, not of the machine. */
+  /** Virtual parts of the batch, as even as they can be (1 to batch, default 8). Part of the definition, not of the machine. */
   readonly shards?: number;
   /** Passes over the training data. Default 1. */
   readonly epochs?: number;

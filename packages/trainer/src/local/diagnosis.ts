@@ -1,7 +1,7 @@
 /** Finds out where a number left the range of f32: runs the step again, shard by shard and op by op. */
 import { type Tensor, withObserver, withSeed } from '@lockstep/autograd';
 import type { Sampler } from '@lockstep/data';
-import { batchShards } from '@lockstep/sync';
+import { batchShards, firstRow, shardRows } from '@lockstep/sync';
 import { TrainingError } from '../define/errors.ts';
 import { scatter } from '../define/layout.ts';
 import type { Prepared } from '../define/prepare.ts';
@@ -59,10 +59,11 @@ export function findNonFinite<M, F extends string>(
 ): TrainingError | undefined {
   scatter(layout, weights);
   const order = sampler.permutation(job.epoch);
-  const { rowsPerShard, used } = batchShards(job.rows, definition.shards);
+  const shards = batchShards(job.rows, definition.shards);
+  const { used } = shards;
   for (let shard = 0; shard < used; shard++) {
-    const from = job.start + shard * rowsPerShard;
-    const size = Math.min(rowsPerShard, job.rows - shard * rowsPerShard);
+    const from = job.start + firstRow(shards, shard);
+    const size = shardRows(shards, shard);
     const batch = batchOf(data, order.subarray(from, from + size));
     const watch = (label: string, inputs: readonly Tensor[], output: Tensor): void => {
       if (!isFiniteTensor(output) && inputs.every(isFiniteTensor)) throw new Culprit(label, output);

@@ -16,7 +16,7 @@ import {
   withSeed,
 } from '@lockstep/autograd';
 import { type Column, type Dataset, rowSize, rowStride } from '@lockstep/data';
-import { batchShards } from '@lockstep/sync';
+import { batchShards, firstRow, shardRows } from '@lockstep/sync';
 import type { Batch, ResolvedDefinition } from '../define/definition.ts';
 import { type FlatLayout, gather, gatherBuffers, joined, scatter, scatterBuffers } from '../define/layout.ts';
 import type { BatchJob, Executor, ExecutorState, Sums } from '../run/executor.ts';
@@ -113,10 +113,10 @@ export class EagerExecutor<M, F extends string> implements Executor {
   /** Shard after shard, then the tree over all shards. */
   #batch(data: Dataset<F>, order: Int32Array, start: number, rows: number, index: number, training = true) {
     const { definition, model, layout } = this.#options;
-    const { rowsPerShard, used } = batchShards(rows, definition.shards);
-    const shards = Array.from({ length: used }, (_, shard) => {
-      const from = shard * rowsPerShard;
-      const size = Math.min(rowsPerShard, rows - from);
+    const cut = batchShards(rows, definition.shards);
+    const shards = Array.from({ length: cut.used }, (_, shard) => {
+      const from = firstRow(cut, shard);
+      const size = shardRows(cut, shard);
       const batch = batchOf(data, order.subarray(start + from, start + from + size));
       return withSeed(
         definition.seed,

@@ -3,7 +3,7 @@
 import type { Dataset } from '@lockstep/data';
 import { ELEMENT_BYTES, type Program } from '@lockstep/kernels';
 import type { UpdateGroup } from '@lockstep/nn';
-import { batchShards, type ShardRange } from '@lockstep/sync';
+import { batchShards, firstRow, type ShardRange, shardRows } from '@lockstep/sync';
 import { type Plan, type PoolProgram, type SharedHeap, tickOffset } from '@lockstep/workers';
 import type { ResolvedDefinition } from '../define/definition.ts';
 import {
@@ -161,10 +161,10 @@ export class PlanBook<M, F extends string> {
     const training = purpose !== 'validate';
     const computes = !(training && external !== undefined);
     const parts = computes ? batchUnits(rows, this.#options) : [{ lo: 0, hi: 1, worker: 0, rows }];
-    const rowsPerShard = batchShards(rows, definition.shards).rowsPerShard;
+    const shards = batchShards(rows, definition.shards);
     const compute = (computes ? parts : []).map((unit, i): PendingTask => {
       const block = this.#heap.allocate(8);
-      this.#heap.u32(block, 2).set([unit.lo, unit.lo * rowsPerShard]);
+      this.#heap.u32(block, 2).set([unit.lo, firstRow(shards, unit.lo)]);
       return {
         program: this.#book.unit(unit.rows, unit.hi - unit.lo, training),
         worker: unit.worker,
@@ -279,7 +279,7 @@ export class PlanBook<M, F extends string> {
     };
     /** Running statistics. */
     const follow = (): PendingTask[] => {
-      const { statistics } = this.#book.trace(batchShards(rows, definition.shards).rowsPerShard, true);
+      const { statistics } = this.#book.trace(shardRows(batchShards(rows, definition.shards), 0), true);
       return bufferStretches(layout, (buffer) => statistics.has(buffer)).map(({ from, to, rule }, i) => {
         const name = `buffers ${rule.keep} ${rule.add} ${to - from} ${tree}`;
         const bytes = from * ELEMENT_BYTES;

@@ -16,7 +16,7 @@ import {
   withSeed,
 } from '@lockstep/autograd';
 import { ConfigError, loss, nn, optim } from '@lockstep/nn';
-import { batchShards } from '@lockstep/sync';
+import { batchShards, shardRows } from '@lockstep/sync';
 import { describe, expect, it } from 'vitest';
 import { classifier, type Model, points } from '../../test/points.ts';
 import type { Batch } from '../define/definition.ts';
@@ -49,9 +49,9 @@ describe('validation', () => {
     let total = 0;
     for (let start = 0; start < held; start += 10) {
       const rows = Math.min(10, held - start);
-      const { rowsPerShard, used } = batchShards(rows, 4);
-      for (let shard = 0; shard < used; shard++) {
-        const size = Math.min(rowsPerShard, rows - shard * rowsPerShard);
+      const shards = batchShards(rows, 4);
+      for (let shard = 0; shard < shards.used; shard++) {
+        const size = shardRows(shards, shard);
         const draw = () => rand([size, width]);
         const values = withSeed(SEED, draw, start / 10, shard, FIRST_STREAM.validation + stream).data();
         for (const x of values) total += x / width;

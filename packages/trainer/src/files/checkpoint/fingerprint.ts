@@ -1,7 +1,7 @@
 /** What a run is, in a form that can be read and compared: a run goes on only as what it was. */
 import { formatSpec, type GraphNode } from '@lockstep/autograd';
 import type { Json, StateEntry, UpdateGroup } from '@lockstep/nn';
-import { batchShards } from '@lockstep/sync';
+import { batchShards, shardRows } from '@lockstep/sync';
 import { traceUpdate } from '../../define/checkOptimizer.ts';
 import type { Prepared } from '../../define/prepare.ts';
 import { traceStep } from '../../step/trace.ts';
@@ -32,14 +32,14 @@ export function runDefinition<M, F extends string>(
 export const definitionHash = (definition: Json): string => sha256(JSON.stringify(definition));
 
 function stepText<M, F extends string>({ definition, model, layout, data }: Prepared<M, F>): string[] | null {
-  const { rowsPerShard } = batchShards(Math.min(definition.batch, data.length), definition.shards);
+  const shards = batchShards(Math.min(definition.batch, data.length), definition.shards);
   try {
     const { sums, gradients, statistics, parameters } = traceStep(
       definition,
       model,
       layout,
       data,
-      rowsPerShard,
+      shardRows(shards, 0),
       true,
     );
     const nameOf = new Map(layout.entries.map(({ parameter, name }) => [parameter, name]));
