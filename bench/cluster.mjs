@@ -1,16 +1,22 @@
 /**
  * What a cluster of processes does on this machine, over loopback:
- * `node bench/cluster.mjs [speed] [recovery] [--rounds n] [--python COMMAND] [--how killed,stopped] [--keep FILE]`.
+ * `node bench/cluster.mjs [speed] [recovery] [idle] [stops] [rejoin] [slow] [--rounds n] [--seconds n] [--python COMMAND]
+ * [--how killed,stopped] [--keep FILE]`.
  *
  * speed     784-1024-1024-10 at batch 512: one process, one and two nodes, a coordinator that computes as well; with
  *           `--python COMMAND` also PyTorch's DDP. In rounds that take turns
  * recovery  from a node's end (killed: its socket closes; stopped: it is silent) to the next batch, and from the start of
  *           a node that has the data to its first work; small model, default heartbeats. `--keep`: the times are added to
  *           those in the file, so that many rounds can be measured in portions
+ * idle, stops, rejoin, slow
+ *           what a run loses to one more node that is of no use: steps in so many seconds (`--seconds`, 5) without it, and from
+ *           the moment on at which it joins, in turns. idle: it answers pings, but never returns a gradient; stops: so it
+ *           does after it has computed for a while; rejoin: it joins again every second; slow: it computes, on cores that are
+ *           busy already (a coordinator on all cores, and a node with as many threads). Small model, default heartbeats
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -55,12 +61,17 @@ class Command {
   /**
    * @param {string} words
    * @param {string} cwd
+   * @param {string} [script]
    */
-  constructor(words, cwd) {
-    this.child = spawn(process.execPath, [MAIN, ...words.split(' '), '--json'], {
-      cwd,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+  constructor(words, cwd, script = MAIN) {
+    this.child = spawn(
+      process.execPath,
+      [script, ...words.split(' '), ...(script === MAIN ? ['--json'] : [])],
+      {
+        cwd,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     this.ended = new Promise((resolve) => this.child.once('close', resolve));
     this.child.stdout.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
       const lines = (this.#rest + text).split('\n');
@@ -94,8 +105,10 @@ class Command {
 const folder = mkdtempSync(join(tmpdir(), 'lockstep-cluster-'));
 for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
 
-/** @param {string} url */
-const node = (url) => new Command(`join ${url} --workers 1 --cache cache`, folder);
+let nodes = 0;
+/** Each has a name of its own: one that comes and goes is tried ever more rarely. @param {string} url @param {number} [workers] */
+const node = (url, workers = 1) =>
+  new Command(`join ${url} --workers ${workers} --name n${++nodes} --cache cache`, folder);
 /** @param {string} words @param {number} [workers] */
 const serve = async (words, workers = 0) => {
   const coordinator = new Command(`serve ${words} --workers ${workers} --port 0`, folder);
@@ -223,10 +236,70 @@ const recovery = async (rounds, ways, file) => {
   show('its connection → works', times.connected);
 };
 
+/** @typedef {'idle' | 'stops' | 'rejoin' | 'slow'} Bad */
+
+const BAD_NODE = fileURLToPath(new URL('badNode.mjs', import.meta.url));
+
+/** What must be left of the speed without the bad node. @type {Record<Bad, number>} */
+const LEFT = { idle: 0.9, stops: 0.9, rejoin: 0.95, slow: 0.95 };
+
+/**
+ * @param {Bad} kind
+ * @param {number} rounds
+ * @param {number} seconds
+ */
+const useless = async (kind, rounds, seconds) => {
+  const cores = availableParallelism();
+  const { coordinator, url } = await serve('small.mjs', kind === 'slow' ? cores : 0);
+  const good = kind === 'slow' ? undefined : node(url);
+  await coordinator.at('step');
+  const wait = (/** @type {number} */ milliseconds) =>
+    new Promise((resolve) => setTimeout(resolve, milliseconds));
+  /** Steps in a second, from now on. */
+  const speed = async () => {
+    const [begin, from] = [performance.now(), coordinator.heard.length];
+    await wait(seconds * 1000);
+    const end = performance.now();
+    const steps = coordinator.heard.slice(from).filter(({ told }) => told.type === 'step').length;
+    return (steps * 1000) / (end - begin);
+  };
+  const join = (/** @type {Bad} */ how) =>
+    how === 'slow' ? node(url, cores) : new Command(`${how} ${url} bad${++nodes}`, folder, BAD_NODE);
+  await wait(2000);
+  /** @type {{ without: number, with: number }[]} */
+  const found = [];
+  for (let round = 0; round < rounds; round++) {
+    const without = await speed();
+    const bad = join(kind);
+    await bad.at(kind === 'stops' ? 'computing' : 'ready');
+    if (kind === 'stops') {
+      await wait(2000);
+      bad.child.kill('SIGUSR2');
+    }
+    found.push({ without, with: await speed() });
+    await bad.end();
+    await wait(500);
+    process.stderr.write(
+      `${kind}: ${without.toFixed(0)} steps/s without, ${found.at(-1)?.with.toFixed(0)} with\n`,
+    );
+  }
+  await Promise.all([coordinator.end(), good?.end()]);
+  const median = (/** @type {number[]} */ values) =>
+    values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+  const [a, b] = [median(found.map(({ without }) => without)), median(found.map((each) => each.with))];
+  const left = median(found.map((each) => each.with / each.without));
+  const least = Math.min(...found.map((each) => each.with / each.without));
+  console.log(
+    `${kind.padEnd(7)} ${a.toFixed(0)} steps/s without, ${b.toFixed(0)} with (medians of ${rounds} rounds of ${seconds} s): ` +
+      `${(100 * left).toFixed(1)} % left (least ${(100 * least).toFixed(1)} %), expected ${100 * LEFT[kind]} %`,
+  );
+};
+
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     rounds: { type: 'string' },
+    seconds: { type: 'string', default: '5' },
     python: { type: 'string' },
     how: { type: 'string', default: 'killed,stopped' },
     keep: { type: 'string' },
@@ -236,6 +309,9 @@ const ways = /** @type {How[]} */ (values.how.split(','));
 const wanted = positionals.length === 0 ? ['speed', 'recovery'] : positionals;
 try {
   if (wanted.includes('speed')) await speed(Number(values.rounds ?? 3), values.python);
+  for (const kind of /** @type {const} */ (['idle', 'stops', 'rejoin', 'slow'])) {
+    if (wanted.includes(kind)) await useless(kind, Number(values.rounds ?? 5), Number(values.seconds));
+  }
   if (wanted.includes('recovery')) await recovery(Number(values.rounds ?? 10), ways, values.keep);
 } finally {
   rmSync(folder, { recursive: true });

@@ -54,7 +54,7 @@ export interface ServeOptions extends Omit<TrainOptions, 'workers' | 'execution'
 }
 
 /** See `CoordinatorConfig`. A tenth of a second is less than it takes to notice anything else, and more than a pause of the runtime. */
-const STRAGGLER = { factor: 4, least: 100, unknown: 60_000 };
+const STRAGGLER = { factor: 4, least: 100, unknown: 10_000 };
 /** The part of the units that is audited where other machines can connect. */
 const AUDIT = 0.02;
 

@@ -12,35 +12,20 @@ import type { ShardRange } from '../reduce/tree.ts';
 import { type Coordinator, type Member, RollingMedian, redundantOf } from './coordinatorState.ts';
 import type { CloseReason, CoordinatorEvent, Effect, Report } from './coordinatorTypes.ts';
 import { dueOf, outsiders, probeAt } from './lateness.ts';
-import { OpenStep, type Orders, type UnitState } from './openStep.ts';
-import { type Cost, makespan, shareOut, timeOf } from './shares.ts';
-import { assignRedundant, assignTrials, forgive, miss, NEWCOMER, PATIENCE, returnTrial } from './trials.ts';
-
-/** A new assignment must promise at least this part less time: another one means new programs on the nodes. */
-const WORTH = 0.9;
-/** A step may take this part longer, where that means fewer gradients on the wire. */
-const SLACK = 0.15;
-/** A member that was too slow for a share is tried again after so many steps: it may have been slow for a while only. */
-const FORGOTTEN = 200;
-/**
- * Shares stay while the slowest member takes at most so many times as long as the fastest: compared are times with the
- * shares as they are, since what a member needs per shard also depends on how many it has.
- */
-const BALANCED = 1.25;
-/** Members are taken for equals until each was measured so often: in the first steps much is done for the first time. */
-const KNOWN = 3;
-
-/**
- * Gradients of two members that take times on the wire within this factor of each other are taken for equally far: on a link
- * that they share, chance decides whose is there first.
- */
-const FAR = 2;
-
-/** Who may be given work, and what it costs there. */
-interface Taker {
-  readonly session: number;
-  readonly cost: Cost;
-}
+import {
+  activate,
+  actives,
+  anyActives,
+  cutShares,
+  dismissIdle,
+  FIRST_INTERVAL,
+  judgeStep,
+  nextLineup,
+  reconsider,
+  takersOf,
+} from './lineup.ts';
+import { type Holder, OpenStep, type Orders, type UnitState } from './openStep.ts';
+import { assignRedundant, assignTrials, forgive, miss, NEWCOMER, noteEnd, returnTrial } from './trials.ts';
 
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
@@ -88,7 +73,7 @@ class Turn {
         this.#alarm(event);
         break;
       case 'applied':
-        this.#applied(event.step);
+        this.#applied(event);
         break;
       case 'saved':
         this.#saved(event.step, event.ok);
@@ -120,18 +105,22 @@ class Turn {
       session,
       id,
       name,
+      joined: now,
       heard: now,
       pinged: now,
       round: new RollingMedian(),
       shard: new RollingMedian(),
       unit: new RollingMedian(),
-      idle: 0,
       ready: false,
       leaving: false,
-      standing: 'trial',
+      isActive: false,
       ...NEWCOMER,
-      trialAt: now,
-      patience: PATIENCE.first,
+      isBegun: false,
+      dueAt: 0,
+      interval: FIRST_INTERVAL,
+      isAlone: false,
+      isHarmless: false,
+      idle: 0,
       isTried: false,
       isAside: false,
       model: -1,
@@ -149,7 +138,7 @@ class Turn {
     member.ready = true;
     if (phase === 'gathering') {
       // Nobody is ahead of anybody yet.
-      member.standing = 'active';
+      activate(this.#state, member, FIRST_INTERVAL);
       this.#publish(member);
       this.#begin();
     } else if (phase === 'open') {
@@ -186,45 +175,19 @@ class Turn {
     members.delete(member.session);
     open.drop(member.session);
     for (const each of redundant) if (each.session === member.session) redundant.delete(each);
+    if (member.isActive) reconsider(this.#state);
+    if (reason !== 'left') noteEnd(this.#state, member, this.#now);
     if (reason !== 'closed') this.effects.push({ do: 'close', session: member.session, reason });
   }
 
-  /** Those who have a share, and what work costs them. Who is not known yet is taken for the mean of the others. */
-  #takers(): Taker[] {
-    const members = [...this.#state.members.values()].filter(
-      ({ ready, leaving, standing }) => ready && !leaving && standing === 'active',
-    );
-    const shards = members.map((member) => member.shard.value(member.isTried ? 1 : KNOWN));
-    const shard = meanOf(shards) ?? 1;
-    const wires = members.map((member) => member.unit.value(KNOWN));
-    const far = FAR * Math.min(...wires.filter((time) => time !== undefined));
-    const unit = meanOf(wires.filter((time) => time !== undefined && time <= far)) ?? 0;
-    return members.map((member, i) => ({
-      session: member.session,
-      cost: { shard: shards[i] ?? shard, unit: (wires[i] ?? 0) > far ? wires[i]! : unit },
-    }));
-  }
-
-  /** As `#takers`; where there is nobody, whoever is there has a share after all: those first who owe no unit. */
-  #anyTakers(): Taker[] {
-    const takers = this.#takers();
-    if (takers.length > 0) return takers;
-    const { members, redundant } = this.#state;
-    const owing = new Set([...redundant].map(({ session }) => session));
-    const all = [...members.values()].filter(({ ready, leaving }) => ready && !leaving);
-    const free = all.filter(({ session }) => !owing.has(session));
-    for (const member of free.length > 0 ? free : all) member.standing = 'active';
-    return this.#takers();
-  }
-
-  /** Those among them who take part in the open step; where there is nobody, the others do now. */
-  #recruits(): Taker[] {
-    const { members } = this.#state;
-    const takers = this.#anyTakers();
-    const present = takers.filter(({ session }) => members.get(session)!.receives);
+  /** Those who take part in the open step; where there is nobody, others do from now on. */
+  #recruits(): Member[] {
+    const state = this.#state;
+    const present = [...state.members.values()].filter(({ receives, leaving }) => receives && !leaving);
     if (present.length > 0) return present;
-    for (const { session } of takers) this.#admit(members.get(session)!);
-    return takers;
+    const found = anyActives(state);
+    for (const member of found) this.#admit(member);
+    return found;
   }
 
   /** From now on it is sent every model. */
@@ -245,7 +208,7 @@ class Turn {
   #begin(): void {
     const { config, stopping } = this.#state;
     if (this.#state.step === config.steps || stopping) this.#end();
-    else if (this.#takers().length >= config.minNodes) this.#open();
+    else if (actives(this.#state).length >= config.minNodes) this.#open();
   }
 
   #open(): void {
@@ -256,48 +219,26 @@ class Turn {
       member.busy = undefined;
       member.receives = false;
     }
-    this.#forgetIdle();
-    const takers = this.#anyTakers();
-    for (const { session } of takers) this.#admit(state.members.get(session)!);
+    state.mostShards = Math.max(state.mostShards, state.open.shards);
+    const lineup = nextLineup(state);
+    for (const member of lineup) this.#admit(member);
     const awaited = [...new Set([...state.redundant].map(({ step }) => step))];
     this.effects.push({ do: 'open', step: state.step, awaited });
-    if (takers.length > 0) this.#send(state.open.deal(this.#share(takers), this.#now), true);
+    if (lineup.length > 0) this.#deal(lineup);
     this.#assignTrials();
     this.#noteStall();
   }
 
+  #deal(lineup: readonly Member[]): void {
+    const state = this.#state;
+    const { ranges, isNew } = cutShares(state, takersOf(lineup));
+    if (isNew) this.#report({ type: 'rebalance', step: state.step });
+    this.#send(state.open.deal(ranges, this.#now), true);
+    for (const report of dismissIdle(state, ranges)) this.#report(report);
+  }
+
   #assignTrials(): void {
     this.effects.push(...assignTrials(this.#state, this.#now));
-  }
-
-  #forgetIdle(): void {
-    const { members, shares } = this.#state;
-    for (const [session, { lo, hi }] of shares.ranges) {
-      const member = members.get(session);
-      if (member === undefined) continue;
-      member.idle = lo === hi ? member.idle + 1 : 0;
-      if (member.idle < FORGOTTEN) continue;
-      member.idle = 0;
-      member.isTried = false;
-      for (const measured of [member.shard, member.unit]) measured.forget();
-    }
-  }
-
-  /** Shares by what was measured. Those of the step before stay while they are nearly as good. */
-  #share(takers: readonly { session: number; cost: Cost }[]): ReadonlyMap<number, ShardRange> {
-    const { open, shares, step } = this.#state;
-    const costs = takers.map(({ cost }) => cost);
-    const kept = takers.flatMap(({ session }) => shares.ranges.get(session) ?? []);
-    const comparable =
-      shares.shards === open.shards && kept.length === takers.length && kept.length === shares.ranges.size;
-    if (comparable && isBalanced(kept, shares.shards, costs)) return shares.ranges;
-    const best = shareOut({ lo: 0, hi: open.shards }, open.shards, costs, SLACK);
-    const time = (ranges: readonly ShardRange[]): number => makespan(ranges, open.shards, costs);
-    if (comparable && time(best) >= WORTH * time(kept)) return shares.ranges;
-    if (comparable) this.#report({ type: 'rebalance', step });
-    const ranges = new Map(takers.map(({ session }, i) => [session, best[i]!]));
-    this.#state.shares = { shards: open.shards, ranges };
-    return ranges;
   }
 
   #handOutOrphans(): void {
@@ -305,7 +246,7 @@ class Turn {
     if (!open.hasOrphans) return;
     const takers = this.#recruits();
     if (takers.length === 0) return;
-    const orders = open.dealOrphans(takers, this.#now);
+    const orders = open.dealOrphans(takersOf(takers), this.#now);
     const names = [...orders.keys()].map((session) => members.get(session)!.name);
     this.#report({ type: 'reassign', step: open.step, names });
     if (this.#state.stalled) this.#report({ type: 'resume', step: open.step });
@@ -388,23 +329,32 @@ class Turn {
     forgive(member);
   }
 
-  /** Gives units that all their holders are late with to members that have nothing left to compute, the fastest first. */
+  /**
+   * Gives units that all their holders are late with to members that have nothing left to compute, the fastest first; where there
+   * are none, to those who have no share.
+   */
   #helpLate(): void {
     const state = this.#state;
     const { open, phase, members } = state;
     if (phase !== 'open') return;
     const isComputing = (session: number): boolean => (members.get(session)?.busy?.uncomputed ?? 0) > 0;
+    const isLate = (holder: Holder): boolean => dueOf(state, holder) <= this.#now;
     const isAsked = new Set([...state.redundant].map(({ session }) => session));
-    const idle = [...members.values()]
-      .filter(({ ready, leaving, model }) => ready && !leaving && model === open.step)
-      .filter(({ session }) => !isComputing(session) && !isAsked.has(session))
-      .sort((a, b) => (a.shard.value() ?? 0) - (b.shard.value() ?? 0));
-    for (const { session } of idle) {
-      const unit = open.findLate(session, (holder) => dueOf(state, holder) <= this.#now, isComputing);
+    const present = [...members.values()].filter(
+      ({ ready, leaving, model }) => ready && !leaving && model === open.step,
+    );
+    const idle = present.filter(({ session }) => !isComputing(session) && !isAsked.has(session));
+    const able = idle.some(({ session }) => open.findLate(session, isLate, isComputing))
+      ? idle
+      : outsiders(state);
+    for (const member of able.toSorted((a, b) => (a.shard.value() ?? 0) - (b.shard.value() ?? 0))) {
+      const { session, name } = member;
+      const unit = open.findLate(session, isLate, isComputing);
       if (unit === undefined) continue;
       const { lo, hi } = unit;
       const late = unit.holders.map((holder) => members.get(holder.session)!.name);
-      this.#report({ type: 'straggler', step: open.step, lo, hi, late, helper: members.get(session)!.name });
+      this.#report({ type: 'straggler', step: open.step, lo, hi, late, helper: name });
+      this.#publish(member);
       this.#send(open.help(unit, session, this.#now));
     }
   }
@@ -456,10 +406,10 @@ class Turn {
     }
   }
 
-  #applied(step: number): void {
+  #applied({ step, idle = 0 }: { step: number; idle?: number }): void {
     const state = this.#state;
     if (state.phase !== 'applying' || step !== state.step) return;
-    state.pace.add(this.#now - state.open.since);
+    for (const report of judgeStep(state, this.#now - state.open.since - idle)) this.#report(report);
     state.step++;
     if (state.step === state.config.steps || state.stopping) {
       this.#end();
@@ -544,13 +494,3 @@ class Turn {
     this.effects.push({ do: 'report', report });
   }
 }
-
-const meanOf = (values: readonly (number | undefined)[]): number | undefined => {
-  const known = values.filter((value) => value !== undefined);
-  return known.length === 0 ? undefined : known.reduce((a, b) => a + b) / known.length;
-};
-
-const isBalanced = (ranges: readonly ShardRange[], shards: number, costs: readonly Cost[]): boolean => {
-  const times = ranges.map((range, i) => timeOf(range, shards, costs[i]!));
-  return Math.max(...times) <= BALANCED * Math.min(...times);
-};

@@ -2,7 +2,9 @@
 import { type Fence, isSameFence } from '@lockstep/protocol';
 import type { ShardRange } from '../reduce/tree.ts';
 import type { CoordinatorConfig } from './coordinatorTypes.ts';
+import type { Experiment } from './experiment.ts';
 import { nextDue } from './lateness.ts';
+import { FIRST_CREDIT } from './lineup.ts';
 import { OpenStep } from './openStep.ts';
 import type { Redundant } from './redundant.ts';
 
@@ -40,13 +42,12 @@ export interface Busy {
   computed: number | undefined;
 }
 
-/** `active`: it gets a share of every step. `trial`: not before it has returned units that others compute as well. */
-export type Standing = 'active' | 'trial';
-
 export interface Member {
   readonly session: number;
   readonly id: string;
   readonly name: string;
+  /** When its session began. */
+  readonly joined: number;
   /** When anything last came from it. */
   heard: number;
   /** When it was last pinged. */
@@ -57,17 +58,26 @@ export interface Member {
   readonly shard: RollingMedian;
   /** and from then until the gradient is here, for each unit: how shares are cut follows from both. */
   readonly unit: RollingMedian;
-  /** Steps in a row in which it had no share: then what was measured is forgotten, and it is tried anew. */
-  idle: number;
   /** It has the program and the data. */
   ready: boolean;
   leaving: boolean;
-  standing: Standing;
-  /** Redundant units that it has yet to return before it gets a share. */
+  /** It has a share of every step, unless it is on trial. Who is neither is in reserve. */
+  isActive: boolean;
+  /** Redundant units that it has yet to return: it is on trial. */
   trials: number;
-  /** The next of them is assigned at this time at the earliest; the wait after that, should it not be returned. */
-  trialAt: number;
+  /** Milliseconds that one is waited for until another one is assigned in its place. */
   patience: number;
+  /** It has returned a first unit of its trial, and is tried to the end. */
+  isBegun: boolean;
+  /** When steps with and without it are next compared, and so many steps after the last time. */
+  dueAt: number;
+  interval: number;
+  /** It is not tried together with others, */
+  isAlone: boolean;
+  /** or it made no difference so far, and is tried whenever others are. */
+  isHarmless: boolean;
+  /** Steps in a row in which it had a share of no shards. */
+  idle: number;
   /** Steps for which it was late, each forgotten little by little with the ones for which it was not. */
   misses: number;
   /** Its trials told how fast it is. */
@@ -92,12 +102,19 @@ export interface Coordinator {
   /** All sessions ever granted; names of late duplicates' senders. */
   readonly names: Map<number, string>;
   open: OpenStep;
-  /** Milliseconds of a step, from one to the next. */
+  /** Milliseconds of a step, from one to the next, with those who are active. */
   readonly pace: RollingMedian;
   /** Units that were assigned although others compute them, and are not here yet; also of steps that are over. */
   readonly redundant: Set<Redundant>;
-  /** The shares of the last step that was handed out, kept while they are good enough. */
-  shares: { readonly shards: number; readonly ranges: ReadonlyMap<number, ShardRange> };
+  /** The most shards that a step has had: shorter ones are not compared with others. */
+  mostShards: number;
+  /** By line-up: the shares that it had last, kept while they are good enough. */
+  readonly shares: Map<string, ReadonlyMap<number, ShardRange>>;
+  experiment: Experiment | undefined;
+  /** By name: nodes that were lost soon after they had joined, the oldest first; how often in a row, and when. */
+  readonly flaps: Map<string, { readonly count: number; readonly at: number }>;
+  /** Steps that trials and experiments may cost: see Note [Credit]. */
+  credit: number;
   stalled: boolean;
   stopping: boolean;
   readonly save: { writing: number | undefined; step: number; at: number; wanted: boolean };
@@ -120,7 +137,11 @@ export const createCoordinator = (config: CoordinatorConfig, now: number): Coord
     open: new OpenStep(-1, 1, now),
     pace: new RollingMedian(),
     redundant: new Set(),
-    shares: { shards: 0, ranges: new Map() },
+    mostShards: 1,
+    shares: new Map(),
+    experiment: undefined,
+    flaps: new Map(),
+    credit: FIRST_CREDIT,
     stalled: false,
     stopping: false,
     save: { writing: undefined, step: config.start, at: now, wanted: false },

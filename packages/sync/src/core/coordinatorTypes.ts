@@ -63,8 +63,8 @@ export type CoordinatorEvent =
       readonly step: number;
       readonly sessions: readonly [first: number, second: number];
     } & ShardRange)
-  /** The weights after this step are complete. */
-  | { readonly type: 'applied'; readonly step: number }
+  /** The weights after this step are complete. `idle`: milliseconds of it in which the coordinator did something else. */
+  | { readonly type: 'applied'; readonly step: number; readonly idle?: number }
   /** The checkpoint of the weights before `step` is on the disk, or it is not. */
   | { readonly type: 'saved'; readonly step: number; readonly ok: boolean }
   /** A checkpoint is wanted at the next chance. */

@@ -24,12 +24,12 @@ export const dueOf = ({ config, members, open }: Coordinator, holder: Holder): n
 };
 
 /**
- * When nodes without a share are to compute units of the open step, too: nobody has computed anything of it for several times
+ * When nodes without a share are to compute units of the open step, too: nobody has returned anything of it for several times
  * as long as a step usually takes, so that nobody can be called late. Infinity: not at all.
  */
 export const probeAt = (state: Coordinator): number => {
   const { phase, open, pace, config } = state;
-  if (phase !== 'open' || open.hasPaces || outsiders(state).length === 0) return Number.POSITIVE_INFINITY;
+  if (phase !== 'open' || open.hasReturns || outsiders(state).length === 0) return Number.POSITIVE_INFINITY;
   const { factor, least, unknown } = config.straggler;
   const usual = pace.value();
   return open.since + (usual === undefined ? unknown : Math.max(least, factor * usual));

@@ -38,6 +38,10 @@ export class OpenStep {
   readonly shards: number;
   /** When it began. */
   readonly since: number;
+  /** Somebody was lost, or helped: it took longer than such steps do. */
+  isDisturbed = false;
+  /** Redundant units are computed meanwhile, which were assigned not long ago. */
+  hasTrials = false;
   #units: UnitState[];
   /** From the assignment until it was computed, and until all of it was here. */
   readonly #paces = { computed: [] as Pace[], returned: [] as Pace[] };
@@ -72,9 +76,9 @@ export class OpenStep {
     return this.#units.filter(({ holders }) => holders.some((h) => h.session === session && !h.hasReturned));
   }
 
-  /** Whether somebody has computed something of the step. */
-  get hasPaces(): boolean {
-    return this.#paces.computed.length > 0;
+  /** Whether somebody has returned all that it was asked for. */
+  get hasReturns(): boolean {
+    return this.#paces.returned.length > 0;
   }
 
   /** A session has computed, or returned, so many shards in so many milliseconds. */
@@ -109,6 +113,7 @@ export class OpenStep {
 
   /** Hands what nobody holds to these, by what it costs them. */
   dealOrphans(takers: readonly { readonly session: number; readonly cost: Cost }[], now: number): Orders {
+    this.isDisturbed = true;
     const orders = new Map<number, ShardRange[]>();
     const costs = takers.map(({ cost }) => cost);
     const orphans = mergeNeighbours(this.#units.filter(isOrphan));
@@ -124,6 +129,7 @@ export class OpenStep {
 
   /** Gives a unit to somebody who computes it as well, for its holders are late. */
   help(unit: UnitState, session: number, since: number): Orders {
+    this.isDisturbed = true;
     const shards = this.#load(session) + unit.hi - unit.lo;
     unit.holders.push({ session, since, shards, isHelper: true, hasReturned: false });
     return new Map([[session, [{ lo: unit.lo, hi: unit.hi }]]]);

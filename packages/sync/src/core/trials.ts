@@ -4,37 +4,60 @@
  */
 import type { Coordinator, Member } from './coordinatorState.ts';
 import type { Effect } from './coordinatorTypes.ts';
+import { defer, MOST_CREDIT } from './lineup.ts';
 import { chooseRedundant, type Redundant } from './redundant.ts';
 
-/** Units that a newcomer returns before it has a share: it does all for the first time with the first; the last is measured. */
+/** Units that a newcomer returns first: it does all for the first time with one of them; the last is measured. */
 const TRIALS = 2;
 /** Who was late for so many steps is tried like a newcomer. Each is forgiven after so many for which it was not late. */
 const MISSES = 3;
 const FORGIVEN = 50;
-/** Misses that do not count, since at first everything takes long. */
-export const NEWCOMER = { trials: TRIALS, misses: -MISSES };
-/** Milliseconds that a unit is waited for until another one is assigned in its place; twice as long each time. */
-export const PATIENCE = { first: 1000, longest: 600_000 };
-/** The wait is at least so many steps: a trial is not cut off by the next one because steps take long. */
-const PATIENT_STEPS = 8;
+/**
+ * A unit is waited for so long until another one is assigned in its place: milliseconds, and steps at least; twice as long each
+ * time. What is late may have been given up by a node that was stopped; a newcomer may just need its time.
+ */
+const PATIENCE = { late: { first: 1000, steps: 8 }, trial: { first: 10_000, steps: 64 }, longest: 600_000 };
+/** Steps after its assignment in which a trial is held to be the reason when they take longer than usual. */
+const BLAMED = 64;
+/** Milliseconds: a shorter stay was none, and for so long it is known; of so many names at most. */
+const SHORT_STAY = 10_000;
+const FLAPS_KEPT = 600_000;
+const MOST_FLAPS = 10_000;
+/** How a member begins. So many misses do not count, since at first everything takes long. */
+export const NEWCOMER = { trials: TRIALS, misses: -MISSES, patience: PATIENCE.trial.first };
 
-/** Assigns redundant units of the open step to all who are on trial. */
+/** Assigns redundant units of the open step to those on trial whose time has come. */
 export const assignTrials = (state: Coordinator, now: number): Effect[] => {
-  const { members, redundant, pace, step } = state;
+  const { members, open, redundant, pace, step, credit, experiment } = state;
   const effects: Effect[] = [];
   for (const member of members.values()) {
-    if (!member.ready || member.leaving || member.standing !== 'trial' || now < member.trialAt) continue;
+    if (!member.ready || member.leaving || member.trials === 0) continue;
     const awaited = [...redundant].find(({ session }) => session === member.session);
     if (awaited !== undefined) {
-      if (now < awaited.since + Math.max(member.patience, PATIENT_STEPS * (pace.value() ?? 0))) continue;
-      member.patience = Math.min(2 * member.patience, PATIENCE.longest);
-      if (!member.isAside)
-        effects.push({ do: 'report', report: { type: 'aside', step, name: member.name, reason: 'late' } });
-      member.isAside = true;
+      const { steps } = PATIENCE[awaited.purpose];
+      if (now < awaited.since + Math.max(member.patience, steps * (pace.value() ?? 0))) continue;
+      effects.push(...setAside(member, step));
     }
-    effects.push(...assignRedundant(state, member, now));
+    // What was begun is brought to its end; all else is for when there is credit, and it is known what steps usually take.
+    const goesOn = member.isBegun && awaited === undefined;
+    const isDue = member.isActive || step >= member.dueAt;
+    const least = leastCredit(state, member.name);
+    if (!goesOn && (!isDue || credit < least || pace.value() === undefined || experiment !== undefined))
+      continue;
+    const assigned = assignRedundant(state, member, now);
+    if (assigned.length === 0) break;
+    effects.push(...assigned);
+    if (awaited !== undefined) member.patience = Math.min(2 * member.patience, PATIENCE.longest);
   }
+  open.hasTrials ||= [...redundant].some((each) => each.purpose === 'trial' && step - each.step < BLAMED);
   return effects;
+};
+
+/** People are told once. */
+const setAside = (member: Member, step: number): Effect[] => {
+  const { name, isAside } = member;
+  member.isAside = true;
+  return isAside ? [] : [{ do: 'report', report: { type: 'aside', step, name, reason: 'late' } }];
 };
 
 /** Assigns a unit of the open step to somebody who has no share of it, in the place of older ones that it was asked for. */
@@ -76,9 +99,9 @@ export const returnTrial = (
       });
     }
   }
-  if (member.standing !== 'trial') return [];
+  if (member.trials === 0) return [];
   if (!agrees) {
-    wait(member, now);
+    defer(state, member);
     return [];
   }
   // Of what came before, everything took long because it was the first time, or because it was late.
@@ -86,9 +109,9 @@ export const returnTrial = (
   if (purpose === 'trial' || computed !== undefined)
     member.shard.add(Math.max(computed ?? time, 1e-3) / shards);
   member.isTried ||= purpose === 'trial';
-  if (--member.trials > 0) return [];
-  member.standing = 'active';
-  if (!member.isAside) return [];
+  member.patience = PATIENCE.trial.first;
+  member.isBegun = !member.isActive;
+  if (--member.trials > 0 || !member.isActive || !member.isAside) return [];
   member.isAside = false;
   return [{ do: 'report', report: { type: 'back', step: state.step, name: member.name } }];
 };
@@ -102,24 +125,37 @@ export const miss = (state: Coordinator, member: Member, now: number): Effect[] 
     ...{ session, step: open.step, lo, hi, purpose: 'late' },
     ...{ since: now, shards: busy!.shards, computed: busy!.computed },
   });
-  member.standing = 'trial';
   member.trials = 1;
+  member.patience = PATIENCE.late.first;
   member.misses++;
-  if (member.misses < MISSES) return [];
-  member.misses = 0;
-  member.trials = 1 + TRIALS;
-  wait(member, now);
-  if (member.isAside) return [];
-  member.isAside = true;
-  return [{ do: 'report', report: { type: 'aside', step: open.step, name: member.name, reason: 'late' } }];
+  if (member.isActive && member.misses < MISSES) return [];
+  if (member.isActive) {
+    member.misses = 0;
+    member.trials = 1 + TRIALS;
+  }
+  defer(state, member);
+  return setAside(member, open.step);
 };
+
+/**
+ * A node that comes and goes is tried when there is more credit than others need: the more the oftener it stayed only for a
+ * short while. Nodes are told apart by their names, since a process that starts again has no other mark.
+ */
+export const noteEnd = ({ flaps }: Coordinator, { name, joined }: Member, now: number): void => {
+  const count = (flaps.get(name)?.count ?? 0) + 1;
+  flaps.delete(name);
+  if (now - joined < SHORT_STAY) flaps.set(name, { count, at: now });
+  for (const [old, { at }] of flaps) {
+    if (now - at < FLAPS_KEPT && flaps.size <= MOST_FLAPS) break;
+    flaps.delete(old);
+  }
+};
+
+/** The credit without which no trial of a node of this name begins. */
+const leastCredit = ({ flaps }: Coordinator, name: string): number =>
+  Math.min(flaps.get(name)?.count ?? 0, MOST_CREDIT - 1);
 
 /** It was not late. */
 export const forgive = (member: Member): void => {
   if (member.misses > 0) member.misses = Math.max(0, member.misses - 1 / FORGIVEN);
-};
-
-const wait = (member: Member, now: number): void => {
-  member.trialAt = now + member.patience;
-  member.patience = Math.min(2 * member.patience, PATIENCE.longest);
 };

@@ -350,15 +350,16 @@ export class CoordinatorDriver {
   async #apply({ step }: Effect & { do: 'apply' }): Promise<void> {
     const { host, plane } = this.#options;
     const whole = this.#clock.now();
+    let idle: number;
     try {
-      const idle = await plane.apply(step);
+      idle = await plane.apply(step);
       if (this.#failure !== undefined) return;
       host.committed(step, this.#timer.close(whole, idle, this.#clock.now()));
     } catch (error) {
       this.#fail(error);
       return;
     }
-    this.#tell({ type: 'applied', step });
+    this.#tell({ type: 'applied', step, idle });
     for (const peer of this.#sessions.values()) this.#askForProfile(peer);
     this.#forget(step);
   }
