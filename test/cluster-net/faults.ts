@@ -70,7 +70,7 @@ export class FaultyCluster {
   readonly #nodes: Command[] = [];
   readonly #busy: ChildProcess[] = [];
   /** The latest faults, with the step that each came after. */
-  readonly #hireference: string[] = [];
+  readonly #history: string[] = [];
   #port = '0';
   #step = 0;
   /** The first report that no fault explains: other numbers than the run has without faults, or two nodes with different bits. */
@@ -137,8 +137,8 @@ export class FaultyCluster {
   }
 
   #error(message: string): Error {
-    const hireference = this.#hireference.slice(-12).join(', ');
-    return new Error(`${message}\nafter: ${hireference}\nin the run ${this.summary}`);
+    const history = this.#history.slice(-12).join(', ');
+    return new Error(`${message}\nafter: ${history}\nin the run ${this.summary}`);
   }
 
   #check(): void {
@@ -204,7 +204,7 @@ export class FaultyCluster {
   }
 
   async #meet(fault: Fault): Promise<void> {
-    this.#hireference.push(`${fault} after step ${this.#step}`);
+    this.#history.push(`${fault} after step ${this.#step}`);
     if (await this.#inject(fault)) this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
   }
 
