@@ -92,7 +92,11 @@ describe('a run under faults reports what one machine reports', () => {
           ...{ seed: seed + 1000 * attempt, name: `${index}.mjs`, folder, reference },
           ...{ faults: FAULTS, faultCount: share - met, every: 4, heartbeat, isBusy: machine === 'busy' },
         });
-        await cluster.end();
+        await cluster.end().catch((error: unknown) => {
+          // Vitest prints errors at the end alone: an hour later.
+          if (long !== undefined) console.log(String(error));
+          throw error;
+        });
         for (const [fault, count] of cluster.counts) {
           counts[machine].set(fault, (counts[machine].get(fault) ?? 0) + count);
           met += count;
