@@ -1,6 +1,7 @@
 import { crc32 } from '@lockstep/kernels';
+import { giveBuffer, takeBuffer } from './buffers.ts';
 import { ProtocolError } from './errors.ts';
-import { checkPrefix, decodeHeader, FRAME_TYPES, HEADER_BYTES, type Header, PREFIX_BYTES } from './header.ts';
+import { checkPrefix, decodeHeader, HEADER_BYTES, type Header, PREFIX_BYTES } from './header.ts';
 
 export interface Frame {
   readonly header: Header;
@@ -14,16 +15,16 @@ export interface Frame {
 /**
  * Frames from a stream of bytes, cut anywhere. No sockets: whoever has bytes pushes them.
  *
- * Memory: one payload at most (`MAX_CHUNK_BYTES`), allocated when a header that passed its checksum asks for it.
- * A frame that lies whole in the bytes pushed is not copied.
+ * Memory: one payload at most (`MAX_CHUNK_BYTES`), taken when the first bytes come of one that a header with a valid checksum
+ * asks for, and given back at its end. A frame that lies whole in the bytes pushed is not copied.
  *
  * After an error the place in the stream is lost, and every later call throws `BROKEN_STREAM`.
  */
 export class FrameDecoder {
   readonly #receive: (frame: Frame) => void;
   readonly #head = new Uint8Array(HEADER_BYTES);
-  /** Kept between frames: grows to the largest payload that ever came in pieces. */
-  #body = new Uint8Array(0);
+  /** For a payload that comes in pieces, while it does. */
+  #body: Uint8Array | undefined;
   #header: Header | undefined;
   /** Bytes of the header, or of the payload once there is a header, that are already here. */
   #have = 0;
@@ -36,7 +37,7 @@ export class FrameDecoder {
 
   /** Bytes that the decoder holds on to: its buffers. */
   get memory(): number {
-    return this.#head.byteLength + this.#body.byteLength;
+    return this.#head.byteLength + (this.#body?.byteLength ?? 0);
   }
 
   /** Takes the next bytes of the stream. Throws a ProtocolError at the first that cannot be right. */
@@ -89,11 +90,15 @@ export class FrameDecoder {
       this.#finish(header, bytes.subarray(from, from + length));
       return from + length;
     }
-    if (this.#body.byteLength < length) this.#body = new Uint8Array(roomFor(header));
+    this.#body ??= takeBuffer(length);
     const count = Math.min(length - this.#have, bytes.byteLength - from);
     this.#body.set(bytes.subarray(from, from + count), this.#have);
     this.#have += count;
-    if (this.#have === length) this.#finish(header, this.#body.subarray(0, length));
+    if (this.#have === length) {
+      this.#finish(header, this.#body.subarray(0, length));
+      giveBuffer(this.#body);
+      this.#body = undefined;
+    }
     return from + count;
   }
 
@@ -106,7 +111,3 @@ export class FrameDecoder {
     this.#receive({ header, payload });
   }
 }
-
-/** Doubling steps, so that growing frames do not allocate anew each time; never more than the type's limit. */
-const roomFor = ({ type, length }: Header): number =>
-  Math.min(FRAME_TYPES[type].maxBytes, 2 ** Math.ceil(Math.log2(Math.max(length, 1024))));

@@ -235,6 +235,22 @@ describe('hostile bytes', () => {
     for (let i = 0; i < 100; i++) decoder.push(new Uint8Array(1000));
     expect(decoder.memory).toBe(HEADER_BYTES + MAX_CHUNK_BYTES);
   });
+
+  test('a stream without a frame under way holds nothing, whatever came before; many use the same buffers', () => {
+    const whole = frame({ type: 'data', lo: 0, hi: 0 }, new Uint8Array(MAX_CHUNK_BYTES));
+    const seen = new Set<ArrayBufferLike>();
+    const decoders = Array.from(
+      { length: 50 },
+      () => new FrameDecoder(({ payload }) => seen.add(payload.buffer)),
+    );
+    for (const decoder of decoders) {
+      decoder.push(whole.subarray(0, 1000));
+      expect(decoder.memory).toBe(HEADER_BYTES + MAX_CHUNK_BYTES);
+      decoder.push(whole.subarray(1000));
+      expect(decoder.memory).toBe(HEADER_BYTES);
+    }
+    expect(seen.size).toBe(1);
+  });
 });
 
 describe('control messages', () => {

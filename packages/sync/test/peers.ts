@@ -108,8 +108,9 @@ export class Raw {
   received = Buffer.alloc(0);
   readonly closed: Promise<void>;
 
-  constructor(port: number) {
-    this.socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  /** @param socket instead of a plain one to this port */
+  constructor(port: number, socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true })) {
+    this.socket = socket;
     this.socket.on('data', (bytes) => {
       this.received = Buffer.concat([this.received, bytes]);
     });

@@ -27,6 +27,7 @@ const scene = (hasBuckets: boolean, diverged = false) => {
   const node: ModelReceiver = {
     copies: new Copies(),
     weights: (step, offset, [value]) => void told.push(`sent ${step}.${offset / 16}=${value}`),
+    flushed: async () => {},
     kept: (step, from, to) => void told.push(`kept ${step}.${from}-${to}`),
   };
   const addUp = (from: number, to: number): void => {

@@ -60,6 +60,9 @@ interface Batch {
   hasBegun: boolean;
 }
 
+/** Copies of so many models are used again at most. */
+const MODELS_REUSED = 3;
+
 export class BucketPipeline implements DataPlane {
   readonly #options: BucketPipelineOptions;
   /** Buckets before those of the gradient. */
@@ -278,15 +281,19 @@ export class BucketPipeline implements DataPlane {
 
   // 6. Released
 
-  forget(step: number, left: Promise<unknown>): void {
-    const copies = this.#published.forget(step);
-    void left.then(() => {
-      for (const values of copies) {
-        const free = this.#free.get(values.length);
-        if (free) free.push(values);
-        else this.#free.set(values.length, [values]);
-      }
+  forget(step: number): void {
+    const { buckets, nodes } = this.#published.forget(step);
+    const left = [...nodes].map((node) => node.flushed());
+    void Promise.all(left).then(() => {
+      for (const values of buckets) this.#reuse(values);
     });
+  }
+
+  /** More than a few models' worth is what a slow node had held: it goes back to the system. */
+  #reuse(values: Float32Array): void {
+    const free = this.#free.get(values.length) ?? [];
+    this.#free.set(values.length, free);
+    if (free.length < MODELS_REUSED * this.#options.model.buckets.length) free.push(values);
   }
 }
 

@@ -7,7 +7,9 @@ import {
   type Accept,
   type ClosedReason,
   connectInProcess,
+  DEFAULT_LIMITS,
   isLoopback,
+  type Listener,
   type ListenOptions,
   listen,
   type Report,
@@ -75,10 +77,12 @@ export function serve<M, F extends string>(
   const own = workers === 0 ? 0 : resolveWorkers(workers);
   let running: { readonly workers: number } = { workers: 0 };
   const refusals = new Refusals();
+  let listening: Listener | undefined;
   let isOver = false;
   const status = new RunStatus({
     minNodes,
     workers: () => running.workers,
+    heldBytes: () => listening?.heldBytes ?? 0,
     refusals: () => refusals.counts,
   });
   const on = {
@@ -105,11 +109,13 @@ export function serve<M, F extends string>(
       const listener = await listen(
         {
           ...(await keepAccess(where ?? {}, options)),
+          limits: { ...limitsFor(context.prepared), ...where?.limits },
           request: status.answer,
           refused: ({ code, address }) => tell(refusals.refused(code, address, performance.now())),
         },
         watching(executor.accept, (reason, peer) => tell(refusals.closed(reason, peer, performance.now()))),
       );
+      listening = listener;
       executor.closing.push(() => listener.close());
       const isTokenGiven = where?.token !== undefined;
       context.emit({
@@ -185,6 +191,18 @@ function joinOwn(executor: ClusterExecutor, workers: number, kernels: KernelVari
     node.leave();
     await node.ended;
   });
+}
+
+/** What a slow node may be behind, in models: the one that is computed with, the next one, and as much on its way. */
+const MODELS_HELD = 4;
+
+/** Bounds of what waits for nodes, where they follow from the size of the model. */
+function limitsFor<M, F extends string>({ layout }: RunContext<M, F>['prepared']) {
+  const modelBytes = (layout.size + layout.bufferSize) * Float32Array.BYTES_PER_ELEMENT;
+  return {
+    buffered: Math.max(DEFAULT_LIMITS.buffered, MODELS_HELD * modelBytes),
+    held: DEFAULT_LIMITS.held + MODELS_HELD * modelBytes,
+  };
 }
 
 /** Also tells why connections ended. */

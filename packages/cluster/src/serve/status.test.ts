@@ -4,7 +4,12 @@ import { RunStatus } from './status.ts';
 
 /** What is answered to a request from an address. */
 const ask = (url: string, remoteAddress: string | undefined) => {
-  const status = new RunStatus({ minNodes: 1, workers: () => 2, refusals: () => ({ TOKEN_WRONG: 3 }) });
+  const status = new RunStatus({
+    minNodes: 1,
+    workers: () => 2,
+    heldBytes: () => 0,
+    refusals: () => ({ TOKEN_WRONG: 3 }),
+  });
   const answer = { code: 0, body: '' };
   const request = { url, method: 'GET', socket: { remoteAddress } } as IncomingMessage;
   const response = {

@@ -18,6 +18,8 @@ interface RunStatusOptions {
   readonly minNodes: number;
   /** How many there are now, on all nodes. */
   readonly workers: () => number;
+  /** Bytes that nodes make this process hold. */
+  readonly heldBytes: () => number;
   /** By code, how often connections were refused. */
   readonly refusals: () => Readonly<Record<string, number>>;
 }
@@ -115,6 +117,11 @@ export class RunStatus {
       gauge('nodes', 'Nodes that are there.', this.#nodes),
       gauge('workers', 'Threads of these nodes.', this.#options.workers()),
       ...(parts === undefined ? [] : [gauge('step_seconds', STEP_SECONDS, parts)]),
+      gauge(
+        'held_bytes',
+        'Bytes that wait for nodes, or for the rest of what they send.',
+        this.#options.heldBytes(),
+      ),
       gauge('checkpoint_step', 'Step of the last checkpoint.', this.#checkpoint),
       counter('lost_nodes_total', 'Nodes that were lost.', this.#lost),
       ...(Object.keys(refusals).length === 0

@@ -131,7 +131,7 @@ export class ShardedExecutor<M, F extends string> implements Executor {
     pipeline.submit(job);
     await pipeline.apply(job.index);
     // Nobody is sent a model; the next batch need not be the one after this.
-    for (const step of [job.index, job.index + 1]) pipeline.forget(step, Promise.resolve());
+    for (const step of [job.index, job.index + 1]) pipeline.forget(step);
     if (job.update) this.#listener.step(job, inner.state());
     return this.#sums!;
   }

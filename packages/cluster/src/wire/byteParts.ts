@@ -22,10 +22,26 @@ export class Pieces implements Content {
   }
 
   read(from: number, to: number): Uint8Array {
-    const parts = this.#pieces.flatMap((piece) => {
-      const [begin, end] = [Math.max(from, piece.from), Math.min(to, piece.from + piece.bytes.length)];
-      return begin < end ? [piece.bytes.subarray(begin - piece.from, end - piece.from)] : [];
-    });
-    return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    const index = this.#pieces.findLastIndex((piece) => piece.from <= from && piece.bytes.length > 0);
+    const { from: start, bytes } = this.#pieces[index]!;
+    const [begin, end] = [from - start, Math.min(to - start, bytes.length)];
+    const isLast = end === to - start;
+    if (isLast || end - begin >= WORD)
+      return bytes.subarray(begin, isLast ? end : end - ((end - begin) % WORD));
+    return this.#across(from, Math.min(to, from + SEAM_BYTES));
+  }
+
+  /** A copy, where parts meet within a word. */
+  #across(from: number, to: number): Uint8Array {
+    return Buffer.concat(
+      this.#pieces.flatMap((piece) => {
+        const [begin, end] = [Math.max(from, piece.from), Math.min(to, piece.from + piece.bytes.length)];
+        return begin < end ? [piece.bytes.subarray(begin - piece.from, end - piece.from)] : [];
+      }),
+    );
   }
 }
+
+/** Chunks of content begin on words of 4 bytes. */
+const WORD = 4;
+const SEAM_BYTES = 64;

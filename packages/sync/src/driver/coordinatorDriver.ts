@@ -361,13 +361,7 @@ export class CoordinatorDriver {
     }
     this.#tell({ type: 'applied', step, idle });
     for (const peer of this.#sessions.values()) this.#askForProfile(peer);
-    this.#forget(step);
-  }
-
-  /** Nobody needs the model before this step any more, once it has left. */
-  #forget(step: number): void {
-    const left = [...this.#peers.values()].map(({ connection }) => connection.flushed());
-    this.#options.plane.forget(step, Promise.all(left));
+    plane.forget(step);
   }
 
   #close(session: number, reason: CloseReason): void {

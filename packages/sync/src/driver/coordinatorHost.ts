@@ -12,7 +12,10 @@ export interface Content {
   readonly hash: string;
   /** In bytes. */
   readonly length: number;
-  /** Bytes `from` to `to` (excluded); nothing changes them. */
+  /**
+   * Bytes from `from` on, before `to`, which nothing changes: as many as lie together, at least one, and a multiple of 4 unless
+   * they are the last. Views of what is kept anyway, or copies of a few bytes: nothing is held for those who are sent it.
+   */
   read(from: number, to: number): Uint8Array;
 }
 

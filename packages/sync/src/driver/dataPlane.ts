@@ -10,6 +10,8 @@ export interface ModelReceiver {
   weights(step: number, offset: number, values: Float32Array): void;
   /** Tells that buckets [from, to) of the model before `step` are those of the model before it, which it has. */
   kept(step: number, from: number, to: number): void;
+  /** Settles when all that it was sent so far has left, or never will. */
+  flushed(): Promise<void>;
 }
 
 /** A piece is refused: it has a number that is not finite, where the batch gives none. */
@@ -35,6 +37,6 @@ export interface DataPlane {
   apply(step: number): Promise<number>;
   /** Sends a node what it lacks of the model before `step`. */
   complete(step: number, node: ModelReceiver): void;
-  /** Nobody joins the batch before `step` any more. `left`: settles when all that was sent so far has left. */
-  forget(step: number, left: Promise<unknown>): void;
+  /** Nobody joins the batch before `step` any more: its model is kept only for those to whom some of it is still on its way. */
+  forget(step: number): void;
 }

@@ -64,16 +64,23 @@ export class Peer implements ModelReceiver {
     this.control({ type: 'kept', step, from, to });
   }
 
+  flushed(): Promise<void> {
+    return this.connection.flushed();
+  }
+
   /** Sends content in chunks from a byte on, as fast as they are taken. */
   async stream(what: 'program' | 'data', content: Content, from: number): Promise<void> {
     const { connection } = this;
     if (this.#streams.has(what) || from % 4 !== 0 || from > content.length) return;
     this.#streams.add(what);
-    for (let at = from; at < content.length && !this.#isGone; at += CHUNK_BYTES) {
+    for (let at = from; at < content.length && !this.#isGone; ) {
+      if (connection.buffered > MOST_BUFFERED) await connection.flushed();
       const chunk = content.read(at, Math.min(at + CHUNK_BYTES, content.length));
       connection.send(this.#key(what, 0, at / 4), chunk);
-      if (connection.buffered > MOST_BUFFERED) await connection.flushed();
+      at += chunk.byteLength;
     }
+    // What is asked for again is sent again, but not before the first has left.
+    await connection.flushed();
     this.#streams.delete(what);
   }
 

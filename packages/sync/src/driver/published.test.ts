@@ -28,6 +28,11 @@ class Scene {
     this.#published.complete(step, node);
   }
 
+  /** From now on it gets nothing. */
+  leave(name: string): void {
+    this.#nodes.delete(name);
+  }
+
   complete(name: string, step: number): void {
     this.#published.complete(step, this.#nodes.get(name)!);
   }
@@ -41,8 +46,9 @@ class Scene {
   }
 
   forget(step: number): void {
-    const released = this.#published.forget(step).map(([value]) => value);
-    this.told.push(`released ${released}`);
+    const { buckets, nodes } = this.#published.forget(step);
+    const from = [...nodes].map(({ name }) => name);
+    this.told.push(`released ${buckets.map(([value]) => value)}${from.length > 0 ? ` sent to ${from}` : ''}`);
   }
 
   check(step: number): void {
@@ -99,7 +105,7 @@ test.each<[string, (scene: Scene) => void, string[]]>([
       'b 6.1=21',
       'a 6.2=31',
       'b 6.2=31',
-      'released 10,20,30',
+      'released 10,20,30 sent to a,b',
       'b 6.0=11',
     ],
   ],
@@ -122,13 +128,13 @@ test.each<[string, (scene: Scene) => void, string[]]>([
     [
       'a 6.1-3 kept',
       'a 6.0=11',
-      'released 10',
+      'released 10 sent to a',
       'a 7.0-3 kept',
       'released ',
       'a 8.0=12',
       'a 8.1=22',
       'a 8.2-3 kept',
-      'released 11,20',
+      'released 11,20 sent to a',
     ],
   ],
   [
@@ -152,6 +158,20 @@ test.each<[string, (scene: Scene) => void, string[]]>([
       'b 7.0=11',
       'b 7.1=21',
     ],
+  ],
+  [
+    'who is sent nothing of a model is not waited for: one that does not read keeps what it was sent, and no more',
+    (s) => {
+      s.join('slow', 5);
+      s.join('b', 5);
+      s.leave('slow');
+      for (const [bucket, value] of [11, 21, 31].entries()) s.publish(6, bucket, value);
+      s.publish(7, 0, 12);
+      s.told.length = 0;
+      s.forget(5);
+      s.forget(6);
+    },
+    ['released 10,20,30 sent to slow,b', 'released 11,21,31 sent to b'],
   ],
   ['a model that is not there is forgotten', (s) => s.forget(3), ['released ']],
 ])('%s', (_, happen, told) => {

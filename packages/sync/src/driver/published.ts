@@ -7,6 +7,11 @@ interface Piece {
   readonly values: Float32Array;
 }
 
+/** With the nodes that it was sent to. */
+interface SentPiece<Node> extends Piece {
+  readonly nodes: Set<Node>;
+}
+
 /** What one node was sent. */
 export class Copies {
   /** The newest model of which it was sent something, and what. */
@@ -59,7 +64,7 @@ export interface PublishedOptions<Node extends Receiver> {
 export class Published<Node extends Receiver> {
   readonly #options: PublishedOptions<Node>;
   /** The model before the step under way, and what there is of the next one. Who joins in between needs the former. */
-  readonly #models: { readonly step: number; readonly buckets: (Piece | undefined)[] }[] = [];
+  readonly #models: { readonly step: number; readonly buckets: (SentPiece<Node> | undefined)[] }[] = [];
 
   constructor(options: PublishedOptions<Node>) {
     this.#options = options;
@@ -75,7 +80,7 @@ export class Published<Node extends Receiver> {
    * where it was published before.
    */
   publish(step: number, bucket: number, values: Float32Array, nodes: Iterable<Node>): void {
-    const piece = { values };
+    const piece = { values, nodes: new Set<Node>() };
     this.#place(step, bucket, piece);
     for (const node of nodes) this.#send(node, step, bucket, piece);
   }
@@ -105,15 +110,21 @@ export class Published<Node extends Receiver> {
     }
   }
 
-  /** Nobody needs the model before `step` any more. Gives its buckets that are in no other one. */
-  forget(step: number): Float32Array[] {
+  /**
+   * Nobody needs the model before `step` any more. Gives its buckets that are in no other one, and the nodes to which one of
+   * these was sent: it may not have left yet.
+   */
+  forget(step: number): { readonly buckets: Float32Array[]; readonly nodes: ReadonlySet<Node> } {
     const place = this.#models.findIndex((each) => each.step === step);
     const [old] = place < 0 ? [] : this.#models.splice(place, 1);
     const used = new Set(this.#models.flatMap(({ buckets }) => buckets));
-    return (old?.buckets ?? []).flatMap((piece) => (piece && !used.has(piece) ? [piece.values] : []));
+    const pieces = (old?.buckets ?? []).filter((piece) => piece !== undefined && !used.has(piece));
+    const nodes = new Set<Node>();
+    for (const piece of pieces) for (const node of piece?.nodes ?? []) nodes.add(node);
+    return { buckets: pieces.flatMap((piece) => piece?.values ?? []), nodes };
   }
 
-  #pieceOf(step: number, bucket: number): Piece {
+  #pieceOf(step: number, bucket: number): SentPiece<Node> {
     const piece = this.#modelOf(step)[bucket];
     if (piece !== undefined) return piece;
     throw new InvariantError(
@@ -121,7 +132,7 @@ export class Published<Node extends Receiver> {
     );
   }
 
-  #place(step: number, bucket: number, piece: Piece): void {
+  #place(step: number, bucket: number, piece: SentPiece<Node>): void {
     const model = this.#modelOf(step);
     if (model[bucket] !== undefined) {
       throw new InvariantError(
@@ -131,15 +142,17 @@ export class Published<Node extends Receiver> {
     model[bucket] = piece;
   }
 
-  #send(node: Node, step: number, bucket: number, piece: Piece): void {
-    if (node.copies.add(step, bucket, piece)) this.#options.send(node, step, bucket, piece.values);
+  #send(node: Node, step: number, bucket: number, piece: SentPiece<Node>): void {
+    if (!node.copies.add(step, bucket, piece)) return;
+    piece.nodes.add(node);
+    this.#options.send(node, step, bucket, piece.values);
   }
 
-  #modelOf(step: number): (Piece | undefined)[] {
+  #modelOf(step: number): (SentPiece<Node> | undefined)[] {
     const known = this.#models.find((each) => each.step === step);
     if (known !== undefined) return known.buckets;
     const first = this.#models.length === 0 ? this.#options.first() : [];
-    const buckets: (Piece | undefined)[] = first.map((values) => ({ values }));
+    const buckets: (SentPiece<Node> | undefined)[] = first.map((values) => ({ values, nodes: new Set() }));
     this.#models.push({ step, buckets });
     return buckets;
   }

@@ -1,5 +1,12 @@
 import type { Socket } from 'node:net';
-import { encodeHeader, type Frame, FrameDecoder, type FrameKey, ProtocolError } from '@lockstep/protocol';
+import {
+  encodeHeader,
+  type Frame,
+  FrameDecoder,
+  type FrameKey,
+  HEADER_BYTES,
+  ProtocolError,
+} from '@lockstep/protocol';
 import type { RawData, WebSocket } from 'ws';
 import {
   type Accept,
@@ -9,6 +16,7 @@ import {
   nextConnection,
 } from '../transport/transport.ts';
 import { decodeReason, encodeReason, printable, type TransportCode, TransportError } from './errors.ts';
+import { type HeldBytes, type Holder, type Outgoing, PeerMemory, sizeOf } from './heldBytes.ts';
 import { readOn, takeFrom } from './inlet.ts';
 import { type Limits, MAX_MESSAGE_BYTES } from './limits.ts';
 import { MAX_PARTS, MessageReader } from './reader.ts';
@@ -34,10 +42,10 @@ const CLOSE_TIME = 2_000;
 /** Bytes that are given to the socket at once; the rest waits here, so that progress shows frame by frame. */
 const WINDOW_BYTES = 2 * MAX_MESSAGE_BYTES;
 
-interface Outgoing {
-  readonly header: Uint8Array;
-  readonly payload: Uint8Array;
-}
+/** What ws writes around the two parts of a frame, at most. */
+const WS_HEADER_BYTES = 32;
+/** Bytes of a ping or a pong, beside its payload. */
+const CONTROL_BYTES = 6;
 
 interface Parts {
   readonly ws: WebSocket;
@@ -46,40 +54,56 @@ interface Parts {
   readonly peer: string;
   readonly isServer: boolean;
   readonly limits: Limits;
+  readonly held: HeldBytes;
 }
 
 /** One end of a WebSocket that is open. */
-export class WebSocketConnection implements Connection {
+export class WebSocketConnection implements Connection, Holder {
   readonly id = nextConnection();
   readonly peer: string;
   readonly #ws: WebSocket;
   readonly #socket: Socket;
   readonly #limits: Limits;
+  readonly #held: HeldBytes;
+  readonly #memory: PeerMemory;
   readonly #events: ConnectionEvents;
   readonly #decoder = new FrameDecoder((frame) => this.#take(frame));
   /** Frames of the message that is being read. */
   #frames = 0;
+  /** Bytes that ws has of a message that isn't whole. */
+  #passed = 0;
   readonly #queue: Outgoing[] = [];
+  /** What the socket has. */
+  readonly #leaving: Outgoing[] = [];
   /** Bytes in the queue, and those that the socket has. */
   #queued = 0;
   #window = 0;
   /** Frames that were sent, and those that have left. */
   #sent = 0;
   #left = 0;
-  #waiting: { readonly sent: number; readonly resolve: () => void }[] = [];
+  #waiting: { readonly sent: number; readonly resolve: () => void; readonly promise: Promise<void> }[] = [];
   #stall: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
   /** Why this end closes. */
   #reason: ClosedReason | undefined;
   #isRefused = false;
+  #isDropped = false;
   #isOver = false;
 
-  constructor({ ws, socket, peer, isServer, limits }: Parts, accept: Accept) {
+  constructor({ ws, socket, peer, isServer, limits, held }: Parts, accept: Accept) {
     this.peer = peer;
     this.#ws = ws;
     this.#socket = socket;
     this.#limits = limits;
+    this.#held = held;
+    this.#memory = new PeerMemory(held, 'encrypted' in socket);
+    held.enter(this);
     this.#readBeside(isServer);
+    // Before ws hears of it, which takes out what is whole.
+    socket.prependListener('data', (chunk: Uint8Array) => this.#passes(chunk.byteLength));
+    for (const kind of ['ping', 'pong'] as const) {
+      ws.on(kind, (data) => this.#passes(-(CONTROL_BYTES + data.byteLength)));
+    }
     ws.binaryType = 'fragments';
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('error', (error) => this.#failed(error));
@@ -94,18 +118,30 @@ export class WebSocketConnection implements Connection {
   send(key: FrameKey, payload: Uint8Array): void {
     if (this.#reason !== undefined) return;
     const header = encodeHeader(key, payload);
-    this.#queue.push({ header, payload });
-    this.#queued += sizeOf(header, payload);
+    const frame = { type: key.type, header, payload, since: performance.now() };
+    this.#queue.push(frame);
+    this.#queued += sizeOf(frame);
     this.#sent++;
+    this.#memory.waits(frame);
     this.#pump();
     const { buffered } = this.#limits;
-    if (this.buffered > buffered)
-      this.#drop(`${this.buffered} bytes wait to be sent, the limit is ${buffered}`);
+    if (this.buffered > buffered) {
+      this.drop('PEER_NOT_READING', `${this.buffered} bytes wait to be sent, the limit is ${buffered}`);
+    }
+    this.#held.relieve();
   }
 
   async flushed(): Promise<void> {
     if (this.#sent === this.#left || this.#isOver) return;
-    await new Promise<void>((resolve) => this.#waiting.push({ sent: this.#sent, resolve }));
+    const last = this.#waiting.at(-1);
+    // Each step may wait for a peer that doesn't read: one promise is enough for all of them.
+    if (last?.sent === this.#sent) return last.promise;
+    let resolve = (): void => {};
+    const promise = new Promise<void>((settle) => {
+      resolve = settle;
+    });
+    this.#waiting.push({ sent: this.#sent, resolve, promise });
+    return promise;
   }
 
   close(code = 'CLOSED', message = 'closed by this end'): void {
@@ -122,27 +158,32 @@ export class WebSocketConnection implements Connection {
     while (this.#queue.length > 0 && this.#window < WINDOW_BYTES) this.#write(this.#queue.shift()!);
     if (this.#sent > this.#left) {
       const time = this.#reason === undefined ? this.#limits.stallTime : CLOSE_TIME;
-      this.#stall ??= setTimeout(() => this.#drop(`nothing was taken for ${time} ms`), time).unref();
+      const stalled = () => this.drop('PEER_NOT_READING', `nothing was taken for ${time} ms`);
+      this.#stall ??= setTimeout(stalled, time).unref();
     } else if (this.#reason !== undefined) {
       this.#hangUp(this.#reason);
     }
   }
 
-  #write({ header, payload }: Outgoing): void {
-    const size = sizeOf(header, payload);
-    this.#queued -= size;
-    this.#window += size;
+  #write(frame: Outgoing): void {
+    const { header, payload } = frame;
+    this.#leaving.push(frame);
+    this.#queued -= sizeOf(frame);
+    this.#window += sizeOf(frame);
+    this.#memory.leaves(frame);
     // Corked: one system call, one packet where it fits.
     this.#socket.cork();
     this.#ws.send(header, { binary: true, fin: false });
-    this.#ws.send(payload, { binary: true, fin: true }, () => this.#leave(size));
+    this.#ws.send(payload, { binary: true, fin: true }, () => this.#leave());
     this.#socket.uncork();
   }
 
-  #leave(size: number): void {
-    this.#window -= size;
+  #leave(): void {
+    if (this.#isOver || this.#isDropped) return;
+    const frame = this.#leaving.shift()!;
+    this.#window -= sizeOf(frame);
     this.#left++;
-    if (this.#isOver) return;
+    this.#memory.left(frame);
     if (this.#sent > this.#left) this.#stall?.refresh();
     else this.#calm();
     while (this.#waiting[0] !== undefined && this.#waiting[0].sent <= this.#left)
@@ -165,16 +206,36 @@ export class WebSocketConnection implements Connection {
       end: () => this.#endMessage(),
       pass: (bytes) => readOn(socket, bytes),
     });
-    takeFrom(socket, (bytes) => this.#guard(() => reader.push(bytes)));
+    takeFrom(socket, (bytes) => {
+      this.#guard(() => reader.push(bytes));
+      this.#keeps();
+    });
+  }
+
+  /** Bytes that go to ws; negative: that it is done with. */
+  #passes(bytes: number): void {
+    this.#passed += bytes;
+    this.#keeps();
+  }
+
+  /** How much is kept of a message that isn't whole, and of what ws answers by itself. */
+  #keeps(): void {
+    if (this.#isOver || this.#isDropped) return;
+    const frames = this.#window + WS_HEADER_BYTES * this.#leaving.length;
+    const answers = Math.max(0, this.#socket.writableLength - frames);
+    this.#memory.keeps(this.#decoder.memory - HEADER_BYTES + Math.max(0, this.#passed) + answers);
+    this.#held.relieve();
   }
 
   /** A message that came by way of ws: over TLS, with a mask, or text. */
   #receive(data: RawData, isBinary: boolean): void {
+    this.#passed = 0;
     this.#guard(() => {
       if (!isBinary) throw new TransportError('MESSAGE_MALFORMED', 'text, expected frames');
       for (const part of data as Buffer[]) this.#decoder.push(plain(part));
       this.#endMessage();
     });
+    this.#keeps();
   }
 
   #take({ header, payload }: Frame): void {
@@ -212,11 +273,29 @@ export class WebSocketConnection implements Connection {
     this.#end(this.#reason);
   }
 
-  /** Ends the connection to a peer that does not read: nothing more can be said to it. */
-  #drop(message: string): void {
+  /** Ends the connection to a peer that keeps this end waiting: nothing more can be said to it. */
+  drop(code: TransportCode, message: string): void {
+    if (this.#isDropped) return;
+    this.#isDropped = true;
     this.#isRefused = true;
-    this.#reason ??= { code: 'PEER_NOT_READING' satisfies TransportCode, message };
+    this.#reason ??= { code, message };
+    this.#letGo();
     this.#ws.terminate();
+  }
+
+  /** See Note [One ceiling]. */
+  get waitingSince(): number {
+    const oldest = this.#leaving[0] ?? this.#queue[0];
+    return Math.min(this.#memory.incomingSince, oldest?.since ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Nothing is held for it any more. */
+  #letGo(): void {
+    for (const frame of this.#leaving.splice(0)) this.#memory.left(frame);
+    for (const frame of this.#queue.splice(0)) this.#memory.dropped(frame);
+    [this.#queued, this.#window] = [0, 0];
+    this.#memory.keeps(0);
+    this.#held.leave(this);
   }
 
   #hangUp(reason: ClosedReason): void {
@@ -246,8 +325,7 @@ export class WebSocketConnection implements Connection {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#calm();
-    this.#queue.length = 0;
-    this.#queued = 0;
+    this.#letGo();
     for (const { resolve } of this.#waiting.splice(0)) resolve();
     this.#events.closed(reason);
   }
@@ -256,8 +334,6 @@ export class WebSocketConnection implements Connection {
 /** The same bytes, not as a Buffer: its slice() would be a view, not a copy. */
 const plain = (bytes: Uint8Array): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-
-const sizeOf = (header: Uint8Array, payload: Uint8Array): number => header.byteLength + payload.byteLength;
 
 const FAILURES: Readonly<Record<string, TransportCode>> = {
   WS_ERR_UNSUPPORTED_MESSAGE_LENGTH: 'MESSAGE_TOO_LARGE',

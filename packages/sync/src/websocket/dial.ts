@@ -7,6 +7,7 @@ import type { Accept, Connection } from '../transport/transport.ts';
 import { fingerprintOf, parseFingerprint } from './certificate.ts';
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { decodeRefusal, type TransportCode, TransportError } from './errors.ts';
+import { HeldBytes } from './heldBytes.ts';
 import { inUrl } from './hosts.ts';
 import { connectInlet } from './inlet.ts';
 import { checkLimits } from './limits.ts';
@@ -62,7 +63,14 @@ const handshake = async (
   return upgrade(agent, target, proven, (ws) => {
     const peer = `${inUrl(target.host)}:${target.port}`;
     return new WebSocketConnection(
-      { ws, socket, peer, isServer: false, limits: checkLimits(limits) },
+      {
+        ws,
+        socket,
+        peer,
+        isServer: false,
+        limits: checkLimits(limits),
+        held: new HeldBytes(Number.POSITIVE_INFINITY),
+      },
       accept,
     );
   });

@@ -36,6 +36,8 @@ export const TRANSPORT_CODES = {
   STREAM_MALFORMED: undefined,
   /** More waits to be sent than allowed, or nothing was taken for too long. */
   PEER_NOT_READING: undefined,
+  /** All peers together made this end hold more than it may; this one had kept it waiting longest. */
+  MEMORY_LIMIT: undefined,
   /** A bug of this end. */
   INTERNAL_ERROR: undefined,
   /** Closed on purpose, without another reason. */

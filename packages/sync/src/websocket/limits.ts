@@ -17,6 +17,8 @@ export interface Limits {
   readonly headerTime: number;
   /** Bytes that may wait to be sent to one peer, before it is dropped. */
   readonly buffered: number;
+  /** Bytes that all peers together may make this end hold. See Note [One ceiling]. */
+  readonly held: number;
   /** So long something may wait to be sent without any byte being taken, before the peer is dropped. */
   readonly stallTime: number;
 }
@@ -27,6 +29,7 @@ export const DEFAULT_LIMITS: Limits = {
   authenticationTime: 5_000,
   headerTime: 3_000,
   buffered: 2 ** 30,
+  held: 2 ** 28,
   stallTime: 30_000,
 };
 

@@ -10,6 +10,7 @@ import { checkCertificate, createCertificate, fingerprintOfPem } from './certifi
 import { SOCKET_OPTIONS, WebSocketConnection } from './connection.ts';
 import { addressOf, Door, keyOf, refusalBody } from './door.ts';
 import { TRANSPORT_CODES, type TransportCode, TransportError } from './errors.ts';
+import { HeldBytes } from './heldBytes.ts';
 import { checkHostName, hostOf, inUrl, isHostAllowed, isLoopback } from './hosts.ts';
 import { acceptInlets } from './inlet.ts';
 import { checkLimits, type Limits } from './limits.ts';
@@ -74,6 +75,9 @@ export const openListener = async (options: ListenOptions, accept: Accept): Prom
     get connections() {
       return gate.connections;
     },
+    get heldBytes() {
+      return gate.held.total;
+    },
     close: async (code = 'CLOSED', message = 'the server ends') => gate.close(code, message),
   };
 };
@@ -114,11 +118,13 @@ class Gate {
   /** What is open, and the end of each. */
   readonly #open = new Map<WebSocketConnection, Promise<unknown>>();
   readonly #hosts: readonly string[];
+  readonly held: HeldBytes;
 
   constructor(server: Server, { options, limits, token, fingerprint = '' }: GateOptions, accept: Accept) {
     this.#server = server;
     this.#options = options;
     this.#limits = limits;
+    this.held = new HeldBytes(limits.held);
     this.#token = token;
     this.#fingerprint = fingerprint;
     this.#accept = accept;
@@ -226,7 +232,7 @@ class Gate {
         const { remotePort } = request.socket;
         const peer = `${inUrl(addressOf(request.socket))}:${remotePort}`;
         const connection = new WebSocketConnection(
-          { ws, socket: request.socket, peer, isServer: true, limits: this.#limits },
+          { ws, socket: request.socket, peer, isServer: true, limits: this.#limits, held: this.held },
           this.#introduced,
         );
         this.#open.set(connection, new Promise((resolve) => ws.once('close', resolve)));

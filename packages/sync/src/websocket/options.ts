@@ -36,6 +36,8 @@ export interface Listener {
   readonly fingerprint: string | undefined;
   /** Connections now, those that have yet to prove themselves included. */
   readonly connections: number;
+  /** Bytes that all peers together make this end hold now. */
+  readonly heldBytes: number;
   /** Listens no more and closes what is open, with this reason. */
   close(code?: string, message?: string): Promise<void>;
 }
