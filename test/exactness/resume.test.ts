@@ -122,7 +122,7 @@ describe('a run that goes on', () => {
         };
         // Two or three steps, then an end; every third time without being told.
         let steps = 2 + (attempt % 2);
-        const iterator = train(definition, options)[Symbol.asyncIterator]();
+        const iterator = train(definition, options).steps();
         let next = await iterator.next();
         for (; !next.done; next = await iterator.next()) {
           if (--steps > 0) continue;

@@ -198,7 +198,7 @@ describe('threads killed at random points', () => {
           digest = event.weightsDigest;
         },
       };
-      const steps = train(definition(over), { kernels, workers, on })[Symbol.asyncIterator]();
+      const steps = train(definition(over), { kernels, workers, on }).steps();
       for (let step = 1; ; step++) {
         while (replaced < killed) await sleep(1);
         const stepping = steps.next();

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { log, tensor } from '@lockstep/autograd';
 import { column } from '@lockstep/data';
 import { loss, metrics, nn, optim } from '@lockstep/nn';
@@ -70,22 +71,93 @@ describe('events', () => {
   });
 });
 
+const fail = (step: number): void => {
+  if (step === 4) throw new Error(`callback of step ${step}`);
+};
+
 describe('a run', () => {
   it('step by step is the run in one go', async () => {
     const definition = classifier({ epochs: 2, accumulate: 2 });
     const losses: number[] = [];
     const whole = await train(definition, { on: { step: (event) => losses.push(event.loss) } });
     const single: number[] = [];
-    const steps = train(definition)[Symbol.asyncIterator]();
-    for (;;) {
-      const next = await steps.next();
-      if (!next.done) single.push(next.value.loss);
-      else {
-        expect((next.value as typeof whole).weightsDigest).toBe(whole.weightsDigest);
-        break;
-      }
-    }
+    const run = train(definition);
+    for await (const step of run.steps()) single.push(step.loss);
+    expect((await run).weightsDigest).toBe(whole.weightsDigest);
     expect(single).toEqual(losses);
+  });
+
+  it('starts at once, and hands every step to everyone who iterates', async () => {
+    const run = train(classifier({ epochs: 2 }));
+    const seen: number[][] = [[], []];
+    const read = async (own: number[]): Promise<void> => {
+      for await (const { step } of run.steps()) own.push(step);
+    };
+    await Promise.all(seen.map(read));
+    const { step } = await run;
+    expect(seen).toEqual(Array.from({ length: 2 }, () => Array.from({ length: step }, (_, i) => i + 1)));
+    await read(seen[0]!);
+    expect(seen[0], 'nothing is trained again').toHaveLength(step);
+  });
+
+  it('waits for the loop over its steps', async () => {
+    let newest = 0;
+    const run = train(classifier({ epochs: 2 }), {
+      on: {
+        step: ({ step }) => {
+          newest = step;
+        },
+      },
+    });
+    for await (const { step } of run.steps()) {
+      await sleep(2);
+      expect(newest).toBe(step);
+    }
+  });
+
+  it('stops when the loop over its steps is left', async () => {
+    const run = train(classifier({ epochs: 10_000 }));
+    for await (const { step } of run.steps()) if (step === 3) break;
+    expect(await run).toMatchObject({ step: 3, interrupted: true });
+  });
+
+  it('stops when told, also while it is paused', async () => {
+    const run = train(classifier({ epochs: 10_000 }));
+    await run.pause();
+    run.stop();
+    expect((await run).interrupted).toBe(true);
+    await run.pause();
+  });
+
+  it('computes nothing while it is paused, and ends with the same weights', async () => {
+    let steps = 0;
+    const definition = classifier({ epochs: 5 });
+    const run = train(definition, { on: { step: () => void steps++ } });
+    await run.pause();
+    const before = steps;
+    await sleep(20);
+    expect(steps).toBe(before);
+    run.resume();
+    expect((await run).weightsDigest).toBe((await train(definition)).weightsDigest);
+  });
+
+  it.each<[string, TrainOptions['on']]>([
+    ['at once', { step: ({ step }) => fail(step) }],
+    ['later', { step: async ({ step }) => fail(step) }],
+    ['later, for any event', { event: async (event) => event.type === 'step' && fail(event.step) }],
+    ['at the end', { done: () => fail(4) }],
+    ['after the end', { done: () => sleep(5).then(() => fail(4)) }],
+  ])('rejects with what a callback throws %s', async (_, on) => {
+    const run = train(classifier({ epochs: 10 }), { on: on! });
+    await expect(run).rejects.toThrow('callback of step 4');
+    await expect(run.steps().next()).resolves.toMatchObject({ done: true });
+  });
+
+  it('rejects, and throws in the loop over its steps, when the definition is refused', async () => {
+    const run = train(classifier({ batch: -1 }));
+    await expect(run.steps().next()).rejects.toThrow('batch');
+    await expect(run).rejects.toThrow('batch');
+    await run.catch((error: Error) => expect(error.message).toContain('batch'));
   });
 
   it('runs once, however often it is awaited', async () => {

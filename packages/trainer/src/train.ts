@@ -19,6 +19,8 @@ import type { ProfileOptions } from './profile/spans.ts';
 import type { Callbacks, DoneEvent, StepEvent, TrainingEvent } from './run/events.ts';
 import type { Executor } from './run/executor.ts';
 import { Loop, type LoopOutcome, type Pause } from './run/loop.ts';
+import { RunControl } from './run/runControl.ts';
+import { StepStream } from './run/stepStream.ts';
 
 export interface TrainOptions extends ThreadOptions {
   /**
@@ -50,10 +52,11 @@ export interface TrainOptions extends ThreadOptions {
   readonly fastDevRun?: boolean;
   /** Measure where the time goes; the weights do not depend on it. Not with `eager`. */
   readonly profile?: ProfileOptions | undefined;
-  /** Holds the run up between two steps, when it is wanted: to measure something else meanwhile. */
+  /** Pauses the run between two steps whenever it wants to: to measure something else meanwhile. See also `Run.pause`. */
   readonly pause?: Pause | undefined;
   /** Ends the run after the batches under way; its result says `interrupted`. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** Callbacks may be async; what they throw fails the run. */
   readonly on?: Callbacks;
 }
 
@@ -63,13 +66,25 @@ export interface TrainResult<M, K extends string = string> extends Omit<DoneEven
   readonly weights: ReadonlyMap<string, StateEntry>;
 }
 
-/** A run: await it for its result, or iterate over its steps (one at a time; leave the loop to end the run). */
-export interface Run<M, K extends string = string>
-  extends PromiseLike<TrainResult<M, K>>,
-    AsyncIterable<StepEvent> {}
+/**
+ * A run, which has begun: a promise of its result that can be looked at and controlled meanwhile. It rejects with what
+ * `train` documents, and with whatever a callback throws.
+ */
+export interface Run<M, K extends string = string> extends Promise<TrainResult<M, K>> {
+  /**
+   * The steps, each after it is done, from the first one if asked for at once. Training waits after each step until the loop
+   * asks for the next one. Leaving the loop early stops the run, as `stop` does.
+   */
+  steps(): AsyncIterableIterator<StepEvent>;
+  /** Pauses before the next optimizer step; settles when nothing is under way. Threads stay, and compute nothing. */
+  pause(): Promise<void>;
+  resume(): void;
+  /** Ends the run after the batches under way. The result says `interrupted`. */
+  stop(): void;
+}
 
 /**
- * Trains. The weights are a function of the definition alone. Throws ConfigError, DataError or OpError on a definition
+ * Starts to train, at once. The weights are a function of the definition alone. Rejects with ConfigError, DataError or OpError on a definition
  * that cannot be, TrainingError when the loss leaves the range of f32.
  */
 export function train<M, F extends string, K extends string = string>(
@@ -85,6 +100,8 @@ export interface RunContext<M, F extends string> {
   readonly emit: (event: TrainingEvent) => void;
   /** The batch that the run begins or goes on with, counted from 0. */
   readonly from: number;
+  /** Aborted when the run is to end. */
+  readonly signal: AbortSignal;
 }
 
 export type StartExecutor<M, F extends string> = (context: RunContext<M, F>) => Promise<Executor>;
@@ -95,22 +112,26 @@ export function startRun<M, F extends string>(
   options: TrainOptions,
   start: StartExecutor<M, F>,
 ): Run<M> {
-  let result: Promise<TrainResult<M>> | undefined;
-  const runThrough = async (): Promise<TrainResult<M>> => {
-    const steps = runSteps(definition, options, false, start);
-    for (;;) {
-      const next = await steps.next();
-      if (next.done) return next.value;
-    }
-  };
-  return {
-    // biome-ignore lint/suspicious/noThenProperty: a run is awaited like a promise, and only then begins
-    then: (resolve, reject) => {
-      result ??= runThrough();
-      return result.then(resolve, reject);
+  const control = new RunControl(options);
+  const steps = new StepStream(() => {
+    control.stop();
+    return result.catch(() => {});
+  });
+  const result = runDefined(definition, options, start, control, steps);
+  result.then(
+    () => steps.end(),
+    (error: unknown) => steps.end({ error }),
+  );
+  return Object.assign(result, {
+    steps: () => {
+      // Whoever iterates is told by the loop: the promise need not be awaited as well.
+      result.catch(() => {});
+      return steps.read();
     },
-    [Symbol.asyncIterator]: () => runSteps(definition, options, true, start),
-  };
+    pause: () => control.pause(),
+    resume: () => control.resume(),
+    stop: () => control.stop(),
+  });
 }
 
 export async function startExecutor<M, F extends string>(
@@ -140,12 +161,13 @@ export async function startExecutor<M, F extends string>(
   });
 }
 
-async function* runSteps<M, F extends string>(
+async function runDefined<M, F extends string>(
   definition: TrainingDefinition<M, F>,
   options: TrainOptions,
-  oneByOne: boolean,
   start: StartExecutor<M, F>,
-): AsyncGenerator<StepEvent, TrainResult<M>> {
+  control: RunControl,
+  steps: StepStream,
+): Promise<TrainResult<M>> {
   const began = performance.now();
   resolveWorkers(options.workers);
   resolveKernels(options.kernels);
@@ -153,33 +175,30 @@ async function* runSteps<M, F extends string>(
   const prepared = await prepare(definition, options);
   const folder = options.out === undefined ? undefined : new RunFolder(options.out);
   try {
-    return yield* runPrepared(prepared, options, oneByOne, start, began);
+    return await runPrepared(prepared, options, start, began, control, steps);
   } finally {
+    control.end();
     folder?.close();
   }
 }
 
-async function* runPrepared<M, F extends string>(
+async function runPrepared<M, F extends string>(
   prepared: Prepared<M, F>,
   options: TrainOptions,
-  oneByOne: boolean,
   start: StartExecutor<M, F>,
   began: number,
-): AsyncGenerator<StepEvent, TrainResult<M>> {
+  control: RunControl,
+  steps: StepStream,
+): Promise<TrainResult<M>> {
   let lostWorkers = 0;
-  let steps = 0;
+  let stepsDone = 0;
   let output: RunOutput | undefined;
   let started: Executor | undefined;
-  const tell = (event: TrainingEvent): void => {
-    const { on = {} } = options;
-    (on[event.type] as ((event: TrainingEvent) => void) | undefined)?.(event);
-    on.event?.(event);
-  };
   const emit = (event: TrainingEvent): void => {
     if (event.type === 'workerLost') lostWorkers++;
-    if (event.type === 'step') steps = event.step;
+    if (event.type === 'step') stepsDone = event.step;
     output?.event(event);
-    tell(event);
+    control.tell(event);
   };
   const { out, checkpointEvery: every, resume = false } = options;
   const checkpoints =
@@ -192,15 +211,16 @@ async function* runPrepared<M, F extends string>(
           doubts: () => started?.doubts?.() ?? [],
         });
   const found = resume ? await checkpoints?.find() : undefined;
-  const executor = await start({ prepared, emit, from: found?.manifest.index ?? 0 });
+  const executor = await start({ prepared, emit, from: found?.manifest.index ?? 0, signal: control.signal });
   started = executor;
   try {
     const from = found && checkpoints?.restore(found, executor.state());
     if (out !== undefined) output = new RunOutput(out, found?.manifest.events);
     const loop: Loop = new Loop(prepared, executor, {
       emit,
-      signal: options.signal,
-      pause: options.pause,
+      signal: control.signal,
+      pause: control,
+      steps,
       checkpoints,
       ...(out !== undefined && { digest: () => vectorDigest(prepared.layout, executor.weights()) }),
       rewind: (rewind) => rewinder.back(rewind),
@@ -214,7 +234,8 @@ async function* runPrepared<M, F extends string>(
         : null;
     emit({ ...startEvent(prepared, executor, loop), ...(resume && { resumed }) });
     if (executor.rewind) rewinder.begin(from);
-    const outcome = yield* loop.run(oneByOne, from);
+    const outcome = await loop.run(from);
+    await control.settle();
     await checkpoints?.finish();
     const trained = executor.weights();
     scatter(prepared.layout, trained);
@@ -224,12 +245,13 @@ async function* runPrepared<M, F extends string>(
     executor.finish?.(outcome.interrupted ? undefined : done.weightsDigest);
     output?.event(done);
     output?.finish(weights, runRecord(prepared, done, options));
-    tell(done);
+    control.tell(done);
+    await control.settle();
     const { type: _, ...result } = done;
     return { ...result, model: prepared.model, weights };
   } finally {
     await checkpoints?.finish().catch(() => {});
-    output?.abandon(steps);
+    output?.abandon(stepsDone);
     await executor.close();
   }
 }

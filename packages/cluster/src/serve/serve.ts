@@ -94,7 +94,7 @@ export function serve<M, F extends string>(
         isOver = true;
         if (!event.interrupted) dropAccess(options.out);
       }
-      options.on?.event?.(event);
+      return options.on?.event?.(event);
     },
   };
   return startRun(definition, { ...rest, on, workers: Math.max(1, own) }, async (context) => {
@@ -135,7 +135,7 @@ export function serve<M, F extends string>(
 }
 
 async function startExecutor<M, F extends string>(
-  { prepared, emit, from }: RunContext<M, F>,
+  { prepared, emit, from, signal }: RunContext<M, F>,
   options: ServeOptions & {
     own: number;
     kernels: KernelVariant;
@@ -144,7 +144,7 @@ async function startExecutor<M, F extends string>(
     audit: number;
   },
 ): Promise<ClusterExecutor> {
-  const { own, kernels, minNodes, heartbeat, signal, audit } = options;
+  const { own, kernels, minNodes, heartbeat, audit } = options;
   const { batch, seed, shuffle, dropLast } = prepared.definition;
   const sampler = new Sampler({ length: prepared.data.length, batch, seed, shuffle, dropLast });
   const executor: ClusterExecutor = await ClusterExecutor.start(

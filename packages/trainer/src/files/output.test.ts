@@ -56,9 +56,14 @@ describe('out', () => {
     });
   });
 
-  test('of a run that is left holds its events alone', async () => {
+  test('of a run that failed holds its events alone', async () => {
     const out = join(folder, 'left');
-    for await (const { step } of train(definition, { out })) if (step === 2) break;
+    const on = {
+      step: ({ step }: { step: number }) => {
+        if (step === 2) throw new Error('no');
+      },
+    };
+    await expect(train(definition, { out, on })).rejects.toThrow('no');
     expect(readdirSync(out)).toEqual(['unfinished.jsonl']);
     await train(definition, { out });
     expect(readdirSync(out).sort()).toEqual([

@@ -65,7 +65,16 @@ export interface Pause {
   wait(): Promise<void>;
 }
 
+/** Takes the steps one at a time, where somebody wants that. */
+export interface StepSink {
+  /** Whether training is to wait after each step. */
+  readonly isRead: boolean;
+  /** Settles when training may go on. */
+  give(steps: readonly StepEvent[]): Promise<void>;
+}
+
 export interface LoopOptions {
+  readonly steps?: StepSink | undefined;
   readonly checkpoints?: CheckpointSink | undefined;
   readonly pause?: Pause | undefined;
   readonly emit: (event: TrainingEvent) => void;
@@ -159,11 +168,11 @@ export class Loop {
     this.totalSteps = Math.min(epochs * this.stepsPerEpoch, steps ?? Number.POSITIVE_INFINITY);
   }
 
-  /** Runs to the end, from where a run stood. With `oneByOne` the next step begins only when the consumer asks for it. */
-  async *run(oneByOne: boolean, from?: Progress): AsyncGenerator<StepEvent, LoopOutcome> {
+  /** Runs to the end, from where a run stood. */
+  async run(from?: Progress): Promise<LoopOutcome> {
     for (let begin = from; ; ) {
       try {
-        return yield* this.#run(oneByOne, begin);
+        return await this.#run(begin);
       } catch (error) {
         if (!(error instanceof Rewind) || !this.#options.rewind) throw error;
         begin = await this.#options.rewind(error);
@@ -175,7 +184,7 @@ export class Loop {
     }
   }
 
-  async *#run(oneByOne: boolean, from?: Progress): AsyncGenerator<StepEvent, LoopOutcome> {
+  async #run(from?: Progress): Promise<LoopOutcome> {
     const { signal, emit } = this.#options;
     const stopped = (): boolean => signal?.aborted ?? false;
     let { step = 0, epoch = 0, finished = false } = from ?? {};
@@ -183,7 +192,7 @@ export class Loop {
     let cut = false;
     if (from) this.#goOnFrom(from);
     for (; !finished && step < this.totalSteps && !stopped(); epoch++) {
-      const result = yield* this.#epoch(epoch, step, mean, oneByOne);
+      const result = await this.#epoch(epoch, step, mean);
       ({ step, cut } = result);
       mean = new Mean(this.#metrics);
       // Interrupted before its first step: there is nothing to tell of it.
@@ -245,14 +254,20 @@ export class Loop {
   }
 
   /** The rest of an epoch; `cut`: it was left before its end. */
-  async *#epoch(epoch: number, firstStep: number, begun: Mean, oneByOne: boolean) {
-    const { signal, checkpoints, pause } = this.#options;
+  async #epoch(epoch: number, firstStep: number, begun: Mean) {
+    const { signal, checkpoints, pause, steps } = this.#options;
     let began = this.#now;
     const before = this.#trainingMs;
     let mean = begun;
     const rowsBefore = mean.rows;
     const group = { mean: new Mean(this.#metrics), before: mean };
-    const pickUp = (keep: number) => this.#pickUp(keep, epoch, mean, group, () => before + this.#now - began);
+    const pickUp = async (keep: number) => {
+      const events = await this.#pickUp(keep, epoch, mean, group, () => before + this.#now - began);
+      if (!steps?.isRead) return;
+      const waits = this.#now;
+      await steps.give(events);
+      began += this.#now - waits;
+    };
     this.#prepareOrder(epoch);
     let step = firstStep;
     let ordered = false;
@@ -261,8 +276,7 @@ export class Loop {
       // What has been accumulated lies in no checkpoint: a run is left, and saved, between two optimizer steps.
       if (job.accumulate === 'first') {
         if (pause?.isWanted) {
-          const events = await pickUp(0);
-          if (oneByOne) yield* events;
+          await pickUp(0);
           const paused = this.#now;
           await pause.wait();
           began += this.#now - paused;
@@ -270,8 +284,7 @@ export class Loop {
         cut = signal?.aborted ?? false;
         if (cut) break;
         if (checkpoints?.due(step)) {
-          const events = await pickUp(0);
-          if (oneByOne) yield* events;
+          await pickUp(0);
           // Interrupted meanwhile, a cluster gives up what was under way: that step was never done.
           cut = signal?.aborted ?? false;
           if (cut) break;
@@ -281,17 +294,15 @@ export class Loop {
       this.#executor.submit(job);
       this.#pending.push(job);
       if (job.update) step = job.step;
-      const ahead = oneByOne ? 1 : this.#ahead(this.#now - began, mean.rows - rowsBefore);
+      const ahead = steps?.isRead ? 1 : this.#ahead(this.#now - began, mean.rows - rowsBefore);
       if (this.#pending.length < ahead) continue;
       if (!ordered) {
         ordered = true;
         this.#prepareOrder(epoch + 1);
       }
-      const events = await pickUp(Math.floor(ahead / 2));
-      if (oneByOne) yield* events;
+      await pickUp(Math.floor(ahead / 2));
     }
-    const events = await pickUp(0);
-    if (oneByOne) yield* events;
+    await pickUp(0);
     const [givenUp] = this.#pending.splice(0);
     if (givenUp) {
       cut = true;

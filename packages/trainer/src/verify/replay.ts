@@ -49,13 +49,8 @@ export async function replay<M, F extends string>(
     },
     explain: (job) => explainNonFinite(prepared, executor.state().get('weights')!, loop.sampler, job),
   });
-  const run = loop.run(false, from);
-  for (;;) {
-    const next = await run.next();
-    if (!next.done) continue;
-    const { step } = next.value;
-    if (step === until)
-      fact({ step, kind: 'result', value: vectorDigest(prepared.layout, executor.weights()) });
-    return step;
-  }
+  const { step } = await loop.run(from);
+  if (step === until)
+    fact({ step, kind: 'result', value: vectorDigest(prepared.layout, executor.weights()) });
+  return step;
 }
