@@ -199,7 +199,7 @@ describe('metrics made of sums, over batches of any size', () => {
     [1, 1, 3],
   ];
   test('confusion', () => {
-    const metric = metrics.confusion(3);
+    const metric = metrics.confusion({ classes: 3 });
     const { value, sums } = run(metric, logits, actual, 'i32');
     expect(metric.table!(sums)).toEqual(matrix);
     expect(value).toBeCloseTo(0.6, 12);
@@ -238,9 +238,10 @@ describe('metrics made of sums, over batches of any size', () => {
   test('wrong use', () => {
     expect(() => metrics.f1({ classes: 1 })).toThrow('metrics.f1: got classes = 1');
     expect(() => metrics.recall({ average: 2 })).toThrow("expected 'macro', 'micro' or a class from 0 to 1");
-    expect(() => metrics.confusion(3).measure(tensor([[1, 2]]), tensor(new Int32Array(1)))).toThrow(
-      'metrics.confusion: got f32[1, 2] and labels i32[1], expected logits [..., 3]',
-    );
+    expect(() =>
+      metrics.confusion({ classes: 3 }).measure(tensor([[1, 2]]), tensor(new Int32Array(1))),
+    ).toThrow('metrics.confusion: got f32[1, 2] and labels i32[1], expected logits [..., 3]');
+    expect(() => metrics.confusion(3 as never)).toThrow('expected an object of options: classes');
     expect(() => metrics.r2().measure(tensor([1]), tensor([1, 2]))).toThrow('metrics.r2');
   });
 });

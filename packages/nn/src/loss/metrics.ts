@@ -51,6 +51,7 @@ export const mse = (prediction: Tensor, target: Tensor): Tensor =>
 
 export {
   type ClassMetricOptions,
+  type ConfusionOptions,
   confusion,
   f1,
   perplexity,

@@ -1,4 +1,4 @@
-/** Metrics that are no means over rows: made of sums over rows, so that they are exact whatever the shards. */
+/** Metrics that aren't means over rows: made of sums over rows, so that they are exact whatever the shards. */
 import {
   argmax,
   cast,
@@ -50,11 +50,18 @@ function oneHots(who: string, prediction: Tensor, labels: Tensor, classes: numbe
   return [rows(predicted), rows(cast(labels, 'i32'))];
 }
 
+export interface ConfusionOptions {
+  /** How many classes: 2 to 256. */
+  readonly classes: number;
+}
+
 /**
  * The confusion matrix: entry [i][j] counts rows of class i that were taken for class j (as a table); its number is the
  * accuracy. Predictions are logits [..., classes], targets i32 labels. Throws ConfigError, OpError.
  */
-export function confusion(classes: number): SumMetric {
+export function confusion(options: ConfusionOptions): SumMetric {
+  expectOptions('metrics.confusion', options, ['classes']);
+  const { classes } = options;
   expectNumber('metrics.confusion', 'classes', classes, { min: 2, max: 256, integer: true });
   const rowsOf = (sums: readonly number[]): number[][] =>
     Array.from({ length: classes }, (_, i) => sums.slice(i * classes, (i + 1) * classes));

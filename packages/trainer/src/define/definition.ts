@@ -10,7 +10,7 @@ export type Batch<F extends string> = { readonly [K in F]: Tensor };
 /** A number per batch: the mean over its rows. */
 export type StepFunction<M, F extends string> = (model: M, batch: Batch<F>) => Tensor;
 
-/** A metric that is no mean over rows, such as F1: `{ of: (model, { x, y }) => [model(x), y], by: metrics.f1() }`. */
+/** A metric that isn't a mean over rows, such as F1: `{ of: (model, { x, y }) => [model(x), y], by: metrics.f1() }`. */
 export interface MeasuredBy<M, F extends string> {
   /** What is measured: prediction and target. */
   readonly of: (model: M, batch: Batch<F>) => readonly [prediction: Tensor, target: Tensor];

@@ -10,7 +10,7 @@ const measured = () =>
     metrics: {
       accuracy: (model, { x, label }) => metrics.accuracy(model(x), label),
       f1: { of: (model, { x, label }) => [model(x), label], by: metrics.f1({ classes: 3 }) },
-      confusion: { of: (model, { x, label }) => [model(x), label], by: metrics.confusion(3) },
+      confusion: { of: (model, { x, label }) => [model(x), label], by: metrics.confusion({ classes: 3 }) },
       perplexity: { of: (model, { x, label }) => [model(x), label], by: metrics.perplexity() },
     },
   });
