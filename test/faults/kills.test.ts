@@ -70,6 +70,11 @@ const wide: Partial<TrainingDefinition<Model, Fields>> = {
   optimizer: optim.adamw({ lr: 1e-3, clipNorm: 0.1 }),
 };
 const clipped = { optimizer: optim.adamw({ lr: 1e-3, clipNorm: 0.1 }) };
+/** With a unit for each shard, updates are several chains. */
+const chained = {
+  ...{ batch: 48, shards: 24, steps: 120 },
+  optimizer: optim.adam({ lr: 1e-3, amsgrad: true, average: 0.9, weightDecay: 0.1 }),
+};
 const accumulated = { accumulate: 2, optimizer: optim.sgd({ lr: 0.05, momentum: 0.9 }) };
 
 /** All threads of this process that live, as Node announces them. */
@@ -135,10 +140,13 @@ describe('threads killed at random points', () => {
     { kernels: native, workers: 3, title: 'clipped', over: clipped, kills: 12 },
     { kernels: 'wasm', workers: 2, title: 'wide', over: wide, kills: 6, pauseMs: 60 },
     { kernels: native, workers: 3, title: 'wide', over: wide, kills: 6, pauseMs: 30 },
+    { kernels: 'wasm', workers: 2, title: 'chained', over: chained, kills: 12 },
+    { kernels: native, workers: 3, title: 'chained', over: chained, kills: 12 },
   ] as const)(
     '$kills while batches run ahead: $workers workers, $kernels, $title',
     async ({ kernels, workers, over, kills, ...rest }, { annotate }) => {
       const { pauseMs } = { pauseMs: 4, ...rest };
+      const execution = over === chained ? 'separate' : 'coalesced';
       const expected = await digestOf(over);
       const next = random(kills * workers);
       const lost: WorkerEvent[] = [];
@@ -152,7 +160,7 @@ describe('threads killed at random points', () => {
         workerReplaced: () => replaced++,
       };
       let done = false;
-      const run = (async () => train(definition(over), { kernels, workers, on }))().finally(() => {
+      const run = (async () => train(definition(over), { kernels, workers, execution, on }))().finally(() => {
         done = true;
       });
       let killed = 0;
