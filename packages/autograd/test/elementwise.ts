@@ -165,7 +165,7 @@ export const elementwiseTests = {
   logicalAnd: { ulps: 0, differentiable: false, cases: logical(a.logicalAnd) },
   logicalOr: { ulps: 0, differentiable: false, cases: logical(a.logicalOr) },
   logicalNot: { ulps: 0, differentiable: false, cases: logical((p) => a.logicalNot(p)) },
-  isFinite: {
+  isfinite: {
     ulps: 0,
     differentiable: false,
     cases: [

@@ -100,9 +100,9 @@ export const families: readonly ErrorCase[] = [
   ['logicalNot of numbers', () => a.logicalNot(x), 'logicalNot', 'f32[2, 3]', 'bool'],
   ['bounds of other shapes', () => a.clamp(x, y, 1), 'clamp', '[2, 3] and [4, 5]', 'equal or 1'],
   ['a size of a half', () => a.full([2, 0.5], 1), 'full', '[2, 0.5]', 'whole numbers'],
-  ['a size below nothing', () => a.zeros([-1]), 'full', '[-1]', 'whole numbers'],
-  ['random numbers of no size', () => a.rand([1.5]), 'random', '[1.5]', 'whole numbers'],
-  ['normal numbers of no size', () => a.randn([-2]), 'random', '[-2]', 'whole numbers'],
+  ['a size below nothing', () => a.zeros([-1]), 'zeros', '[-1]', 'whole numbers'],
+  ['random numbers of no size', () => a.rand([1.5]), 'rand', '[1.5]', 'whole numbers'],
+  ['normal numbers of no size', () => a.randn([-2]), 'randn', '[-2]', 'whole numbers'],
   ['classes of a half', () => a.oneHot(i, 2.5), 'oneHot', '2.5', 'a whole number'],
   ['one-hot rows of floats', () => a.oneHot(x, 3), 'oneHot', 'f32[2, 3]', 'i32 or u8'],
   ['flatten from nowhere', () => a.flatten(x, 3), 'flatten', 'axis 3', 'from -2 to 1'],
@@ -257,7 +257,7 @@ export const families: readonly ErrorCase[] = [
   ...(['geluSlope', 'geluTanhSlope', 'siluSlope', 'mishSlope'] as const).map(
     (op) => [`${op} of integers`, () => a.apply(ops[op], [i], {}), op, 'i32[2, 3]', 'f32'] as const,
   ),
-  ['gelu by tanh', () => a.gelu(i, { approximate: 'tanh' }), 'geluTanh', 'i32[2, 3]', 'f32'],
+  ['gelu by tanh', () => a.gelu(i, { approximate: 'tanh' }), 'gelu', 'i32[2, 3]', 'f32'],
   [
     'labels of bools',
     () => a.apply(ops.crossEntropyGrad, [x, b, x], {}),

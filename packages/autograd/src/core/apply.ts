@@ -2,7 +2,15 @@
 import { context } from './context.ts';
 import { executeEagerly } from './eager.ts';
 import type { AnyOp, BackwardContext, GradientRule, Op } from './op.ts';
-import { expectTensors, formatSpec, INTEGERS, OpError, type Spec } from './shape.ts';
+import {
+  expectSizes,
+  expectTensors,
+  expectTypeName,
+  formatSpec,
+  INTEGERS,
+  OpError,
+  type Spec,
+} from './shape.ts';
 import { type Origin, Tensor } from './tensor.ts';
 
 export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor {
@@ -83,7 +91,7 @@ export function shortcut<A>(result: Tensor, op: Op<A>, input: Tensor, attrs: A):
 /**
  * A tensor of numbers: nested or flat arrays, typed arrays (kept, not copied, where the type fits), or one number. Booleans
  * give a bool, an Int32Array an i32, all else an f32, unless `dtype` says otherwise. As i32 and u8 fractions are truncated and
- * numbers that do not fit are refused; as bool all but 0 is true. Throws RangeError.
+ * numbers that do not fit are refused; as bool all but 0 is true. Throws RangeError, and OpError on a type or shape that is none.
  */
 export function tensor(
   values: TensorLike,
@@ -92,6 +100,8 @@ export function tensor(
   const nested: readonly Nested[] | undefined = ArrayBuffer.isView(values) ? undefined : [values];
   const flat = nested ? flatten(nested) : (values as TypedArray);
   const dtype = options.dtype ?? (values instanceof Int32Array ? 'i32' : isBoolean(flat[0]) ? 'bool' : 'f32');
+  expectTypeName('tensor', dtype);
+  if (options.shape !== undefined) expectSizes('tensor', options.shape);
   const shape = options.shape ?? (nested ? shapeOf(nested).slice(1) : [flat.length]);
   const size = shape.reduce((product, n) => product * n, 1);
   if (size !== flat.length) {

@@ -119,6 +119,32 @@ export function axisFromEnd(op: string, axis: number, rank: number): number {
   return axis < 0 ? axis : axis - rank;
 }
 
+const DTYPES: readonly unknown[] = ['f32', 'i32', 'bool', 'u8'] satisfies DType[];
+
+/** Throws OpError on what is not the name of an element type. */
+export function expectTypeName(op: string, dtype: unknown): void {
+  if (DTYPES.includes(dtype)) return;
+  throw new OpError(op, `got type ${describe(dtype)}, expected 'f32', 'i32', 'bool' or 'u8'`);
+}
+
+/** Throws OpError on an option that is neither true nor false. */
+export function expectFlag(op: string, what: string, value: unknown): void {
+  if (typeof value === 'boolean') return;
+  throw new OpError(op, `got ${what} ${describe(value)}, expected true or false`);
+}
+
+/** Throws OpError on what is not a number. */
+export function expectReal(op: string, what: string, value: unknown): void {
+  if (typeof value === 'number' && !Number.isNaN(value)) return;
+  throw new OpError(op, `got ${what} ${describe(value)}, expected a number`);
+}
+
+/** A whole number of at least `least`. Throws OpError. */
+export function expectWhole(op: string, what: string, value: unknown, least: number): void {
+  if (Number.isInteger(value) && (value as number) >= least) return;
+  throw new OpError(op, `got ${what} ${describe(value)}, expected an integer of at least ${least}`);
+}
+
 /** Throws OpError where there is no array: `permute(x, 0, 1)` instead of `permute(x, [0, 1])`. */
 export function expectArray(op: string, what: string, value: unknown): void {
   if (Array.isArray(value)) return;
@@ -134,6 +160,8 @@ export const INTEGERS = {
 
 /** A constant of a type: any number as f32, else an integer that the type holds. Throws OpError instead of wrapping around. */
 export function expectConstant(op: string, value: number, dtype: DType): void {
+  expectTypeName(op, dtype);
+  if (typeof value !== 'number') throw new OpError(op, `got value ${describe(value)}, expected a number`);
   if (dtype === 'f32') return;
   const [low, high] = INTEGERS[dtype];
   if (Number.isInteger(value) && value >= low && value <= high) return;
@@ -143,9 +171,17 @@ export function expectConstant(op: string, value: number, dtype: DType): void {
   );
 }
 
+/** An array of numbers. Throws OpError. */
+export function expectNumbers(op: string, what: string, value: unknown): void {
+  expectArray(op, what, value);
+  const wrong = (value as unknown[]).find((n) => typeof n !== 'number');
+  if (wrong === undefined && !(value as unknown[]).includes(undefined)) return;
+  throw new OpError(op, `got ${what} with ${describe(wrong)}, expected numbers, such as [2, 3]`);
+}
+
 /** Sizes of something new: whole numbers from 0 on. Throws OpError. */
 export function expectSizes(op: string, shape: Shape): void {
-  expectArray(op, 'shape', shape);
+  expectNumbers(op, 'shape', shape);
   if (shape.every((n) => Number.isInteger(n) && n >= 0)) return;
   throw new OpError(op, `got shape ${formatShape(shape)}, expected whole numbers from 0 on`);
 }

@@ -1,6 +1,6 @@
 /** Numbers of a model that are not trained but follow what training sees: running statistics. */
 import { context, noGrad } from '../core/context.ts';
-import { formatSpec, OpError, sameShape } from '../core/shape.ts';
+import { expectTensors, formatSpec, OpError, sameShape } from '../core/shape.ts';
 import { type BufferRule, StateBuffer, type Tensor } from '../core/tensor.ts';
 import { add, mul } from '../ops/index.ts';
 import { detach } from './gradients.ts';
@@ -18,6 +18,7 @@ export const mergeBuffer = (before: Tensor, seen: Tensor, rule: BufferRule): Ten
  * changes at once. Throws OpError.
  */
 export function updateBuffer(buffer: StateBuffer, seen: Tensor): void {
+  expectTensors('updateBuffer', buffer, seen);
   if (!(buffer instanceof StateBuffer) || !sameShape(buffer.shape, seen.shape)) {
     throw new OpError(
       'updateBuffer',

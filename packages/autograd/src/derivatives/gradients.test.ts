@@ -68,6 +68,7 @@ describe('where there is no derivative, as PyTorch', () => {
     ['equal largest elements share', [5, 1, 5, 5, 5], (x) => a.max(x), [0.25, 0, 0.25, 0.25, 0.25]],
     ['equal smallest elements share', [1, 5, 1], (x) => a.min(x), [0.5, 0, 0.5]],
     ['relu at 0', [0, -0, 1], (x) => a.relu(x), [0, 0, 1]],
+    ['hardswish at ±3', [-3, 3], (x) => a.hardswish(x), [0, 1]],
     ['abs at 0', [0, -2], (x) => a.abs(x), [0, -1]],
     ['sign and rounding', [0.2, -3], (x) => a.sign(x).add(a.round(x)).add(a.floor(x)).add(a.ceil(x)), [0, 0]],
     ['x⁰ at 0', [0, 2], (x) => a.pow(x, 0), [0, 0]],

@@ -2,7 +2,7 @@
 import { type RecurrentKind, recurrentParts } from '@lockstep/kernels';
 import { apply } from '../core/apply.ts';
 import { context } from '../core/context.ts';
-import { expectTensors, OpError } from '../core/shape.ts';
+import { expectFlag, expectTensors, OpError } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { zeros } from '../ops/elementwise.ts';
 import {
@@ -126,6 +126,8 @@ function byParts(inputs: readonly Tensor[], sequence: Sequence): Tensor {
 export function recurrent(x: Tensor, w: Tensor, options: RecurrentOptions): Tensor {
   const { kind, bias, h0, c0, reverse = false, cells = false } = options;
   expectTensors('recurrent', x, w);
+  expectFlag('recurrent', 'reverse', reverse);
+  expectFlag('recurrent', 'cells', cells);
   const isLstm = kind === 'lstm';
   if ((c0 || cells) && !isLstm)
     throw new OpError('recurrent', `got cells for ${kind}; only an lstm has them`);

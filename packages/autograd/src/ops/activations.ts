@@ -2,7 +2,7 @@
 import type { MicroOpName } from '@lockstep/kernels';
 import { apply } from '../core/apply.ts';
 import type { BackwardRule, ElementwiseOp, Step } from '../core/op.ts';
-import { expectDType, expectTensors, inNameOf, OpError } from '../core/shape.ts';
+import { expectDType, expectReal, expectTensors, inNameOf, OpError } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import {
   add,
@@ -172,9 +172,15 @@ const unary =
 /** 1 / √x. */
 export const rsqrt = unary(rsqrtOp);
 /** x for x > 0, else slope · x (Maas et al., 2013). */
-export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => apply(leakyReluOp, [x], { slope });
+export function leakyRelu(x: Tensor, slope = 0.01): Tensor {
+  expectReal('leakyRelu', 'slope', slope);
+  return apply(leakyReluOp, [x], { slope });
+}
 /** x for x > 0, else alpha · (eˣ − 1) (Clevert et al., 2016). */
-export const elu = (x: Tensor, alpha = 1): Tensor => apply(eluOp, [x], { alpha });
+export function elu(x: Tensor, alpha = 1): Tensor {
+  expectReal('elu', 'alpha', alpha);
+  return apply(eluOp, [x], { alpha });
+}
 /** x · sigmoid(x), also called swish (Elfwing et al., 2018). */
 export const silu = unary(siluOp);
 /** x · clamp(x + 3, 0, 6) / 6 (Howard et al., 2019). */
@@ -188,8 +194,12 @@ export interface GeluOptions {
 }
 
 /** x · Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel, 2016). */
-export const gelu = (x: Tensor, { approximate = 'none' }: GeluOptions = {}): Tensor =>
-  apply(approximate === 'tanh' ? geluTanhOp : geluOp, [x], {});
+export function gelu(x: Tensor, { approximate = 'none' }: GeluOptions = {}): Tensor {
+  if (approximate !== 'none' && approximate !== 'tanh') {
+    throw new OpError('gelu', `got approximate ${String(approximate)}, expected 'none' or 'tanh'`);
+  }
+  return inNameOf('gelu', () => apply(approximate === 'tanh' ? geluTanhOp : geluOp, [x], {}));
+}
 
 /** log(1 + e^βx) / β without overflow. Throws OpError. */
 export function softplus(x: Tensor, beta = 1): Tensor {

@@ -9,8 +9,11 @@ import type { BackwardRule, KernelOp } from '../core/op.ts';
 import {
   broadcastShapes,
   expectDType,
+  expectFlag,
+  expectReal,
   expectTensors,
   formatSpec,
+  inNameOf,
   OpError,
   type Shape,
   type Spec,
@@ -375,7 +378,8 @@ export interface AttentionOptions {
 
 /** A mask as numbers to add, with four axes. */
 function asBias(name: string, mask: Tensor | undefined): Tensor | undefined {
-  if (!mask) return undefined;
+  if (mask === undefined) return undefined;
+  expectDType(name, 'mask', mask, 'bool', 'f32');
   const bias = mask.dtype === 'bool' ? where(mask, 0, -Infinity) : mask;
   if (bias.rank > 4) {
     throw new OpError(
@@ -387,14 +391,15 @@ function asBias(name: string, mask: Tensor | undefined): Tensor | undefined {
 }
 
 function expectDropout(name: string, { dropout = 0 }: AttentionOptions): number {
-  if (dropout >= 0 && dropout < 1) return isTraining() ? dropout : 0;
+  if (typeof dropout === 'number' && dropout >= 0 && dropout < 1) return isTraining() ? dropout : 0;
   throw new OpError(name, `got dropout ${dropout}, expected a share from 0 to below 1`);
 }
 
-const attrsOf = (size: number, { causal = false, scale = 1 / Math.sqrt(size) }: AttentionOptions) => ({
-  causal,
-  scale,
-});
+function attrsOf(name: string, size: number, { causal = false, scale }: AttentionOptions): AttentionAttrs {
+  expectFlag(name, 'causal', causal);
+  if (scale !== undefined) expectReal(name, 'scale', scale);
+  return { causal, scale: scale ?? 1 / Math.sqrt(size) };
+}
 
 /**
  * softmax(q kᵀ / √size + mask) v over q [..., Tq, size], k [..., Tk, size] and v [..., Tk, n], as PyTorch's function of this
@@ -408,7 +413,7 @@ export function scaledDotProductAttention(
   options: AttentionOptions = {},
 ): Tensor {
   const name = 'scaledDotProductAttention';
-  expectTensors(name, q, k, v);
+  for (const x of [q, k, v]) expectDType(name, 'input', x, 'f32');
   const ranks = [q, k, v].map((x) => x.rank);
   if (q.rank < 2 || q.rank > 4 || new Set(ranks).size !== 1) {
     throw new OpError(
@@ -436,12 +441,14 @@ export function scaledDotProductAttention(
   }) as [Tensor, Tensor, Tensor];
   const { mask } = options;
   const bias = asBias(name, mask?.rank === 3 && q.rank === 3 ? unsqueeze(mask, 1) : mask);
-  const attrs = attrsOf(size, options);
+  const attrs = attrsOf(name, size, options);
   const dropout = expectDropout(name, options);
   const byParts = dropout > 0 || bias?.requiresGrad;
-  const y = byParts
-    ? attentionByParts([q4, k4, v4], bias, attrs, dropout)
-    : apply(attentionOp, bias ? [q4, k4, v4, bias] : [q4, k4, v4], attrs);
+  const y = inNameOf(name, () =>
+    byParts
+      ? attentionByParts([q4, k4, v4], bias, attrs, dropout)
+      : apply(attentionOp, bias ? [q4, k4, v4, bias] : [q4, k4, v4], attrs),
+  );
   return narrow(reshape(toHeads(y), [...batch, q.shape.at(-2)!, widest]), -1, 0, width);
 }
 
@@ -457,7 +464,7 @@ export function selfAttention(packed: Tensor, options: AttentionOptions = {}): T
   const name = 'selfAttention';
   expectTensors(name, packed);
   const bias = asBias(name, options.mask);
-  const attrs = attrsOf(packed.shape.at(-1) ?? 1, options);
+  const attrs = attrsOf(name, packed.shape.at(-1) ?? 1, options);
   const dropout = expectDropout(name, options);
   if (dropout === 0) return apply(selfAttentionOp, bias ? [packed, bias] : [packed], attrs);
   expectPacked(name, packed, bias);

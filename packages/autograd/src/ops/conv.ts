@@ -16,7 +16,9 @@ import type { KernelOp } from '../core/op.ts';
 import {
   expectDType,
   expectTensors,
+  expectWhole,
   formatSpec,
+  inNameOf,
   OpError,
   type Shape,
   type Spec,
@@ -336,7 +338,8 @@ export function convTranspose2d(x: Tensor, weight: Tensor, options: ConvTranspos
     const reach = dilation[axis] * (weight.shape[2 + axis]! - 1) + 1;
     return (x.shape[2 + axis]! - 1) * stride[axis] - total[axis] + reach + extra[axis];
   });
-  return apply(conv2dInputGradOp, [x, weight], { ...attrs, size: expectOutputs(op, x, weight, size) });
+  const all = { ...attrs, size: expectOutputs(op, x, weight, size) };
+  return inNameOf(op, () => apply(conv2dInputGradOp, [x, weight], all));
 }
 
 export interface Conv1dOptions {
@@ -363,28 +366,34 @@ export function asRows(op: string, what: string, x: Tensor): Tensor {
 }
 export const fromRows = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[3]!]);
 
-const alongWidth = ({ stride = 1, dilation = 1, groups = 1 }: Conv1dOptions) =>
-  ({ stride: [1, stride], dilation: [1, dilation], groups }) as const;
+function alongWidth(op: string, { stride = 1, dilation = 1, groups = 1 }: Conv1dOptions) {
+  expectWhole(op, 'stride', stride, 1);
+  expectWhole(op, 'dilation', dilation, 1);
+  return { stride: [1, stride], dilation: [1, dilation], groups } as const;
+}
 
 /** conv2d along one axis: [rows, in, length] and [out, in / groups, kernel]. Throws OpError. */
 export function conv1d(x: Tensor, weight: Tensor, options: Conv1dOptions = {}): Tensor {
+  const op = 'conv1d';
   const { padding = 0 } = options;
+  if (padding !== 'same' && padding !== 'valid') expectWhole(op, 'padding', padding, 0);
   const both = typeof padding === 'number' ? ([0, padding] as const) : padding;
-  const y = conv2d(asRows('conv1d', 'input', x), asRows('conv1d', 'weight', weight), {
-    ...alongWidth(options),
-    padding: both,
-  });
-  return fromRows(y);
+  const [rows, kernels] = [asRows(op, 'input', x), asRows(op, 'weight', weight)];
+  const settings = { ...alongWidth(op, options), padding: both };
+  return inNameOf(op, () => fromRows(conv2d(rows, kernels, settings)));
 }
 
 /** convTranspose2d along one axis: [rows, in, length] and [in, out / groups, kernel]. Throws OpError. */
 export function convTranspose1d(x: Tensor, weight: Tensor, options: ConvTranspose1dOptions = {}): Tensor {
   const { padding = 0, outputPadding = 0 } = options;
   const op = 'convTranspose1d';
-  const y = convTranspose2d(asRows(op, 'input', x), asRows(op, 'weight', weight), {
-    ...alongWidth(options),
-    padding: [0, padding],
-    outputPadding: [0, outputPadding],
-  });
-  return fromRows(y);
+  expectWhole(op, 'padding', padding, 0);
+  expectWhole(op, 'outputPadding', outputPadding, 0);
+  const [rows, kernels] = [asRows(op, 'input', x), asRows(op, 'weight', weight)];
+  const settings = {
+    ...alongWidth(op, options),
+    padding: [0, padding] as const,
+    outputPadding: [0, outputPadding] as const,
+  };
+  return inNameOf(op, () => fromRows(convTranspose2d(rows, kernels, settings)));
 }

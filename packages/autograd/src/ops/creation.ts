@@ -5,6 +5,7 @@ import {
   expectConstant,
   expectDType,
   expectTensors,
+  expectTypeName,
   formatSpec,
   OpError,
 } from '../core/shape.ts';
@@ -35,6 +36,7 @@ export function arange(
   last: 'f32' | 'i32' = 'f32',
 ): Tensor {
   const dtype = typeof second === 'string' ? second : last;
+  expectTypeName('arange', dtype);
   const [start, end] = typeof second === 'number' ? [first, second] : [0, first];
   const count = Math.ceil((end - start) / step);
   if (!Number.isFinite(count) || (dtype === 'i32' && !(Number.isInteger(start) && Number.isInteger(step)))) {

@@ -9,6 +9,7 @@ import {
   expectDType,
   expectSizes,
   expectTensors,
+  expectTypeName,
   formatSpec,
   inNameOf,
   OpError,
@@ -50,12 +51,17 @@ export const fullOp: ElementwiseOp<FullAttrs> = {
 export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Tensor =>
   apply(fullOp, [], { shape, value, dtype });
 /** Zeros. Throws OpError on sizes that are none. */
-export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype);
+export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor =>
+  inNameOf('zeros', () => full(shape, 0, dtype));
 /** Ones. Throws OpError on sizes that are none. */
-export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype);
+export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor =>
+  inNameOf('ones', () => full(shape, 1, dtype));
 
 /** A tensor of one value with the shape and type of another. */
-export const fullOf = (x: Spec, value: number): Tensor => full(x.shape, value, x.dtype);
+export function fullOf(x: Spec, value: number): Tensor {
+  expectTensors('fullOf', x);
+  return inNameOf('fullOf', () => full(x.shape, value, x.dtype));
+}
 
 /** Both operands as tensors of one rank. */
 function operands(name: string, ...values: Operand[]): Tensor[] {
@@ -339,9 +345,9 @@ export const logicalNot = callable1(notOp);
 
 export const isFiniteOp: ElementwiseOp<NoAttrs> = {
   kind: 'elementwise',
-  name: 'isFinite',
+  name: 'isfinite',
   infer: ([x]) => {
-    expectDType('isFinite', 'input', x!, 'f32');
+    expectDType('isfinite', 'input', x!, 'f32');
     return { shape: x!.shape, dtype: 'bool' };
   },
   steps: () => [{ op: 'isFinite', args: [0] }],
@@ -385,7 +391,10 @@ export interface CastAttrs {
 export const castOp: ElementwiseOp<CastAttrs> = {
   kind: 'elementwise',
   name: 'cast',
-  infer: ([x], { dtype }) => ({ shape: x!.shape, dtype }),
+  infer: ([x], { dtype }) => {
+    expectTypeName('cast', dtype);
+    return { shape: x!.shape, dtype };
+  },
   steps: ([x], { dtype }) => {
     if (dtype === 'f32') return [{ op: x!.dtype === 'f32' ? 'move' : 'toFloat', args: [0] }];
     if (dtype === 'i32') return [{ op: x!.dtype === 'f32' ? 'toInt' : 'move', args: [0] }];

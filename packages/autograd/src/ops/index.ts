@@ -64,7 +64,7 @@ export const ops = {
   logicalAnd: e.andOp,
   logicalOr: e.orOp,
   logicalNot: e.notOp,
-  isFinite: e.isFiniteOp,
+  isfinite: e.isFiniteOp,
   where: e.whereOp,
   cast: e.castOp,
   reshape: s.reshapeOp,

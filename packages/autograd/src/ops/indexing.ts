@@ -5,6 +5,7 @@ import type { KernelOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectDType,
+  expectFlag,
   expectTensors,
   formatSpec,
   inNameOf,
@@ -16,7 +17,7 @@ import type { Tensor } from '../core/tensor.ts';
 import { type Emitter, materialize, type View } from '../core/view.ts';
 import { add } from './elementwise.ts';
 import { narrow, pad } from './parts.ts';
-import { transpose } from './shape.ts';
+import { reshape, transpose } from './shape.ts';
 
 /** How an operand lies when several shards are computed at once: contiguous, `step` elements from shard to shard. */
 interface Segmented {
@@ -165,7 +166,7 @@ function expectVector(op: string, index: Spec): void {
 export function indexSelect(x: Tensor, axis: number, index: Tensor): Tensor {
   expectTensors('indexSelect', x, index);
   expectVector('indexSelect', index);
-  return take(x, index, axis);
+  return inNameOf('indexSelect', () => take(x, index, axis));
 }
 
 /** x with the rows of `source` added at `index` along `axis`, in the order of the index. Throws OpError. */
@@ -184,7 +185,9 @@ export function indexAdd(x: Tensor, axis: number, index: Tensor, source: Tensor)
         `tensor's shape with ${index.shape[0]} elements along axis ${axis}`,
     );
   }
-  return add(x, apply(takeGradOp, [source, index], { axis: at, indexRank: 1, n }));
+  return inNameOf('indexAdd', () =>
+    add(x, apply(takeGradOp, [source, index], { axis: at, indexRank: 1, n })),
+  );
 }
 
 // ─── an index for each element ───────────────────────────────────────────────────────────────────────────────────
@@ -322,14 +325,11 @@ export function scatterAdd(x: Tensor, axis: number, index: Tensor, source: Tenso
     0,
     Math.min(index.shape.at(at)!, source.shape.at(at)!),
   );
-  const sums = apply(gatherGradOp, [part, index], { axis: at, n });
-  return add(
-    x,
-    pad(
-      sums,
-      x.shape.map((size, i) => [0, size - sums.shape[i]!] as const),
-    ),
-  );
+  return inNameOf('scatterAdd', () => {
+    const sums = apply(gatherGradOp, [part, index], { axis: at, n });
+    const rest = x.shape.map((size, i) => [0, size - sums.shape[i]!] as const);
+    return add(x, pad(sums, rest));
+  });
 }
 
 // ─── sorting ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -370,18 +370,40 @@ export interface SortOptions {
 /** The i32 indexes that sort along `axis`; equal elements keep their order, a NaN is the largest. Throws OpError. */
 export function argsort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
   expectTensors('argsort', x);
-  const isLast = x.rank === 0 || axisFromEnd('argsort', axis, x.rank) === -1;
+  expectFlag('argsort', 'descending', descending);
+  if (x.rank === 0) return inNameOf('argsort', () => reshape(argsort(reshape(x, [1]), axis), []));
+  const isLast = axisFromEnd('argsort', axis, x.rank) === -1;
   if (isLast) return apply(argsortOp, [x], { descending });
   return transpose(apply(argsortOp, [transpose(x, axis, -1)], { descending }), axis, -1);
 }
 
-/** The elements along `axis` in order; gradients go back to where they came from. Throws OpError. */
+/** The elements along `axis` in order; gradients go back to where they came from. A scalar is one element. Throws OpError. */
 export const sort = (x: Tensor, axis = -1, options: SortOptions = {}): Tensor =>
-  inNameOf('sort', () => gather(x, axis, argsort(x, axis, options)));
+  inNameOf('sort', () => {
+    expectTensors('sort', x);
+    if (x.rank === 0) return reshape(sort(reshape(x, [1]), axis, options), []);
+    return gather(x, axis, argsort(x, axis, options));
+  });
 
-/** The `count` largest elements along `axis`, largest first, and their i32 indexes. Throws OpError. */
+/**
+ * The `count` largest elements along `axis`, largest first (of equal ones the first), and their i32 indexes. Of a scalar 0 or 1.
+ * Throws OpError.
+ */
 export function topK(x: Tensor, count: number, axis = -1): { values: Tensor; indices: Tensor } {
   return inNameOf('topK', () => {
+    expectTensors('topK', x);
+    const n = x.rank === 0 ? 1 : x.shape.at(axisFromEnd('topK', axis, x.rank))!;
+    if (!Number.isInteger(count) || count < 0 || count > n) {
+      throw new OpError(
+        'topK',
+        `got count ${count} along axis ${axis} of ${formatSpec(x)}, expected a whole number from 0 to ${n}`,
+      );
+    }
+    if (x.rank === 0) {
+      const { values, indices } = topK(reshape(x, [1]), count, axis);
+      const shape = count === 1 ? [] : [0];
+      return { values: reshape(values, shape), indices: reshape(indices, shape) };
+    }
     const indices = narrow(argsort(x, axis, { descending: true }), axis, 0, count);
     return { values: gather(x, axis, indices), indices };
   });

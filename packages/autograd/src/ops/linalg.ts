@@ -1,5 +1,5 @@
 /** Products of vectors and tensors, made of `matmul`. */
-import { broadcastShapes, expectTensors, formatSpec, OpError, sizeOf } from '../core/shape.ts';
+import { broadcastShapes, expectTensors, formatSpec, inNameOf, OpError, sizeOf } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { mul } from './elementwise.ts';
 import { matmul } from './matmul.ts';
@@ -13,7 +13,7 @@ export function outer(a: Tensor, b: Tensor): Tensor {
   if (a.rank !== 1 || b.rank !== 1) {
     throw new OpError('outer', `got ${formatSpec(a)} and ${formatSpec(b)}, expected two vectors`);
   }
-  return mul(unsqueeze(a, 1), b);
+  return inNameOf('outer', () => mul(unsqueeze(a, 1), b));
 }
 
 /** Σ a[i] · b[i] of two vectors. Throws OpError. */
@@ -22,7 +22,7 @@ export function dot(a: Tensor, b: Tensor): Tensor {
   if (a.rank !== 1 || b.rank !== 1 || a.size !== b.size) {
     throw new OpError('dot', `got ${formatSpec(a)} and ${formatSpec(b)}, expected two vectors of one size`);
   }
-  return matmul(a, b);
+  return inNameOf('dot', () => matmul(a, b));
 }
 
 /** A tensor with a name for each axis. */
@@ -142,7 +142,10 @@ export function einsum(equation: string, ...tensors: readonly Tensor[]): Tensor 
   if (typeof equation !== 'string')
     throw new OpError('einsum', "got no equation, expected einsum('ij,jk->ik', a, b)");
   expectTensors('einsum', ...tensors);
-  const { operands, result } = parse(equation, tensors);
+  return inNameOf('einsum', () => combine(parse(equation, tensors)));
+}
+
+function combine({ operands, result }: ReturnType<typeof parse>): Tensor {
   const neededFrom = (i: number): Set<string> =>
     new Set([...operands.slice(i).flatMap(({ names }) => names), ...result]);
   const others = (i: number): Set<string> =>

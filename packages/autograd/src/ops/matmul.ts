@@ -4,6 +4,7 @@ import type { KernelOp } from '../core/op.ts';
 import {
   broadcastShapes,
   contiguousStrides,
+  expectFlag,
   expectTensors,
   formatSpec,
   OpError,
@@ -177,6 +178,8 @@ export interface MatmulOptions {
  */
 export function matmul(a: Tensor, b: Tensor, { transA = false, transB = false }: MatmulOptions = {}): Tensor {
   expectTensors('matmul', a, b);
+  expectFlag('matmul', 'transA', transA);
+  expectFlag('matmul', 'transB', transB);
   if (a.rank === 0 || b.rank === 0) {
     throw new OpError(
       'matmul',

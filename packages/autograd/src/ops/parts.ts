@@ -5,9 +5,12 @@ import {
   axisFromEnd,
   expectArray,
   expectConstant,
+  expectNumbers,
+  expectReal,
   expectTensors,
   formatShape,
   formatSpec,
+  inNameOf,
   OpError,
   type Shape,
   sameShape,
@@ -52,6 +55,8 @@ export const sliceOp: ViewOp<SliceAttrs> = {
 export type Range = readonly [start: number | null, end?: number | null, step?: number];
 
 function resolveRange(x: Tensor, axis: number, [start, end, step = 1]: Range) {
+  for (const bound of [start, end])
+    if (bound !== null && bound !== undefined) expectReal('slice', 'range', bound);
   const n = x.shape[axis]!;
   const clip = (at: number): number => Math.min(Math.max(at < 0 ? at + n : at, 0), n);
   const [from, to] = [clip(start ?? 0), clip(end ?? n)];
@@ -79,6 +84,7 @@ export function slice(x: Tensor, ...ranges: readonly (Range | number | null)[]):
   }
   const parts = x.shape.map((n, axis) => {
     const range = ranges[axis] ?? null;
+    if (range !== null && typeof range !== 'number') expectArray('slice', `range ${axis}`, range);
     if (typeof range !== 'number') return resolveRange(x, axis, range ?? [null]);
     if (!Number.isInteger(range) || range < -n || range >= n) {
       throw new OpError(
@@ -203,7 +209,10 @@ export function pad(
 ): Tensor {
   expectTensors('pad', x);
   expectArray('pad', 'widths', widths);
-  const valid = widths.flat().every((width) => Number.isInteger(width) && width >= 0);
+  for (const pair of widths) expectNumbers('pad', 'a width', pair);
+  const valid = widths.every(
+    (pair) => pair.length === 2 && pair.every((width) => Number.isInteger(width) && width >= 0),
+  );
   if (!valid || widths.length > x.rank) {
     throw new OpError(
       'pad',
@@ -290,10 +299,8 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
     throw new OpError('stack', `got ${got}, expected tensors of one shape`);
   }
   const at = axisFromEnd('stack', axis, first.rank + 1);
-  return concat(
-    tensors.map((x) => unsqueeze(x, at)),
-    at,
-  );
+  const wide = tensors.map((x) => unsqueeze(x, at));
+  return inNameOf('stack', () => concat(wide, at));
 }
 
 // ─── other orders ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,17 @@
  */
 import { apply, shortcut, tensor } from '../core/apply.ts';
 import type { KernelOp } from '../core/op.ts';
-import { expectDType, formatSpec, OpError, type Shape, type Spec, sameShape, sizeOf } from '../core/shape.ts';
+import {
+  expectDType,
+  expectWhole,
+  formatSpec,
+  inNameOf,
+  OpError,
+  type Shape,
+  type Spec,
+  sameShape,
+  sizeOf,
+} from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type Emitter, materialize, type View } from '../core/view.ts';
 import { asRows, fromRows, type Pair, type PerAxis, pairOf } from './conv.ts';
@@ -377,11 +387,16 @@ export interface AvgPool1dOptions extends Along {
   readonly countIncludePad?: boolean;
 }
 
-const alongWidth = <O extends Along>(kernel: number, { stride = kernel, padding = 0, ...rest }: O) => ({
-  ...rest,
-  stride: [1, stride] as const,
-  padding: [0, padding] as const,
-});
+function alongWidth<O extends Along>(
+  op: string,
+  kernel: number,
+  { stride = kernel, padding = 0, ...rest }: O,
+) {
+  expectWhole(op, 'kernel', kernel, 1);
+  expectWhole(op, 'stride', stride, 1);
+  expectWhole(op, 'padding', padding, 0);
+  return { ...rest, stride: [1, stride] as const, padding: [0, padding] as const };
+}
 
 /** maxPool2d along the last axis of [rows, channels, length]. Throws OpError. */
 export function maxPool1d(
@@ -389,10 +404,17 @@ export function maxPool1d(
   kernel: number,
   { dilation = 1, ...options }: MaxPool1dOptions = {},
 ): Tensor {
-  const settings = { ...alongWidth(kernel, options), dilation: [1, dilation] as const };
-  return fromRows(maxPool2d(asRows('maxPool1d', 'input', x), [1, kernel], settings));
+  const op = 'maxPool1d';
+  const rows = asRows(op, 'input', x);
+  expectWhole(op, 'dilation', dilation, 1);
+  const settings = { ...alongWidth(op, kernel, options), dilation: [1, dilation] as const };
+  return inNameOf(op, () => fromRows(maxPool2d(rows, [1, kernel], settings)));
 }
 
 /** avgPool2d along the last axis of [rows, channels, length]. Throws OpError. */
-export const avgPool1d = (x: Tensor, kernel: number, options: AvgPool1dOptions = {}): Tensor =>
-  fromRows(avgPool2d(asRows('avgPool1d', 'input', x), [1, kernel], alongWidth(kernel, options)));
+export function avgPool1d(x: Tensor, kernel: number, options: AvgPool1dOptions = {}): Tensor {
+  const op = 'avgPool1d';
+  const rows = asRows(op, 'input', x);
+  const settings = alongWidth(op, kernel, options);
+  return inNameOf(op, () => fromRows(avgPool2d(rows, [1, kernel], settings)));
+}

@@ -4,7 +4,16 @@ import { apply } from '../core/apply.ts';
 import { context, isTraining } from '../core/context.ts';
 import type { Samples } from '../core/graph.ts';
 import type { KernelOp } from '../core/op.ts';
-import { expectConstant, expectSizes, expectTensors, OpError, type Shape, sizeOf } from '../core/shape.ts';
+import {
+  expectConstant,
+  expectDType,
+  expectReal,
+  expectSizes,
+  inNameOf,
+  OpError,
+  type Shape,
+  sizeOf,
+} from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { copyView, type Emitter, moved, type View } from '../core/view.ts';
 import { add, cast, cos, floor, ge, log, lt, minimum, mul, sqrt, sub, where } from './elementwise.ts';
@@ -60,6 +69,7 @@ function drawSamples(
 
 /** Uniform numbers in [0, 1), 24 bits each. Keyed by `withSeed` in eager code, by the run's seed in training. */
 export function rand(shape: Shape): Tensor {
+  expectSizes('rand', shape);
   const { trace, generator } = context();
   const stream = trace ? trace.nextStream++ : generator.nextStream++;
   const samples = trace?.samples.get(stream);
@@ -67,19 +77,24 @@ export function rand(shape: Shape): Tensor {
 }
 
 /** Numbers between `low` and `high`. */
-export const uniform = (shape: Shape, low: number, high: number): Tensor =>
-  add(mul(rand(shape), high - low), low);
+export function uniform(shape: Shape, low: number, high: number): Tensor {
+  expectReal('uniform', 'low', low);
+  expectReal('uniform', 'high', high);
+  return inNameOf('uniform', () => add(mul(rand(shape), high - low), low));
+}
 
 /** Standard normal numbers (Box and Muller, 1958). */
 export function randn(shape: Shape): Tensor {
+  expectSizes('randn', shape);
   const radius = sqrt(mul(log(sub(1, rand(shape))), -2));
   return mul(radius, cos(mul(rand(shape), 2 * Math.PI)));
 }
 
 /** 1 with probability p, else 0. Throws OpError. */
 export function bernoulli(shape: Shape, p = 0.5): Tensor {
-  if (!(p >= 0 && p <= 1)) throw new OpError('bernoulli', `got p = ${p}, expected a probability from 0 to 1`);
-  return cast(lt(rand(shape), p), 'f32');
+  if (!(typeof p === 'number' && p >= 0 && p <= 1))
+    throw new OpError('bernoulli', `got p = ${p}, expected a probability from 0 to 1`);
+  return inNameOf('bernoulli', () => cast(lt(rand(shape), p), 'f32'));
 }
 
 /** Random numbers have so many different values. */
@@ -90,8 +105,9 @@ const RANDOM_VALUES = 2 ** 24;
  * (Srivastava et al., 2014). In validation and predictions, where `isTraining()` is false: x. Throws OpError.
  */
 export function dropout(x: Tensor, p = 0.5): Tensor {
-  expectTensors('dropout', x);
-  if (!(p >= 0 && p <= 1)) throw new OpError('dropout', `got p = ${p}, expected a probability from 0 to 1`);
+  expectDType('dropout', 'input', x, 'f32');
+  if (!(typeof p === 'number' && p >= 0 && p <= 1))
+    throw new OpError('dropout', `got p = ${p}, expected a probability from 0 to 1`);
   if (!isTraining() || p === 0) return x;
   return p === 1 ? mul(x, 0) : where(ge(rand(x.shape), p), mul(x, 1 / (1 - p)), 0);
 }
@@ -105,6 +121,7 @@ export function randint(shape: Shape, low: number, high: number): Tensor {
       `got ${low} to ${high}, expected whole numbers that are 1 to ${RANDOM_VALUES} apart`,
     );
   }
+  expectSizes('randint', shape);
   for (const bound of [low, high - 1]) expectConstant('randint', bound, 'i32');
   // The product is below high − low before it is rounded, and may reach it after.
   const offset = minimum(floor(mul(rand(shape), high - low)), high - low - 1);

@@ -5,7 +5,10 @@ import type { BackwardRule, KernelOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectDType,
+  expectFlag,
+  expectNumbers,
   expectTensors,
+  expectWhole,
   formatSpec,
   inNameOf,
   OpError,
@@ -100,6 +103,7 @@ function reduceBy(
   { keepDims = false }: ReduceOptions,
 ) {
   expectTensors(op.name, x);
+  expectFlag(op.name, 'keepDims', keepDims);
   const runs = runsOf(op.name, axes, x.rank);
   const reduced = runs.reduce((value, run) => apply(op, [value], run), x);
   if (keepDims) return reduced;
@@ -122,10 +126,16 @@ export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor
   reduceBy(minOp, x, axes, options);
 /** i32 index of the first largest value along `axis` (default: the last; of all elements: `argmax(x.reshape([-1]))`); of a NaN if there is one. */
 export const argmax = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tensor =>
-  reduceBy(argmaxOp, x, axis, options);
+  reduceBy(argmaxOp, oneOf('argmax', x), axis, x.rank === 0 ? {} : options);
 /** i32 index of the first smallest value along `axis` (default: the last); of a NaN if there is one. */
 export const argmin = (x: Tensor, axis = -1, options: ReduceOptions = {}): Tensor =>
-  reduceBy(argminOp, x, axis, options);
+  reduceBy(argminOp, oneOf('argmin', x), axis, x.rank === 0 ? {} : options);
+
+/** A scalar as a vector of one element, as PyTorch takes it along an axis. */
+function oneOf(op: string, x: Tensor): Tensor {
+  expectTensors(op, x);
+  return x.rank === 0 ? reshape(x, [1]) : x;
+}
 
 /** Mean over `axes` (default: all): the sum divided by the count. */
 export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
@@ -137,9 +147,11 @@ export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
 
 /** Sums broadcast axes away: the inverse of broadcasting to `x.shape` from `shape`. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
+  expectTensors('sumTo', x);
+  expectNumbers('sumTo', 'shape', shape);
   const extra = x.rank - shape.length;
   const axes = [...x.shape.keys()].filter((i) => i < extra || (shape[i - extra] === 1 && x.shape[i] !== 1));
-  return reshape(axes.length === 0 ? x : sum(x, axes, { keepDims: true }), shape);
+  return inNameOf('sumTo', () => reshape(axes.length === 0 ? x : sum(x, axes, { keepDims: true }), shape));
 }
 
 export interface BlockAttrs {
@@ -171,4 +183,7 @@ export const blockSquaresOp: KernelOp<BlockAttrs> = {
 };
 
 /** Sums of squares of blocks of a vector [n] → [⌈n / block⌉], for norms that do not depend on who sums. */
-export const blockSquares = (x: Tensor, block: number): Tensor => apply(blockSquaresOp, [x], { block });
+export function blockSquares(x: Tensor, block: number): Tensor {
+  expectWhole('blockSquares', 'block', block, 1);
+  return apply(blockSquaresOp, [x], { block });
+}

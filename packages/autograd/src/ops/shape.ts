@@ -4,7 +4,9 @@ import type { ViewOp } from '../core/op.ts';
 import {
   axisFromEnd,
   expectArray,
+  expectNumbers,
   expectTensors,
+  expectWhole,
   formatShape,
   formatSpec,
   OpError,
@@ -41,7 +43,7 @@ export const reshapeOp: ViewOp<ShapeAttrs> = {
 /** The same elements in another shape; one size may be −1 and is then inferred. Throws OpError. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   expectTensors('reshape', x);
-  expectArray('reshape', 'shape', shape);
+  expectNumbers('reshape', 'shape', shape);
   const known = sizeOf(shape.filter((n) => n !== -1));
   const inferred = x.size / known;
   const full = Number.isInteger(inferred) ? shape.map((n) => (n === -1 ? inferred : n)) : shape;
@@ -142,8 +144,11 @@ export function expand(x: Tensor, shape: Shape): Tensor {
 }
 
 /** Adds axes of size 1 on the left until the tensor has `rank` axes. */
-export const withRank = (x: Tensor, rank: number): Tensor =>
-  x.rank >= rank ? x : reshape(x, [...new Array<number>(rank - x.rank).fill(1), ...x.shape]);
+export function withRank(x: Tensor, rank: number): Tensor {
+  expectTensors('withRank', x);
+  expectWhole('withRank', 'rank', rank, 0);
+  return x.rank >= rank ? x : reshape(x, [...new Array<number>(rank - x.rank).fill(1), ...x.shape]);
+}
 
 /** Adds an axis of size 1 before `axis` (−1: at the end). */
 export function unsqueeze(x: Tensor, axis: number): Tensor {

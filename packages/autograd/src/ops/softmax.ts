@@ -6,6 +6,7 @@ import {
   axisFromEnd,
   expectDType,
   formatSpec,
+  inNameOf,
   OpError,
   type Shape,
   type Spec,
@@ -130,7 +131,7 @@ export const crossEntropyOp: KernelOp<NoAttrs> = {
 
 /** Per row: log Σ e^logits − logits[label]. [..., C] and i32 [...] → [...]. Labels must lie in [0, C). */
 export const crossEntropyRows = (logits: Tensor, labels: Tensor): Tensor =>
-  apply(crossEntropyOp, [logits, labels], {});
+  inNameOf('crossEntropyRows', () => apply(crossEntropyOp, [logits, labels], {}));
 
 /** (softmax(logits) − oneHot(labels)) · g. */
 export const crossEntropyGradOp: KernelOp<NoAttrs> = {

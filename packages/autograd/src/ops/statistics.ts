@@ -159,8 +159,9 @@ export const cumsumOp: KernelOp<CumsumAttrs> = {
   backward: [(g, { attrs: { axis, reverse } }) => apply(cumsumOp, [g], { axis, reverse: !reverse })],
 };
 
-/** Running sums along `axis`: x₀, x₀ + x₁, …, in order. Throws OpError. */
+/** Running sums along `axis`: x₀, x₀ + x₁, …, in order. A scalar is one element. Throws OpError. */
 export function cumsum(x: Tensor, axis = -1): Tensor {
   expectTensors('cumsum', x);
+  if (x.rank === 0) return reshape(cumsum(reshape(x, [1]), axis), []);
   return apply(cumsumOp, [x], { axis: axisFromEnd('cumsum', axis, x.rank), reverse: false });
 }

@@ -1,6 +1,6 @@
 /** Wrong options, models or weights: found where they are given, before anything runs. */
 
-import { expectTensors, formatSpec, OpError, type Spec, sameShape } from '@lockstep/autograd';
+import { expectDType, expectTensors, formatSpec, OpError, type Spec, sameShape } from '@lockstep/autograd';
 
 /** The message says who complains, what it got, what it expected, and the way out. */
 export class ConfigError extends Error {
@@ -94,9 +94,17 @@ export function expectSameShape(who: string, prediction: Spec, target: Spec): vo
   }
 }
 
+/** Two f32 tensors of one shape. Throws OpError. */
+export function expectSameFloats(who: string, prediction: Spec, target: Spec): void {
+  expectSameShape(who, prediction, target);
+  expectDType(who, 'prediction', prediction, 'f32');
+  expectDType(who, 'target', target, 'f32');
+}
+
 /** One i32 class number per row of scores [..., classes]. Throws OpError. */
 export function expectLabels(who: string, scores: Spec, labels: Spec): void {
   expectTensors(who, scores, labels);
+  expectDType(who, 'logits', scores, 'f32');
   const rows = scores.shape.slice(0, -1);
   if (
     labels.shape.length !== rows.length ||

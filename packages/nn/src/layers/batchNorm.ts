@@ -3,7 +3,7 @@ import {
   add,
   detach,
   div,
-  expectTensors,
+  expectDType,
   formatSpec,
   full,
   isTraining,
@@ -80,7 +80,7 @@ function batchNorm(
   const kind = `${name}(${channels})`;
 
   const forward = (x: Tensor): Tensor => {
-    expectTensors(placeOf(kind), x);
+    expectDType(placeOf(kind), 'input', x, 'f32');
     if (!ranks.includes(x.rank) || x.shape[1] !== channels) {
       throw new OpError(
         placeOf(kind),

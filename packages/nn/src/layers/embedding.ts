@@ -4,6 +4,7 @@ import {
   arange,
   detach,
   eq,
+  expectDType,
   expectTensors,
   formatSpec,
   narrow,
@@ -60,7 +61,7 @@ export function embedding(tokens: number, features: number, options: EmbeddingOp
 
 /** The table's first rows, as many as the input has steps. */
 function firstRows(kind: string, table: Tensor, x: Tensor): Tensor {
-  expectTensors(placeOf(kind), x);
+  expectDType(placeOf(kind), 'input', x, 'f32');
   const [steps, features] = [x.shape.at(-2) ?? 0, x.shape.at(-1)];
   if (x.rank < 2 || steps > table.shape[0]! || features !== table.shape[1]) {
     throw new OpError(

@@ -1,6 +1,6 @@
 import {
   add,
-  expectTensors,
+  expectDType,
   formatSpec,
   matmul,
   OpError,
@@ -45,7 +45,7 @@ export function linear(inFeatures: number, outFeatures: number, options: LinearO
   const kind = `linear(${inFeatures}, ${outFeatures}${hasBias ? '' : ', { bias: false }'})`;
 
   return module(kind, bias ? { weight, bias } : { weight }, (x: Tensor) => {
-    expectTensors(placeOf(kind), x);
+    expectDType(placeOf(kind), 'input', x, 'f32');
     if (x.shape.at(-1) !== inFeatures) {
       throw new OpError(
         placeOf(kind),

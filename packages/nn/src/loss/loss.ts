@@ -18,6 +18,7 @@ import {
   formatShape,
   formatSpec,
   gt,
+  inNameOf,
   le,
   log,
   logSoftmax,
@@ -42,6 +43,7 @@ import {
   expectLabels,
   expectNumber,
   expectOptions,
+  expectSameFloats,
   expectSameShape,
   formatValue,
 } from '../common/errors.ts';
@@ -106,7 +108,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   expectTensors(who, logits, labels);
   if (labels.dtype === 'f32') return reduce(who, towardsShares(who, logits, labels, options), reduction);
   const { safe, counts, byClass, classes } = weighRows(who, logits, labels, options);
-  const hard = crossEntropyRows(logits, safe);
+  const hard = inNameOf(who, () => crossEntropyRows(logits, safe));
   const weighted = counts ? mul(hard, counts) : hard;
   if (labelSmoothing === 0) return reduce(who, weighted, reduction, counts);
   const all = logSoftmax(logits);
@@ -165,14 +167,14 @@ export function nll(logProbabilities: Tensor, labels: Tensor, options: ClassLoss
 /** Mean squared error. Throws OpError on unequal shapes. */
 export function mse(prediction: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
   expectOptions('loss.mse', options, ['reduction']);
-  expectSameShape('loss.mse', prediction, target);
+  expectSameFloats('loss.mse', prediction, target);
   return reduce('loss.mse', square(sub(prediction, target)), options.reduction);
 }
 
 /** Mean absolute error. Throws OpError on unequal shapes. */
 export function l1(prediction: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
   expectOptions('loss.l1', options, ['reduction']);
-  expectSameShape('loss.l1', prediction, target);
+  expectSameFloats('loss.l1', prediction, target);
   return reduce('loss.l1', abs(sub(prediction, target)), options.reduction);
 }
 
@@ -185,7 +187,7 @@ export interface HuberOptions extends LossOptions {
 export function huber(prediction: Tensor, target: Tensor, options: HuberOptions = {}): Tensor {
   expectOptions('loss.huber', options, ['delta', 'reduction']);
   const delta = expectNumber('loss.huber', 'delta', options.delta ?? 1, { above: 0 });
-  expectSameShape('loss.huber', prediction, target);
+  expectSameFloats('loss.huber', prediction, target);
   const d = sub(prediction, target);
   const size = abs(d);
   const isSmall = le(size, delta);
@@ -203,7 +205,7 @@ export interface SmoothL1Options extends LossOptions {
 export function smoothL1(prediction: Tensor, target: Tensor, options: SmoothL1Options = {}): Tensor {
   expectOptions('loss.smoothL1', options, ['beta', 'reduction']);
   const beta = expectNumber('loss.smoothL1', 'beta', options.beta ?? 1, { above: 0 });
-  expectSameShape('loss.smoothL1', prediction, target);
+  expectSameFloats('loss.smoothL1', prediction, target);
   const d = sub(prediction, target);
   const size = abs(d);
   const isSmall = le(size, beta);
@@ -230,7 +232,7 @@ const bceOf = customGradient(
  */
 export function bce(probabilities: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
   expectOptions('loss.bce', options, ['reduction']);
-  expectSameShape('loss.bce', probabilities, targets);
+  expectSameFloats('loss.bce', probabilities, targets);
   return reduce('loss.bce', bceOf(probabilities, targets), options.reduction);
 }
 
@@ -248,7 +250,7 @@ export function bceWithLogits(logits: Tensor, targets: Tensor, options: BceWithL
   expectOptions(who, options, ['positiveWeight', 'reduction']);
   const { positiveWeight = 1, reduction } = options;
   expectNumber(who, 'positiveWeight', positiveWeight, { min: 0 });
-  expectSameShape(who, logits, targets);
+  expectSameFloats(who, logits, targets);
   if (positiveWeight === 1) return reduce(who, sub(softplus(logits), mul(logits, targets)), reduction);
   const weight = mul(targets, positiveWeight - 1).add(1);
   const values = mul(sub(1, targets), logits).add(mul(weight, softplus(neg(logits))));
@@ -270,7 +272,7 @@ export function klDiv(logProbabilities: Tensor, target: Tensor, options: KlDivOp
   const who = 'loss.klDiv';
   expectOptions(who, options, ['logTarget', 'reduction']);
   const { logTarget = false, reduction = 'batchMean' } = options;
-  expectSameShape(who, logProbabilities, target);
+  expectSameFloats(who, logProbabilities, target);
   const isSome = gt(target, 0);
   const values = logTarget
     ? mul(target.exp(), sub(target, logProbabilities))
@@ -289,7 +291,7 @@ export interface MarginOptions extends LossOptions {
 export function hinge(prediction: Tensor, target: Tensor, options: MarginOptions = {}): Tensor {
   expectOptions('loss.hinge', options, ['margin', 'reduction']);
   const margin = expectNumber('loss.hinge', 'margin', options.margin ?? 1);
-  expectSameShape('loss.hinge', prediction, target);
+  expectSameFloats('loss.hinge', prediction, target);
   return reduce('loss.hinge', sub(margin, mul(prediction, target)).relu(), options.reduction);
 }
 
@@ -301,7 +303,7 @@ export function cosineEmbedding(a: Tensor, b: Tensor, target: Tensor, options: M
   const who = 'loss.cosineEmbedding';
   expectOptions(who, options, ['margin', 'reduction']);
   const margin = expectNumber(who, 'margin', options.margin ?? 0);
-  expectSameShape(who, a, b);
+  expectSameFloats(who, a, b);
   const lengths = mul(sum(square(a), -1).add(1e-12), sum(square(b), -1).add(1e-12));
   const cosine = div(sum(mul(a, b), -1), sqrt(lengths));
   expectSameShape(who, cosine, target);

@@ -7,6 +7,7 @@ import {
   formatSpec,
   full,
   gt,
+  inNameOf,
   matmul,
   noGrad,
   OpError,
@@ -17,7 +18,7 @@ import {
   sum,
   type Tensor,
 } from '@lockstep/autograd';
-import { ConfigError, expectNumber, expectOptions, expectSameShape, formatValue } from '../common/errors.ts';
+import { ConfigError, expectNumber, expectOptions, expectSameFloats, formatValue } from '../common/errors.ts';
 import { exp } from '../common/exactMath.ts';
 
 /** What is summed over rows, and the number that comes of the sums. */
@@ -147,7 +148,7 @@ export const r2 = (): SumMetric => ({
   size: 4,
   measure: (prediction, target) =>
     noGrad(() => {
-      expectSameShape('metrics.r2', prediction, target);
+      expectSameFloats('metrics.r2', prediction, target);
       const errors = sum(square(sub(target, prediction)));
       return scalars(errors, sum(target), sum(square(target)), count(target));
     }),
@@ -159,7 +160,7 @@ export const rmse = (): SumMetric => ({
   size: 2,
   measure: (prediction, target) =>
     noGrad(() => {
-      expectSameShape('metrics.rmse', prediction, target);
+      expectSameFloats('metrics.rmse', prediction, target);
       return scalars(sum(square(sub(target, prediction))), count(target));
     }),
   compute: ([errors = 0, n = 0]) => Math.sqrt(errors / n),
@@ -168,6 +169,9 @@ export const rmse = (): SumMetric => ({
 /** e^(mean cross-entropy) over all labels: logits [..., classes] and i32 labels [...]. Throws OpError. */
 export const perplexity = (): SumMetric => ({
   size: 2,
-  measure: (logits, labels) => noGrad(() => scalars(sum(crossEntropyRows(logits, labels)), count(labels))),
+  measure: (logits, labels) =>
+    inNameOf('metrics.perplexity', () =>
+      noGrad(() => scalars(sum(crossEntropyRows(logits, labels)), count(labels))),
+    ),
   compute: ([total = 0, n = 0]) => exp(total / n),
 });
