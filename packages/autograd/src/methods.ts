@@ -101,9 +101,10 @@ const methods = {
   backward: (x: Tensor, options?: GradientOptions): void => backward(x, options),
 };
 
-type Method<F> = F extends (x: Tensor, ...rest: infer R) => infer O
+/** `infer R` alone is an array that may be written to, which no rest parameter of readonly arrays is: `slice` would be never. */
+type Method<F> = F extends (x: Tensor, ...rest: infer R extends readonly unknown[]) => infer O
   ? (...rest: R) => O
-  : F extends (a: f.Operand, ...rest: infer R) => infer O
+  : F extends (a: f.Operand, ...rest: infer R extends readonly unknown[]) => infer O
     ? (...rest: R) => O
     : never;
 type Methods = { [K in keyof typeof methods]: Method<(typeof methods)[K]> };
