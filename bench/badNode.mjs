@@ -4,12 +4,13 @@
  * idle    takes everything and answers pings, but returns no gradient once it is told to stop (SIGUSR2), or ever (`idle`)
  * rejoin  computes like any other, and its connection ends and is made again every second
  *
- * Writes a line of JSON for what a node reports.
+ * Writes a line of JSON for what a node reports, but the first step alone that it computes.
  */
 import { startNode } from '@lockstep/cluster';
 import { dial } from '@lockstep/sync';
 
 const [kind, url = '', name = 'bad'] = process.argv.slice(2);
+let hasComputed = false;
 let isIdle = kind === 'idle';
 process.on('SIGUSR2', () => {
   isIdle = true;
@@ -45,7 +46,9 @@ const node = startNode({
   kernels: 'auto',
   backoff: { first: 10, longest: 100 },
   report: (report) => {
-    if (report.type !== 'computing' || report.step % 100 === 0) console.log(JSON.stringify(report));
+    const isComputing = report.type === 'computing';
+    if (!(isComputing && hasComputed)) console.log(JSON.stringify(report));
+    hasComputed ||= isComputing;
   },
 });
 await node.ended.catch(() => {});

@@ -213,23 +213,27 @@ const recovery = async (rounds, ways, file) => {
       : { killed: [], stopped: [], started: [], connected: [] };
   const lost = { killed: 'SIGKILL', stopped: 'SIGSTOP' };
   await stays.at('computing');
+  let holders = 0;
   for (let i = 0; i < rounds; i++) {
     for (const how of ways) {
       const goes = node(url);
       const first = await goes.at('computing');
       times.started.push(first.at - goes.started);
       times.connected.push(first.at - (await goes.at('connected')).at);
-      await coordinator.at('step', first.at + 20 + Math.random() * 50);
+      // First it is tried; whether it has a share then, steps with and without it decide.
+      await coordinator.at('step', first.at + 500 + Math.random() * 50);
       const begin = performance.now();
       goes.child.kill(/** @type {NodeJS.Signals} */ (lost[how]));
       // Batches that were done before it was lost do not count.
       const { at } = await coordinator.at('lost', begin);
       times[how].push((await coordinator.at('step', at)).at - begin);
+      holders += coordinator.heard.some((each) => each.at >= begin && each.told.type === 'reassign') ? 1 : 0;
       await goes.end();
     }
   }
   await Promise.all([coordinator.end(), stays.end()]);
   if (file !== undefined) writeFileSync(file, JSON.stringify(times));
+  console.log(`${holders} of ${rounds * ways.length} nodes that ended had a share of the batch`);
   show('a node is killed → next batch', times.killed);
   show('a node falls silent → next batch', times.stopped);
   show('start of a process that has the data → works', times.started);

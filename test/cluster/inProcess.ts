@@ -48,7 +48,7 @@ export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
         ownWorkers: 0,
         minNodes: nodes.length,
         heartbeat: 1000,
-        straggler: { factor: 4, least: 1000, unknown: 30_000 },
+        straggler: { factor: 4, least: 1000, unknown: 10_000 },
         diagnose: () => undefined,
         rescue: () => {},
         report: (report) => reports.push(report),

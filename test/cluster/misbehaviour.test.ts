@@ -109,6 +109,27 @@ test('bits that differ raise an alarm that names who sent them; the first count'
   expect(found.reports).toContainEqual(expect.objectContaining(alarm));
 });
 
+test('a node that answers, but returns no gradient any more, holds the run up once', async () => {
+  const { weightsDigest } = await train(definition);
+  const mute = (connection: Connection): Connection => ({
+    ...sending(() => undefined)(connection),
+    send: (key, payload) => {
+      if (key.type !== 'gradient' || key.step < 3) connection.send(key, payload);
+    },
+  });
+  const found = await clusterRun(definition, {
+    nodes: [honest, { ...honest, tamper: mute }, honest],
+    options: { straggler: { factor: 4, least: 100, unknown: 10_000 } },
+  });
+  expect(found.weightsDigest).toBe(weightsDigest);
+  const helped = found.reports.flatMap((report) => (report.type === 'straggler' ? [report] : []));
+  expect(helped.some(({ late }) => late.includes('node 1'))).toBe(true);
+  // In one step alone: from then on it is asked for nothing that a step waits for.
+  const steps = helped.flatMap(({ late, step }) => (late.includes('node 1') ? [step] : []));
+  expect(new Set(steps).size).toBe(1);
+  expect(found.outcomes).toEqual(found.outcomes.map(() => ({ reason: 'finished', digest: weightsDigest })));
+});
+
 test('a run that diverges ends with the reason, whoever computed it', async () => {
   const diverging = classification({ optimizer: optim.sgd({ lr: 1e38 }) });
   const messageOf = (run: PromiseLike<unknown>) => run.then(String, ({ message }: Error) => message);

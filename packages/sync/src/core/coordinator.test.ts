@@ -332,6 +332,19 @@ describe('the coordinator', () => {
       expect(three.work({ 1: 20, 2: 30, 3: 50 })).toContain('open 2');
     });
 
+    test('who has no share helps when nobody else can', () => {
+      const bench = new Bench({ steps: 100, minNodes: 2 });
+      bench.join('a', 'b');
+      bench.work({ 1: 40, 2: 40 });
+      expect(bench.join('c')).toEqual(['publish 1 to 3', '3: 0-4 redundant']);
+      bench.work({ 1: 40, 2: 40 });
+      bench.unit(1, 0, 4, 40);
+      bench.tell({ type: 'lost', session: 1 });
+      expect(bench.tell({ type: 'tick' }, 79)).toEqual([]);
+      expect(bench.tell({ type: 'tick' }, 1)).toEqual(['report straggler', 'publish 2 to 3', '3: 4-8']);
+      expect(bench.unit(3, 4, 8, 40)).toEqual(['apply 0-4 4-8']);
+    });
+
     test('when all who have shares stop, those who have none compute', () => {
       const bench = new Bench({ steps: 100, minNodes: 2 });
       bench.join('a', 'b');

@@ -9,9 +9,10 @@
  */
 
 import type { ShardRange } from '../reduce/tree.ts';
-import { type Coordinator, type Member, RollingMedian, redundantOf } from './coordinatorState.ts';
+import { assign, noteComputed, noteReturned, publish } from './assignments.ts';
+import { type Coordinator, type Member, RollingMedian } from './coordinatorState.ts';
 import type { CloseReason, CoordinatorEvent, Effect, Report } from './coordinatorTypes.ts';
-import { dueOf, outsiders, probeAt } from './lateness.ts';
+import { helpLate, noteMisses, probe } from './helping.ts';
 import {
   activate,
   actives,
@@ -24,8 +25,8 @@ import {
   reconsider,
   takersOf,
 } from './lineup.ts';
-import { type Holder, OpenStep, type Orders, type UnitState } from './openStep.ts';
-import { assignRedundant, assignTrials, forgive, miss, NEWCOMER, noteEnd, returnTrial } from './trials.ts';
+import { OpenStep, type Orders, type UnitState } from './openStep.ts';
+import { assignTrials, NEWCOMER, noteEnd } from './trials.ts';
 
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
@@ -64,10 +65,10 @@ class Turn {
         if (member !== undefined) this.#unit(member, event);
         break;
       case 'returned':
-        if (member !== undefined) this.#returned(member, event);
+        if (member !== undefined) this.effects.push(...noteReturned(this.#state, member, event, this.#now));
         break;
       case 'computed':
-        if (member !== undefined) this.#computed(member, event.step, event.milliseconds);
+        if (member !== undefined) noteComputed(this.#state, member, event, this.#now);
         break;
       case 'conflict':
         this.#alarm(event);
@@ -197,10 +198,7 @@ class Turn {
   }
 
   #publish(member: Member): void {
-    const { step } = this.#state;
-    if (member.model === step) return;
-    member.model = step;
-    this.effects.push({ do: 'publish', session: member.session, step });
+    this.effects.push(...publish(this.#state, member));
   }
 
   // The open step
@@ -255,48 +253,7 @@ class Turn {
   }
 
   #send(orders: Orders, together = false): void {
-    const { members, redundant, open } = this.#state;
-    for (const each of redundant) {
-      // What a node computes of an older step it gives up now.
-      if (each.step < open.step && orders.has(each.session)) redundant.delete(each);
-    }
-    for (const [session, units] of orders) {
-      const member = members.get(session)!;
-      member.busy ??= { since: this.#now, shards: 0, units: 0, uncomputed: 0, computed: undefined };
-      member.busy.uncomputed++;
-      member.busy.units += units.length;
-      for (const { lo, hi } of units) member.busy.shards += hi - lo;
-      this.effects.push({ do: 'assign', session, step: open.step, units, together, isRedundant: false });
-    }
-  }
-
-  #computed(member: Member, step: number, milliseconds: number): void {
-    const { session, busy } = member;
-    const { open, redundant } = this.#state;
-    const unit = [...redundant].find((each) => each.session === session && each.step === step);
-    const isLate = unit?.purpose === 'late';
-    if (unit !== undefined && (isLate || unit.computed === undefined)) {
-      unit.computed = (unit.computed ?? 0) + milliseconds;
-      if (isLate || step !== open.step) return;
-      open.note('computed', { session, milliseconds: this.#now - unit.since, shards: unit.shards });
-    } else if (busy !== undefined && step === open.step) {
-      busy.computed = (busy.computed ?? 0) + milliseconds;
-      if (--busy.uncomputed > 0) return;
-      open.note('computed', { session, milliseconds: this.#now - busy.since, shards: busy.shards });
-    }
-  }
-
-  /** A session has sent all of a unit. */
-  #returned(member: Member, { step, lo, hi, agrees }: { step: number; agrees: boolean } & ShardRange): void {
-    const state = this.#state;
-    const { session } = member;
-    const unit = redundantOf(state, session, step, lo, hi);
-    if (unit !== undefined) this.effects.push(...returnTrial(state, member, unit, agrees, this.#now));
-    if (state.phase !== 'open' || step !== state.open.step) return;
-    const holder = state.open.find(lo, hi)?.holders.find((each) => each.session === session);
-    if (holder === undefined) return;
-    holder.hasReturned = true;
-    if (member.busy !== undefined && state.open.pending(session).length === 0) this.#measure(member);
+    this.effects.push(...assign(this.#state, orders, this.#now, together));
   }
 
   #unit(member: Member, { step, lo, hi }: { step: number } & ShardRange): void {
@@ -312,59 +269,8 @@ class Turn {
     }
   }
 
-  /** It has returned all that it was asked for. */
-  #measure(member: Member): void {
-    const { session } = member;
-    const { shards, units, since, computed, uncomputed } = member.busy!;
-    const { open } = this.#state;
-    const time = Math.max(this.#now - since, 1e-3);
-    if (uncomputed > 0) open.note('computed', { session, milliseconds: time, shards });
-    open.note('returned', { session, milliseconds: time, shards });
-    member.round.add(time);
-    if (computed !== undefined) {
-      member.shard.add(Math.max(computed, 1e-3) / shards);
-      member.unit.add(Math.max(0, time - computed) / units);
-    }
-    member.busy = undefined;
-    forgive(member);
-  }
-
-  /**
-   * Gives units that all their holders are late with to members that have nothing left to compute, the fastest first; where there
-   * are none, to those who have no share.
-   */
   #helpLate(): void {
-    const state = this.#state;
-    const { open, phase, members } = state;
-    if (phase !== 'open') return;
-    const isComputing = (session: number): boolean => (members.get(session)?.busy?.uncomputed ?? 0) > 0;
-    const isLate = (holder: Holder): boolean => dueOf(state, holder) <= this.#now;
-    const isAsked = new Set([...state.redundant].map(({ session }) => session));
-    const present = [...members.values()].filter(
-      ({ ready, leaving, model }) => ready && !leaving && model === open.step,
-    );
-    const idle = present.filter(({ session }) => !isComputing(session) && !isAsked.has(session));
-    const able = idle.some(({ session }) => open.findLate(session, isLate, isComputing))
-      ? idle
-      : outsiders(state);
-    for (const member of able.toSorted((a, b) => (a.shard.value() ?? 0) - (b.shard.value() ?? 0))) {
-      const { session, name } = member;
-      const unit = open.findLate(session, isLate, isComputing);
-      if (unit === undefined) continue;
-      const { lo, hi } = unit;
-      const late = unit.holders.map((holder) => members.get(holder.session)!.name);
-      this.#report({ type: 'straggler', step: open.step, lo, hi, late, helper: name });
-      this.#publish(member);
-      this.#send(open.help(unit, session, this.#now));
-    }
-  }
-
-  /** Nobody is done with anything, for long: who has no share computes something, too. */
-  #probe(): void {
-    if (this.#now < probeAt(this.#state)) return;
-    for (const member of outsiders(this.#state)) {
-      this.effects.push(...assignRedundant(this.#state, member, this.#now));
-    }
+    this.effects.push(...helpLate(this.#state, this.#now));
   }
 
   #alarm({
@@ -380,30 +286,12 @@ class Turn {
   // Commit, checkpoints, end
 
   #apply(units: readonly UnitState[]): void {
-    this.#noteMisses();
+    this.effects.push(...noteMisses(this.#state, this.#now));
     this.#state.phase = 'applying';
     for (const member of this.#state.members.values()) member.busy = undefined;
     for (const member of [...this.#state.members.values()]) this.#dismissIdle(member);
     const parts = units.map(({ lo, hi }) => ({ lo, hi }));
     this.effects.push({ do: 'apply', step: this.#state.open.step, units: parts });
-  }
-
-  /** All units are here. Some were due from a member that has not returned them: others did. */
-  #noteMisses(): void {
-    const state = this.#state;
-    for (const member of state.members.values()) {
-      if (member.busy === undefined || member.leaving) continue;
-      const { session } = member;
-      const isLate = state.open.units.some(({ holders }) =>
-        holders.some(
-          (each) =>
-            each.session === session &&
-            !(each.hasReturned || each.isHelper) &&
-            dueOf(state, each) <= this.#now,
-        ),
-      );
-      if (isLate) this.effects.push(...miss(state, member, this.#now));
-    }
   }
 
   #applied({ step, idle = 0 }: { step: number; idle?: number }): void {
@@ -479,7 +367,7 @@ class Turn {
         this.effects.push({ do: 'ping', session: member.session });
       }
     }
-    this.#probe();
+    this.effects.push(...probe(this.#state, this.#now));
     this.#helpLate();
   }
 

@@ -69,7 +69,7 @@ export class Experiment {
 
   /** Whether steps are slower with them, for all that is known; else it makes no difference, or they are faster. */
   get isSlower(): boolean {
-    return this.#ratios.length === 0 || medianOf(this.#ratios) > 1 + WORTH;
+    return this.#ratios.length === 0 ? this.given === 'without' : medianOf(this.#ratios) > 1 + WORTH;
   }
 
   #endTurn(): void {
