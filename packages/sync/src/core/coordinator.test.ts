@@ -41,7 +41,7 @@ class Bench {
   join(...names: string[]): string[] {
     return names.flatMap((name) => {
       this.tell({ type: 'join', peer: 0, id: name, name });
-      return this.tell({ type: 'ready', session: this.state.names.size });
+      return this.tell({ type: 'ready', session: this.state.sessions });
     });
   }
 
@@ -475,6 +475,19 @@ describe('the coordinator', () => {
     expect(expects(bench.state, 1, 1, { lo: 0, hi: 2 })).toBe(false);
     expect(expects(bench.state, 1, 2, { lo: 0, hi: 4 })).toBe(false);
     expect(expects(bench.state, 2, 0, { lo: 0, hi: 4 })).toBe(true);
+  });
+
+  test('a node that joins again and again leaves no trace for each time', () => {
+    const bench = new Bench();
+    bench.join('a');
+    for (let i = 0; i < 20_000; i++) {
+      bench.tell({ type: 'join', peer: i, id: 'b', name: 'b' });
+      bench.tell({ type: 'lost', session: bench.state.sessions });
+    }
+    expect(bench.state.sessions).toBe(20_001);
+    expect(bench.state.names.size).toBeLessThanOrEqual(4096);
+    expect(bench.state.members.size).toBe(1);
+    expect([bench.state.names.get(1), bench.state.names.get(20_001)]).toEqual(['a', 'b']);
   });
 
   test('an alarm names both nodes, also one that is gone', () => {

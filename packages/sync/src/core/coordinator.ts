@@ -28,6 +28,9 @@ import {
 import { OpenStep, type Orders, type UnitState } from './openStep.ts';
 import { assignTrials, NEWCOMER, noteEnd } from './trials.ts';
 
+/** Sessions whose names are known, for alarms about what comes late; those of members always are. */
+const MAX_NAMES = 4096;
+
 /** One event at time `now`: changes the state, returns what is to be done, in order. */
 export const coordinate = (state: Coordinator, event: CoordinatorEvent, now: number): Effect[] => {
   const turn = new Turn(state, now);
@@ -99,8 +102,8 @@ class Turn {
     const state = this.#state;
     // The same process again: its old connection is dead, although nobody has told us yet.
     for (const old of [...state.members.values()]) if (old.id === id) this.#lose(old, 'replaced');
-    const session = state.names.size + 1;
-    state.names.set(session, name);
+    const session = ++state.sessions;
+    this.#remember(session, name);
     const now = this.#now;
     state.members.set(session, {
       session,
@@ -131,6 +134,18 @@ class Turn {
     this.effects.push({ do: 'welcome', peer, session });
     this.#report({ type: 'join', name, step: state.step });
     if (state.phase === 'done') this.#close(session);
+  }
+
+  /** A node that joins again and again doesn't make the list grow without end. */
+  #remember(session: number, name: string): void {
+    const { names, members } = this.#state;
+    names.set(session, name);
+    if (names.size <= MAX_NAMES) return;
+    for (const old of names.keys()) {
+      if (members.has(old)) continue;
+      names.delete(old);
+      return;
+    }
   }
 
   #ready(member: Member): void {

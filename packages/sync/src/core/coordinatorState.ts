@@ -99,7 +99,9 @@ export interface Coordinator {
   step: number;
   /** By session, in order of joining. */
   readonly members: Map<number, Member>;
-  /** All sessions ever granted; names of late duplicates' senders. */
+  /** Sessions granted so far: the last one's number. */
+  sessions: number;
+  /** By session, of the last few thousand: also a late duplicate's sender, which may be gone, has a name. */
   readonly names: Map<number, string>;
   open: OpenStep;
   /** Milliseconds of a step, from one to the next, with those who are active. */
@@ -133,6 +135,7 @@ export const createCoordinator = (config: CoordinatorConfig, now: number): Coord
     phase: 'gathering',
     step: config.start,
     members: new Map(),
+    sessions: 0,
     names: new Map(),
     open: new OpenStep(-1, 1, now),
     pace: new RollingMedian(),

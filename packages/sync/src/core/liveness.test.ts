@@ -147,7 +147,7 @@ class Cluster {
 
   #join(way: NodeWay, life: number): void {
     this.tell({ type: 'join', peer: 0, id: `${way.name} ${life}`, name: way.name });
-    const session = this.state.names.size;
+    const session = this.state.sessions;
     const node = new Node(this, way, session);
     this.#nodes.set(session, node);
     this.at(this.now + (way.readyMs ?? 0), () => this.tell({ type: 'ready', session }));
