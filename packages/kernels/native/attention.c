@@ -68,6 +68,11 @@ LS_INLINE size_t keys_of(const Attention *t, const Scores *b, size_t r) {
   return b->i + r + 1 > b->j ? ls_min(b->n, b->i + r + 1 - b->j) : 0;
 }
 
+/** Row r of the block's mask; none where there is no mask, which has no memory. */
+LS_INLINE const float *mask_of(const Attention *t, const Scores *b, size_t r) {
+  return t->masked ? b->mask + (b->i + r) * t->mask.row + b->j : 0;
+}
+
 /** s[r, c] = q · k for the block's queries and keys. */
 static void products(const Attention *t, const Scores *b) {
   multiply(t, t->s, KEYS, b->q, t->q.row, 0, b->kt, KEYS, b->m, b->n, t->d);
@@ -112,7 +117,7 @@ LS_INLINE vf lane_trees(int kind, const Lanes rows[LS_W]) {
  * so far shrink by. Rows from `count` on do not exist. All rows are as many vectors wide as the last one, which sees most.
  */
 static void take_in_rows(const Attention *t, const Scores *b, size_t first, size_t count) {
-  const float *mask = b->mask + (b->i + first) * t->mask.row + b->j;
+  const float *mask = mask_of(t, b, first);
   float *const s = t->s + first * KEYS;
   const size_t width = keys_of(t, b, first + count - 1);
   Lanes rows[LS_W];
@@ -220,7 +225,7 @@ static void forward_head(const Attention *t, size_t b, size_t h) {
 static void probabilities(const Attention *t, const Scores *b, int again) {
   for (size_t r = 0; r < b->m; r++) {
     float *s = t->s + r * KEYS;
-    const float *mask = b->mask + (b->i + r) * t->mask.row + b->j;
+    const float *mask = mask_of(t, b, r);
     const float share = t->total[r] == 0 ? 0 : 1 / t->total[r];
     const float shift = t->max[r] == -__builtin_inff() ? 0 : t->max[r];
     const size_t seen = keys_of(t, b, r);
@@ -315,7 +320,7 @@ static Attention decode(const Ctx *ctx, const uint32_t *q, const uint32_t *k, co
   const uint32_t *strides = sizes + 8;
   return (Attention){
       .q = operand(ctx, q, strides), .k = operand(ctx, k, strides + 3), .v = operand(ctx, v, strides + 6),
-      .out = operand(ctx, out, strides + 9), .mask = operand(ctx, mask, strides + 12),
+      .out = operand(ctx, out, strides + 9), .mask = sizes[6] ? operand(ctx, mask, strides + 12) : (Operand){0},
       .heads = sizes[1], .queries = sizes[2], .keys = sizes[3], .d = sizes[4],
       .causal = sizes[5] != 0, .masked = sizes[6] != 0, .scale = ls_f32(sizes + 7)};
 }

@@ -44,12 +44,12 @@ typedef struct {
   size_t segments, tree;
 } Shape;
 
-/** Operands of an instruction behind its four addresses. */
+/** Operands behind the four addresses that all three instructions have; the gradient by the weight has two more. */
 static Shape shape_of(const uint32_t *v) {
   return (Shape){.rows = v[0], .groups = v[15], .c = v[1] / v[15], .o = v[4] / v[15],
                  .y = {.in = v[2], .out = v[5], .k = v[7], .stride = v[9], .pad = v[11], .dilation = v[13]},
                  .x = {.in = v[3], .out = v[6], .k = v[8], .stride = v[10], .pad = v[12], .dilation = v[14]},
-                 .segments = v[16], .tree = v[17]};
+                 .segments = 1};
 }
 
 LS_INLINE Int floor_div(Int a, Int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
@@ -440,7 +440,8 @@ LS_INLINE size_t merges_after(size_t segment, size_t segments, size_t top) {
 LS_KERNEL(conv2dWeightGrad) {
   float *out = ls_at(ctx, w + 2), *const scratch = ls_at(ctx, w + 8);
   const float *const in = ls_at(ctx, w + 4), *const grad = ls_at(ctx, w + 6);
-  const Shape s = shape_of(w + 10);
+  Shape s = shape_of(w + 10);
+  s.segments = w[26], s.tree = w[27];
   const size_t kernel = s.c * s.y.k * s.x.k, lanes = (s.o + LS_W - 1) / LS_W * LS_W, size = s.groups * kernel * lanes;
   const size_t inRows = s.rows * s.groups * s.c * s.y.in * s.x.in;
   const size_t outRows = s.rows * s.groups * s.o * s.y.out * s.x.out;

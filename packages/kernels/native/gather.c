@@ -13,7 +13,7 @@ static void u8_to_f32(float *restrict out, const uint8_t *restrict in, size_t n,
 
 /** The row at a position of the index; row 0 where either is out of range. */
 LS_INLINE size_t row_at(const uint32_t *index, size_t count, size_t rows, size_t at) {
-  const size_t row = at < count ? index[at] : 0;
+  const size_t row = at < count ? ls_index(index + at) : 0;
   return row < rows ? row : 0;
 }
 

@@ -89,7 +89,7 @@ LS_KERNEL(take) {
   for (size_t s = 0; s < v.segments; s++, in += v.segment_in, index += v.segment_index) {
     for (size_t o = 0; o < v.outer; o++) {
       for (size_t j = 0; j < v.count; j++, out += v.inner) {
-        pick_row(out, in + o * v.n * v.inner, index[j], v.n, v.inner);
+        pick_row(out, in + o * v.n * v.inner, ls_index(index + j), v.n, v.inner);
       }
     }
   }
@@ -109,7 +109,8 @@ static void scatter_segments(float *out, const float *in, const uint32_t *index,
     for (size_t o = 0; o < v->outer; o++, out += v->n * v->inner) {
       const float *rows = in + o * v->count * v->inner;
       for (size_t j = 0; j < v->count; j++) {
-        if (index[j] < v->n) add_row(out + index[j] * v->inner, rows + j * v->inner, v->inner);
+        const uint32_t row = ls_index(index + j);
+        if (row < v->n) add_row(out + row * v->inner, rows + j * v->inner, v->inner);
       }
     }
   }
@@ -155,7 +156,7 @@ static void scatter_tree(float *out, const float *in, const uint32_t *index, uin
   for (size_t row = 0; row < v->n; row++) first[row] = NONE;
   for (size_t s = v->segments; s-- > 0;) {
     for (size_t j = v->count; j-- > 0;) {
-      const uint32_t row = index[s * v->segment_index + j];
+      const uint32_t row = ls_index(index + s * v->segment_index + j);
       if (row >= v->n) continue;
       next[s * v->count + j] = first[row];
       first[row] = (uint32_t)(s * v->count + j);

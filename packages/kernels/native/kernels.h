@@ -45,7 +45,17 @@ LS_INLINE vf ls_splat(float x) { return x - (vf){0}; } /* keeps -0, which x + 0 
 LS_INLINE vi ls_splat_i(int32_t x) { return (vi){0} + x; }
 
 /** The first n <= LS_W lanes from p, the others +0; and back. Touch nothing beyond p + n. */
-#if defined(__AVX512F__)
+#if defined(__SANITIZE_ADDRESS__)
+/* Lane by lane: AddressSanitizer does not look at masked loads and stores. */
+LS_INLINE vf ls_load_part(const float *p, size_t n) {
+  vf v = {0};
+  for (size_t i = 0; i < n; i++) v[i] = p[i];
+  return v;
+}
+LS_INLINE void ls_store_part(float *p, vf v, size_t n) {
+  for (size_t i = 0; i < n; i++) p[i] = v[i];
+}
+#elif defined(__AVX512F__)
 LS_INLINE vf ls_load_part(const float *p, size_t n) {
   return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
@@ -67,6 +77,12 @@ LS_INLINE void ls_store_part(float *p, vf v, size_t n) {
   if (n > 3) p[3] = v[3];
 }
 #endif
+
+/**
+ * A value that selects memory, read once: another thread may change what a region holds between a check and a use, and
+ * compilers may read twice.
+ */
+LS_INLINE uint32_t ls_index(const uint32_t *p) { return *(const volatile uint32_t *)p; }
 
 LS_INLINE size_t ls_min(size_t a, size_t b) { return a < b ? a : b; }
 

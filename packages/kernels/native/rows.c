@@ -56,7 +56,8 @@ LS_INLINE void arg_reduce(int kind, int32_t *out, const float *in, size_t outer,
     if (inner == 1 && n > 0) {
       const float best = reduce_row(kind == ARGMAX ? MAX : MIN, 0, in, n, end);
       size_t i = 0;
-      while (!(in[i] == best || (best != best && in[i] != in[i]))) i++;
+      /* The bound ends the search even where another thread changed the row since its extreme was found. */
+      while (i + 1 < n && !(in[i] == best || (best != best && in[i] != in[i]))) i++;
       *out = (int32_t)i;
       continue;
     }
@@ -213,7 +214,7 @@ LS_KERNEL(crossEntropy) {
     const size_t count = ls_min(LS_W, rows - r);
     vf sums = ls_splat(1), shifted = ls_splat(0);
     for (size_t i = 0; i < count; i++, logits += n) {
-      const uint32_t label = labels[r + i];
+      const uint32_t label = ls_index(labels + r + i);
       const float max = reduce_row(MAX, 0, logits, n, end);
       sums[i] = sum_exp(0, logits, n, max, end);
       shifted[i] = label < n ? logits[label] - max : __builtin_nanf("");
@@ -231,7 +232,7 @@ LS_KERNEL(crossEntropyGrad) {
   const size_t rows = w[10], n = w[11];
   const float *end = logits + rows * n;
   for (size_t r = 0; r < rows; r++, logits += n, out += n) {
-    const uint32_t label = labels[r];
+    const uint32_t label = ls_index(labels + r);
     const float g = label < n ? grad[r] : __builtin_nanf("");
     const float sum = sum_exp(out, logits, n, reduce_row(MAX, 0, logits, n, end), end);
     const float hit = label < n ? (out[label] / sum - 1) * g : 0;

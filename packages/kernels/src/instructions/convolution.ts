@@ -5,7 +5,7 @@
  * y · strideH + i · dilationH − padH for i < kh, and likewise along x. For the convolution an image goes on with zeros
  * beyond its border, and a tap there is a term 0 · weight; pooling skips what is outside.
  */
-import { define, elements, fields, oneOf, segmentCount } from './instruction.ts';
+import { define, elements, fields, oneOf, scratchOf, segmentCount } from './instruction.ts';
 import { ELEMENT_BYTES } from './program.ts';
 
 /** Floats of the copy of a strip of an image, what tiles may read beyond, and the widest vector (as in `conv.c`). */
@@ -126,7 +126,7 @@ export const convolutions = {
     code: 24,
     fields: convolution,
     extents: (v) => [
-      { what: 'scratch', address: v.scratch, bytes: convScratchBytes(v), access: 'write' },
+      scratchOf(v.scratch, convScratchBytes(v)),
       elements('out', v.out, outputSize(v), 'write'),
       elements('a', v.a, imageSize(v)),
       elements('b', v.b, weightSize(v)),
@@ -140,7 +140,7 @@ export const convolutions = {
     code: 25,
     fields: convolution,
     extents: (v) => [
-      { what: 'scratch', address: v.scratch, bytes: convInputGradScratchBytes(v), access: 'write' },
+      scratchOf(v.scratch, convInputGradScratchBytes(v)),
       elements('out', v.out, imageSize(v), 'write'),
       elements('a', v.a, outputSize(v)),
       elements('b', v.b, weightSize(v)),
@@ -158,12 +158,7 @@ export const convolutions = {
       segmentCount(v.segments);
       oneOf('tree', v.tree, 2);
       return [
-        {
-          what: 'scratch',
-          address: v.scratch,
-          bytes: convWeightGradScratchBytes(v, v.tree ? v.segments : 1),
-          access: 'write',
-        },
+        scratchOf(v.scratch, convWeightGradScratchBytes(v, v.tree ? v.segments : 1)),
         elements('out', v.out, weightSize(v) * (v.tree ? 1 : v.segments), 'write'),
         elements('a', v.a, imageSize(v) * v.segments),
         elements('b', v.b, outputSize(v) * v.segments),

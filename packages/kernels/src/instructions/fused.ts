@@ -8,6 +8,7 @@ import {
   elements,
   fields,
   oneOf,
+  scratchOf,
   segmentCount,
   span,
   type Values,
@@ -65,9 +66,17 @@ function operand(
   [rows, width]: readonly [number, number],
   access: Extent['access'] = 'read',
 ): Extent {
-  const size = width === 0 ? 0 : span([v.batch, batch], [v.heads, head], [rows, row], [width, 1]);
-  return elements(what, at, size, access);
+  return elements(what, at, span([v.batch, batch], [v.heads, head], [rows, row], [width, 1]), access);
 }
+
+/** Those by q, k and v may be parts of one packed gradient. */
+const gradient = (
+  what: string,
+  at: Extent['address'],
+  v: AttentionValues,
+  walk: readonly [number, number, number],
+  rows: number,
+): Extent => ({ ...operand(what, at, v, walk, [rows, v.d], 'write'), interleaved: true });
 
 function attentionExtents(
   v: AttentionValues & { readonly [K in 'q' | 'k' | 'v' | 'out' | 'mask' | 'scratch']: Extent['address'] },
@@ -83,7 +92,7 @@ function attentionExtents(
     ...(v.masked
       ? [operand('mask', v.mask, v, [v.maskBatch, v.maskHead, v.maskRow], [v.queries, v.keys])]
       : []),
-    { what: 'scratch', address: v.scratch, bytes: attentionScratchBytes(v.d), access: 'write' as const },
+    scratchOf(v.scratch, attentionScratchBytes(v.d)),
   ];
 }
 
@@ -149,7 +158,7 @@ export const fused = {
         elements('out', v.out, (v.tree ? 1 : v.segments) * v.n, 'write'),
         elements('x', v.x, size),
         elements('grad', v.grad, size),
-        { what: 'scratch', address: v.scratch, bytes: normalizeScratchBytes(v.n), access: 'write' },
+        scratchOf(v.scratch, normalizeScratchBytes(v.n)),
       ];
     },
   }),
@@ -176,9 +185,9 @@ export const fused = {
     extents: (v) => [
       ...attentionExtents(v, 'read'),
       operand('grad', v.grad, v, [v.gradBatch, v.gradHead, v.gradRow], [v.queries, v.d]),
-      operand('dq', v.dq, v, [v.dqBatch, v.dqHead, v.dqRow], [v.queries, v.d], 'write'),
-      operand('dk', v.dk, v, [v.dkBatch, v.dkHead, v.dkRow], [v.keys, v.d], 'write'),
-      operand('dv', v.dv, v, [v.dvBatch, v.dvHead, v.dvRow], [v.keys, v.d], 'write'),
+      gradient('dq', v.dq, v, [v.dqBatch, v.dqHead, v.dqRow], v.queries),
+      gradient('dk', v.dk, v, [v.dkBatch, v.dkHead, v.dkRow], v.keys),
+      gradient('dv', v.dv, v, [v.dvBatch, v.dvHead, v.dvRow], v.keys),
     ],
   }),
   /**
@@ -206,7 +215,7 @@ export const fused = {
         elements('bias', v.bias, v.biased * gates * v.hidden),
         elements('h0', v.h0, v.initial * state),
         elements('c0', v.c0, v.kind === recurrentKinds.lstm ? v.initial * state : 0),
-        { what: 'scratch', address: v.scratch, bytes: recurrentScratchBytes(v.hidden), access: 'write' },
+        scratchOf(v.scratch, recurrentScratchBytes(v.hidden)),
       ];
     },
   }),
@@ -239,7 +248,7 @@ export const fused = {
         elements('grad', v.grad, state * v.steps * (1 + v.cells)),
         elements('h0', v.h0, v.initial * state),
         elements('c0', v.c0, isLstm ? v.initial * state : 0),
-        { what: 'scratch', address: v.scratch, bytes: recurrentScratchBytes(v.hidden), access: 'write' },
+        scratchOf(v.scratch, recurrentScratchBytes(v.hidden)),
       ];
     },
   }),

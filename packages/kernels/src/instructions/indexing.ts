@@ -6,7 +6,7 @@
  * 0 between segments repeats an operand that is alike in all shards. An index out of [0, n) reads as a NaN and is
  * skipped by the sums; memory stays safe.
  */
-import { define, type Extent, elements, fields, oneOf, segmentCount, span } from './instruction.ts';
+import { define, elements, fields, indexes, oneOf, scratchOf, segmentCount, span } from './instruction.ts';
 import { type Address, ELEMENT_BYTES } from './program.ts';
 
 /** Dimensions of `copy`. */
@@ -27,11 +27,6 @@ interface Indexed {
 /** Elements of `segments` blocks that lie `stride` apart. */
 const blocks = (segments: number, stride: number, size: number): number =>
   size === 0 ? 0 : span([segments, stride], [size, 1]);
-
-const overlap = (a: Extent, b: Extent): boolean =>
-  a.address.region === b.address.region &&
-  a.address.offset < b.address.offset + b.bytes &&
-  b.address.offset < a.address.offset + a.bytes;
 
 const shape = { ...fields('u32', 'segments', 'outer', 'n', 'inner', 'count') } as const;
 const rowsOf = ({ outer, n, inner }: Indexed): number => outer * n * inner;
@@ -84,7 +79,7 @@ export const indexing = {
       return [
         elements('out', v.out, v.segments * pickedOf(v), 'write'),
         elements('in', v.in, blocks(v.segments, v.segmentIn, rowsOf(v))),
-        elements('index', v.index, blocks(v.segments, v.segmentIndex, v.count)),
+        indexes('index', v.index, blocks(v.segments, v.segmentIndex, v.count)),
       ];
     },
   }),
@@ -102,18 +97,13 @@ export const indexing = {
     extents: (v) => {
       oneOf('tree', v.tree, 2);
       segmentCount(v.segments);
-      const out = elements('out', v.out, (v.tree ? 1 : v.segments) * rowsOf(v), 'write');
       const operands = [
-        out,
+        elements('out', v.out, (v.tree ? 1 : v.segments) * rowsOf(v), 'write'),
         elements('in', v.in, blocks(v.segments, v.segmentIn, pickedOf(v))),
-        elements('index', v.index, blocks(v.segments, v.segmentIndex, v.count)),
+        indexes('index', v.index, blocks(v.segments, v.segmentIndex, v.count)),
       ];
       if (!v.tree) return operands;
-      const bytes = scatterAddScratchBytes(v.n, v.segments * v.count);
-      const scratch: Extent = { what: 'scratch', address: v.scratch, bytes, access: 'write' };
-      // Sums written over the lists would make them lead anywhere.
-      if (overlap(out, scratch)) throw new Error('scratch overlaps out');
-      return [...operands, scratch];
+      return [...operands, scratchOf(v.scratch, scatterAddScratchBytes(v.n, v.segments * v.count))];
     },
   }),
   /** out[s, o, j, i] = in[s, o, index[s, o, j, i], i]: an index for each element. */
@@ -129,7 +119,7 @@ export const indexing = {
       return [
         elements('out', v.out, v.segments * pickedOf(v), 'write'),
         elements('in', v.in, blocks(v.segments, v.segmentIn, rowsOf(v))),
-        elements('index', v.index, blocks(v.segments, v.segmentIndex, pickedOf(v))),
+        indexes('index', v.index, blocks(v.segments, v.segmentIndex, pickedOf(v))),
       ];
     },
   }),
@@ -146,7 +136,7 @@ export const indexing = {
       return [
         elements('out', v.out, v.segments * rowsOf(v), 'write'),
         elements('in', v.in, blocks(v.segments, v.segmentIn, pickedOf(v))),
-        elements('index', v.index, blocks(v.segments, v.segmentIndex, pickedOf(v))),
+        indexes('index', v.index, blocks(v.segments, v.segmentIndex, pickedOf(v))),
       ];
     },
   }),
@@ -169,12 +159,11 @@ export const indexing = {
     fields: { ...fields('addr', 'out', 'in', 'scratch'), ...fields('u32', 'rows', 'n', 'descending') },
     extents: (v) => {
       oneOf('descending', v.descending, 2);
-      const out = elements('out', v.out, v.rows * v.n, 'write');
-      const input = elements('in', v.in, v.rows * v.n);
-      const scratch = elements('scratch', v.scratch, v.n, 'write');
-      // Indexes that something else is written over would lead anywhere.
-      if (overlap(out, scratch)) throw new Error('scratch overlaps out');
-      return [out, input, scratch];
+      return [
+        elements('out', v.out, v.rows * v.n, 'write'),
+        elements('in', v.in, v.rows * v.n),
+        scratchOf(v.scratch, v.n * ELEMENT_BYTES),
+      ];
     },
   }),
 } as const;

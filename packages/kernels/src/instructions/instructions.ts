@@ -8,7 +8,17 @@
 import { convolutions } from './convolution.ts';
 import { fused } from './fused.ts';
 import { indexing } from './indexing.ts';
-import { define, elements, fields, oneOf, segmentCount, span, type Values } from './instruction.ts';
+import {
+  define,
+  elements,
+  fields,
+  indexes,
+  oneOf,
+  scratchOf,
+  segmentCount,
+  span,
+  type Values,
+} from './instruction.ts';
 import { MATMUL_SCRATCH_BYTES } from './matmul.ts';
 import { ELEMENT_BYTES, TILE } from './program.ts';
 
@@ -21,6 +31,9 @@ export const guardKinds = { finite: 0, zero: 1 } as const;
 export const softmaxKinds = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as const;
 /** How `gatherRows` reads its source. u8 and i32 sources may also be converted to f32. */
 export const sourceKinds = { f32: 0, i32: 1, u8ToI32: 2, u8ToF32: 3 } as const;
+
+/** Terms of an element of a product: the WASM kernels count them in 32 bits. */
+const MAX_DEPTH = 2 ** 32 - 1;
 
 export const instructions = {
   /**
@@ -41,6 +54,9 @@ export const instructions = {
       oneOf('transA', v.transA, 2);
       oneOf('transB', v.transB, 2);
       segmentCount(v.segments);
+      if (v.segments * v.k > MAX_DEPTH) {
+        throw new Error(`segments · k is ${v.segments * v.k}, expected at most ${MAX_DEPTH}`);
+      }
       if (v.m > 1 && v.ldc < v.n) throw new Error(`ldc is ${v.ldc}, expected at least n = ${v.n}`);
       const overwrites = (v.batch0 > 1 && v.strideC0 === 0) || (v.batch1 > 1 && v.strideC1 === 0);
       if (overwrites) throw new Error('a batch stride of C is 0: its products would overwrite each other');
@@ -70,7 +86,7 @@ export const instructions = {
         elements('c', v.c, span(...batches(v.strideC0, v.strideC1), [v.m, v.ldc], [v.n, 1]), 'write'),
         elements('a', v.a, span(...batches(v.strideA0, v.strideA1), [v.segments, v.segmentA], ...a)),
         elements('b', v.b, span(...batches(v.strideB0, v.strideB1), [v.segments, v.segmentB], ...b)),
-        { what: 'scratch', address: v.scratch, bytes: MATMUL_SCRATCH_BYTES, access: 'write' },
+        scratchOf(v.scratch, MATMUL_SCRATCH_BYTES),
       ];
     },
   }),
@@ -124,7 +140,7 @@ export const instructions = {
           bytes: span([v.dataRows, v.stride], [v.width, 1]) * sourceBytes,
           access: 'read',
         },
-        elements('index', v.index, v.indexCount),
+        indexes('index', v.index, v.indexCount),
         elements('record', v.record, 4),
         elements('unit', v.unit, 2),
       ];
@@ -160,7 +176,7 @@ export const instructions = {
     extents: (v) => [
       elements('out', v.out, v.rows, 'write'),
       elements('logits', v.logits, v.rows * v.n),
-      elements('labels', v.labels, v.rows),
+      indexes('labels', v.labels, v.rows),
     ],
   }),
   /** out[r, c] = (softmax(logits[r, :])[c] − [c = label[r]]) · grad[r]. */
@@ -170,7 +186,7 @@ export const instructions = {
     extents: (v) => [
       elements('out', v.out, v.rows * v.n, 'write'),
       elements('logits', v.logits, v.rows * v.n),
-      elements('labels', v.labels, v.rows),
+      indexes('labels', v.labels, v.rows),
       elements('grad', v.grad, v.rows),
     ],
   }),

@@ -80,9 +80,9 @@ export class ProgramBuilder {
 
   #append(words: readonly number[]): void {
     try {
-      for (const { address, bytes } of instructionExtents(Int32Array.from(words), 0).extents) {
-        this.reserve(address.region, address.offset + bytes);
-      }
+      const { addresses, extents } = instructionExtents(Int32Array.from(words), 0);
+      for (const [, { region, offset }] of addresses) this.reserve(region, offset);
+      for (const { address, bytes } of extents) this.reserve(address.region, address.offset + bytes);
     } catch (error) {
       throw new Error(
         `ProgramBuilder: ${this.#label}: ${error instanceof Error ? error.message : String(error)}`,

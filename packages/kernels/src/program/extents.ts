@@ -11,6 +11,7 @@ import {
   MAX_SLOTS,
   type Values,
 } from '../instructions/instructions.ts';
+import { scratchOf } from '../instructions/instruction.ts';
 import { type MicroOpName, microOps } from '../instructions/microops.ts';
 import { type Address, ELEMENT_BYTES } from '../instructions/program.ts';
 import { fieldValue } from '../instructions/words.ts';
@@ -19,6 +20,8 @@ export interface Decoded {
   readonly name: string;
   /** Length in words. */
   readonly words: number;
+  /** Every address whose base the kernel looks up, whether it touches memory there or not. */
+  readonly addresses: readonly (readonly [what: string, address: Address])[];
   readonly extents: readonly Extent[];
 }
 
@@ -164,7 +167,7 @@ const chainExtents = (chain: DecodedChain): Extent[] => {
   const bytes = total * ELEMENT_BYTES;
   const slots = inputs.length + nReg + outputs.length;
   const extents: Extent[] = [
-    { what: 'scratch', address: chain.scratch, bytes: elementwiseScratchBytes(slots), access: 'write' },
+    scratchOf(chain.scratch, elementwiseScratchBytes(slots)),
   ];
   inputs.forEach(({ address, kind, strides }, i) => {
     const what = `input ${i}`;
@@ -174,10 +177,13 @@ const chainExtents = (chain: DecodedChain): Extent[] => {
       (name) => inputKinds[name] === kind,
     );
     if (!known) throw new Error(`${what}: kind is ${kind}, expected 0 to 2`);
-    extents.push({ what, address, bytes: sizes[known] * ELEMENT_BYTES, access: 'read' });
+    const extent: Extent = { what, address, bytes: sizes[known] * ELEMENT_BYTES, access: 'read' };
+    // Tile by tile, so only what is read in the order in which it is written can be replaced.
+    extents.push(known === 'strided' ? extent : { ...extent, inPlace: true });
   });
   outputs.forEach(
-    (address, o) => void extents.push({ what: `output ${o}`, address, bytes, access: 'write' }),
+    (address, o) =>
+      void extents.push({ what: `output ${o}`, address, bytes, access: 'write', inPlace: true }),
   );
   if (chain.journal.region !== NOWHERE_REGION) {
     extents.push({ what: 'journal', address: chain.journal, bytes: 3 * ELEMENT_BYTES, access: 'write' });
@@ -198,12 +204,18 @@ export const instructionExtents = (words: Int32Array, at: number): Decoded => {
     );
   }
   if (opcode === ELEMENTWISE) {
-    return { name: 'elementwise', words: length, extents: chainExtents(decodeChain(words, at)) };
+    const extents = chainExtents(decodeChain(words, at));
+    const addresses = extents.map(({ what, address }) => [what, address] as const);
+    return { name: 'elementwise', words: length, addresses, extents };
   }
   const found = instructionOf.get(opcode);
   if (!found) throw new Error(`word ${at}: unknown instruction ${opcode}`);
   const [name, { fields, extents }] = found;
   const expected = fixedWords(fields);
   if (length !== expected) throw new Error(`${length} words, expected ${expected}`);
-  return { name, words: length, extents: extents(decodeValues(fields, words, at)) };
+  const values = decodeValues(fields, words, at);
+  const addresses = Object.entries<Address | number>(values).filter(
+    (entry): entry is [string, Address] => typeof entry[1] === 'object',
+  );
+  return { name, words: length, addresses, extents: extents(values) };
 };

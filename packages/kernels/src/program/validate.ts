@@ -1,13 +1,26 @@
-/** Nothing runs that was not validated: after this, no call of a program can touch memory outside of its regions. */
-
-import type { Extent } from '../instructions/instructions.ts';
-import { ELEMENT_BYTES, type Program } from '../instructions/program.ts';
+/**
+ * Nothing runs that was not validated: after this, no call of a program can touch memory outside of its regions.
+ *
+ * Note [Disjoint writes]. Kernels are C: they follow tap lists, row lists and indexes that they have just written or checked, and
+ * they copy with `memcpy` and `restrict`. So whatever an instruction writes must not overlap anything else that it touches,
+ * neither its scratch nor its operands. The two exceptions are stated by the extents themselves: `inPlace` (an elementwise
+ * output exactly over a contiguous input) and `interleaved` (outputs that share a buffer and hold numbers only). Regions of
+ * one program never overlap where one of them is writable: whoever binds them sees to that.
+ */
 import { type Decoded, instructionExtents } from './extents.ts';
-
-const MEMORY_BYTES = 2 ** 32;
+import { type Extent, MEMORY_BYTES } from '../instructions/instruction.ts';
+import { type Address, ELEMENT_BYTES, type Program } from '../instructions/program.ts';
 
 const checkRegions = ({ regions }: Program): void => {
+  const byName = new Map<string, number>();
   regions.forEach(({ name, bytes, access }, r) => {
+    const other = byName.get(name);
+    if (other !== undefined) {
+      throw new Error(
+        `program: regions ${other} and ${r} are both named '${name}', expected a name for each region`,
+      );
+    }
+    byName.set(name, r);
     if (!Number.isInteger(bytes) || bytes < 0 || bytes > MEMORY_BYTES) {
       throw new Error(`program: region ${r} (${name}) has ${bytes} bytes, expected 0 to ${MEMORY_BYTES}`);
     }
@@ -17,18 +30,65 @@ const checkRegions = ({ regions }: Program): void => {
   });
 };
 
-/** Why an extent is refused, or undefined. */
-const refusal = ({ regions }: Program, { address, bytes, access }: Extent): string | undefined => {
-  const region = regions[address.region];
-  if (!region) return `is in region ${address.region}, expected 0 to ${regions.length - 1}`;
-  const { region: _, offset } = address;
+/** Why an address is refused, or undefined. Kernels look up the base of each, used or not. */
+const addressRefusal = ({ regions }: Program, { region: index, offset }: Address): string | undefined => {
+  const region = regions[index];
+  if (!region) return `is in region ${index}, expected 0 to ${regions.length - 1}`;
   if (offset % ELEMENT_BYTES !== 0)
     return `begins at byte ${offset} of '${region.name}', expected a multiple of 4`;
-  if (offset + bytes > region.bytes) {
-    return `ends at byte ${offset + bytes} of '${region.name}', which has ${region.bytes}`;
-  }
+  if (offset > region.bytes) return `begins at byte ${offset} of '${region.name}', which has ${region.bytes}`;
+  return undefined;
+};
+
+/** Why an extent is refused, or undefined. */
+const extentRefusal = (program: Program, { address, bytes, access }: Extent): string | undefined => {
+  const reason = addressRefusal(program, address);
+  if (reason) return reason;
+  const region = program.regions[address.region]!;
+  const end = address.offset + bytes;
+  // Written this way round, so that a size that is no number is refused, too.
+  if (!(end <= region.bytes)) return `ends at byte ${end} of '${region.name}', which has ${region.bytes}`;
   if (access === 'write' && region.access !== 'write') return `writes '${region.name}', which is read-only`;
   return undefined;
+};
+
+const overlap = (a: Extent, b: Extent): boolean =>
+  a.address.region === b.address.region &&
+  a.address.offset < b.address.offset + b.bytes &&
+  b.address.offset < a.address.offset + a.bytes;
+
+const mayOverlap = (a: Extent, b: Extent): boolean => {
+  if (a.access === 'write' && b.access === 'write') return Boolean(a.interleaved && b.interleaved);
+  const isSame = a.address.offset === b.address.offset && a.bytes === b.bytes;
+  return Boolean(isSame && a.inPlace && b.inPlace);
+};
+
+/** The write and what it overlaps without being allowed to, if there is such a pair. See Note [Disjoint writes]. */
+const conflict = (extents: readonly Extent[]): readonly [Extent, Extent] | undefined => {
+  for (const [i, a] of extents.entries()) {
+    if (a.access !== 'write' || a.bytes === 0) continue;
+    for (const [j, b] of extents.entries()) {
+      const isOther = j !== i && b.bytes > 0 && (b.access === 'read' || j < i);
+      if (isOther && overlap(a, b) && !mayOverlap(a, b)) return [a, b];
+    }
+  }
+  return undefined;
+};
+
+/** Why an instruction is refused, or undefined. */
+const instructionRefusal = (program: Program, { addresses, extents }: Decoded): string | undefined => {
+  for (const extent of extents) {
+    const reason = extentRefusal(program, extent);
+    if (reason) return `${extent.what} ${reason}`;
+  }
+  for (const [what, address] of addresses) {
+    const reason = addressRefusal(program, address);
+    if (reason) return `${what} ${reason}`;
+  }
+  const pair = conflict(extents);
+  if (!pair) return undefined;
+  const [{ what, address }, other] = pair;
+  return `${what} overlaps ${other.what} in '${program.regions[address.region]!.name}', expected memory of its own`;
 };
 
 const checkCuts = ({ cuts, starts }: Program): void => {
@@ -43,8 +103,8 @@ const checkCuts = ({ cuts, starts }: Program): void => {
 };
 
 /**
- * Refuses a program that could touch memory outside of its regions, write to a read-only one, or whose lists do not fit
- * its code. Throws an Error that names the instruction, what it got and what was expected.
+ * Refuses a program that could touch memory outside of its regions, write to a read-only one or over its own operands, or whose
+ * lists do not fit its code. Throws an Error that names the instruction, what it got and what was expected.
  */
 export const validateProgram = (program: Program): void => {
   const { version, code, starts, labels } = program;
@@ -63,10 +123,8 @@ export const validateProgram = (program: Program): void => {
     } catch (error) {
       throw new Error(`${where}: ${error instanceof Error ? error.message : String(error)}`);
     }
-    for (const extent of decoded.extents) {
-      const reason = refusal(program, extent);
-      if (reason) throw new Error(`${where}: ${decoded.name}: ${extent.what} ${reason}`);
-    }
+    const reason = instructionRefusal(program, decoded);
+    if (reason) throw new Error(`${where}: ${decoded.name}: ${reason}`);
     at += decoded.words;
   });
   if (at !== code.length)
