@@ -71,6 +71,7 @@ export { checkIndexes } from './step/checkIndexes.ts';
 export { at, MemoryProgram } from './step/memoryProgram.ts';
 export { countSums } from './step/metrics.ts';
 export { compileCombine, compileUnit, RECORD_WORDS } from './step/programs.ts';
+export { checkRegions, type ProgramKind } from './step/regions.ts';
 export { traceStep } from './step/trace.ts';
 export {
   type Run,

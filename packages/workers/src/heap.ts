@@ -10,6 +10,9 @@ const LIMIT = 2 ** 32;
 export class SharedHeap {
   readonly memory: SharedMemory;
   #next: number;
+  /** Blocks that regions may lie in: first bytes, rising, and where each ends. */
+  readonly #starts: number[] = [];
+  readonly #ends: number[] = [];
 
   /** `memory`: a shared memory with nothing above `start` (bytes) in use; a small new one by default. */
   constructor(memory: SharedMemory = createMemory(HEAP_BASE + PAGE), start: number = HEAP_BASE) {
@@ -30,6 +33,32 @@ export class SharedHeap {
    * memory grows when needed; views made before keep working. Throws a RangeError at 4 GiB or without memory.
    */
   allocate(bytes: number, alignment: number = ALIGNMENT): number {
+    const address = this.allocatePrivate(bytes, alignment);
+    this.#starts.push(address);
+    this.#ends.push(address + bytes);
+    return address;
+  }
+
+  /**
+   * Bytes from an address to the end of the block that it lies in: what a region may have there. 0 outside of all blocks, and
+   * in private ones.
+   */
+  room(address: number): number {
+    let [low, high] = [0, this.#starts.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#starts[middle]! <= address) low = middle + 1;
+      else high = middle;
+    }
+    // Of blocks that begin at one address only the last can have bytes.
+    return low === 0 ? 0 : Math.max(0, this.#ends[low - 1]! - address);
+  }
+
+  /**
+   * The same for what no program may reach: code, tables of base addresses, records, control blocks, stacks. `room` is 0 there,
+   * so no region can be bound to it.
+   */
+  allocatePrivate(bytes: number, alignment: number = ALIGNMENT): number {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
       throw new RangeError(`SharedHeap: got a block of ${bytes} bytes, expected an integer of at least 0`);
     }

@@ -1,4 +1,4 @@
-import type { Program } from '@lockstep/kernels';
+import type { Program, Region } from '@lockstep/kernels';
 import type { SharedHeap } from './heap.ts';
 
 /** In `PoolTask.bases`: the region is the record of the tick. */
@@ -101,15 +101,18 @@ interface PlanContext {
 
 /**
  * Places the code of all programs and a table of base addresses for every task in shared memory; checks that every
- * region lies in memory. Returns what each worker has to call. Throws a RangeError that names plan, phase and worker.
+ * region lies in memory of its own. Returns what each worker has to call. Throws a RangeError that names plan, phase and worker.
  */
 export const placePlans = (context: PlanContext): WorkerCalls[] => {
   const { heap, programs, plans, workers } = context;
-  const codes = programs.map(({ program }) => {
-    const address = heap.allocate(program.code.byteLength);
-    heap.i32(address, program.code.length).set(program.code);
+  const codes = new Map<PoolProgram, number>();
+  const codeOf = (found: PoolProgram): number => {
+    const { code } = found.program;
+    const address = codes.get(found) ?? heap.allocatePrivate(code.byteLength);
+    heap.i32(address, code.length).set(code);
+    codes.set(found, address);
     return address;
-  });
+  };
   for (const plan of plans) checkShape(plan, workers);
   return Array.from({ length: workers }, (_, worker) =>
     plans.map((plan) =>
@@ -123,7 +126,7 @@ export const placePlans = (context: PlanContext): WorkerCalls[] => {
             );
           }
           checkBases(context, task, `${where}, program ${found.name}`);
-          return placeCall(heap, `${plan.name}/${found.name}`, codes[task.program]!, found, task);
+          return placeCall(heap, `${plan.name}/${found.name}`, codeOf(found), found, task);
         }),
       ),
     ),
@@ -138,7 +141,7 @@ const placeCall = (
   task: PoolTask,
 ): Call => {
   const { program } = found;
-  const bases = heap.allocate(task.bases.length * 4);
+  const bases = heap.allocatePrivate(task.bases.length * 4);
   // Addresses from 2 GiB on wrap to negative words: the kernels read them as unsigned.
   heap.i32(bases, task.bases.length).set(task.bases.map((base) => (typeof base === 'number' ? base : 0)));
   const wordsWith = (marker: number): number[] =>
@@ -185,33 +188,64 @@ const checkShape = (plan: Plan, workers: number): void => {
   }
 };
 
+/**
+ * Every region gets memory of a block that it lies in as a whole, and where one is writable it overlaps no other: this and
+ * `validateProgram` keep programs within their regions.
+ */
 const checkBases = (context: PlanContext, task: PoolTask, where: string): void => {
+  const { heap, recordBytes, resultBytes } = context;
   const { regions } = context.programs[task.program]!.program;
   if (task.bases.length !== regions.length) {
     throw new RangeError(
       `${where}: got ${task.bases.length} bases, expected one for each of ${regions.length} regions`,
     );
   }
-  for (const [index, { name, bytes }] of regions.entries()) {
+  for (const [index, { name, bytes, access }] of regions.entries()) {
     const base = task.bases[index]!;
     if (typeof base !== 'number') {
       checkPointer(base, context, where);
       continue;
     }
-    const room =
-      base === RECORD
-        ? context.recordBytes
-        : base === RESULT
-          ? context.resultBytes
-          : Number.isInteger(base) && base > 0 && base % 4 === 0
-            ? context.heap.used - base
-            : -1;
+    if (base === RECORD && access === 'write') {
+      throw new RangeError(`${where}: region ${name} is the record, expected it to be read-only`);
+    }
+    const isMarker = base === RECORD || base === RESULT;
+    if (!isMarker && !(Number.isInteger(base) && base > 0 && base % 4 === 0)) {
+      throw new RangeError(
+        `${where}: region ${name} has base ${base}, expected the address of a block, a multiple of 4`,
+      );
+    }
+    const room = base === RECORD ? recordBytes : base === RESULT ? resultBytes : heap.room(base);
     if (bytes > room) {
       throw new RangeError(
         `${where}: region ${name} needs ${bytes} bytes, but there are ${room} at base ${base}`,
       );
     }
   }
+  checkDisjoint(regions, task.bases, where);
+};
+
+/** Regions in the same memory, one of them writable: a kernel could write over what another instruction relies on. */
+const checkDisjoint = (regions: readonly Region[], bases: PoolTask['bases'], where: string): void => {
+  const used = regions.flatMap((region, i) => (region.bytes > 0 ? [{ region, base: bases[i]! }] : []));
+  for (const [i, a] of used.entries()) {
+    for (const b of used.slice(0, i)) {
+      if (a.region.access === 'read' && b.region.access === 'read') continue;
+      if (!shareMemory(a.base, a.region.bytes, b.base, b.region.bytes)) continue;
+      throw new RangeError(
+        `${where}: regions ${b.region.name} and ${a.region.name} share memory, expected a writable region to have its own`,
+      );
+    }
+  }
+};
+
+/** Where pointers lead is known when a record comes: two that read the same word lead to the same place. */
+const shareMemory = (a: number | Pointer, aBytes: number, b: number | Pointer, bBytes: number): boolean => {
+  if (typeof a !== 'number' || typeof b !== 'number') {
+    return typeof a !== 'number' && typeof b !== 'number' && a.pointer === b.pointer;
+  }
+  if (a < 0 || b < 0) return a === b;
+  return a < b + bBytes && b < a + aBytes;
 };
 
 const checkPointer = ({ pointer }: Pointer, { recordBytes }: PlanContext, where: string): void => {

@@ -9,7 +9,7 @@ import { availableVariants, type Program } from '@lockstep/kernels';
 import { afterEach, describe, expect, test } from 'vitest';
 import { prepare, serial } from '../test/training.ts';
 import { SharedHeap } from './heap.ts';
-import type { PoolTask } from './plan.ts';
+import { type PoolTask, RECORD } from './plan.ts';
 import { type PoolOptions, WorkerError, type WorkerLoss, WorkerPool } from './pool.ts';
 
 const FAULTY = new URL('../test/faulty-kernels.mjs', import.meta.url);
@@ -332,12 +332,22 @@ describe('plans that do not fit are refused by name', () => {
     ['plan p, phase 0: got task lists for 1 workers, expected 2', { plans: [{ name: 'p', phases: [[[]]] }] }],
     ['plan p, phase 0, worker 1: got program 99', withTask([], 99)],
     ['plan p, phase 0, worker 1, program shard: got 1 bases, expected one for each of 6', withTask([64])],
-    ['region weights needs 2560 bytes, but there are -1 at base 0', withTask(task!.bases.map(() => 0))],
+    ['region weights has base 0, expected the address of a block', withTask(task!.bases.map(() => 0))],
     [
       'region gradient needs 2560 bytes, but there are',
       withTask(task!.bases.map((b, i) => (i === 1 ? 2 ** 31 : b))),
     ],
     ['region record needs 16 bytes, but there are 4', { recordWords: 0 }],
+    ['regions weights and gradient share memory', withTask(task!.bases.with(1, task!.bases[0]!))],
+    [
+      'region weights needs 2560 bytes, but there are 0 at base',
+      withTask(task!.bases.with(0, options.heap.allocatePrivate(4096))),
+    ],
+    [
+      'region weights needs 2560 bytes, but there are 2556 at base',
+      withTask(task!.bases.with(0, (task!.bases[0] as number) + 4)),
+    ],
+    ['region gradient is the record, expected it to be read-only', withTask(task!.bases.with(1, RECORD))],
     ['got a pointer in word 99 of the record', withTask(task!.bases.map(() => ({ pointer: 99 })))],
   ])('%s', (message, wrong) => {
     expect(() => new WorkerPool({ ...options, ...wrong })).toThrow(message);

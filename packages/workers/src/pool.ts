@@ -127,7 +127,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#submitted = firstTick - 1;
     this.#completed = firstTick - 1;
 
-    const layout = { address: heap.allocate(controlWords(workers, ring) * 4, 128), workers, ring };
+    const layout = { address: heap.allocatePrivate(controlWords(workers, ring) * 4, 128), workers, ring };
     const recordBytes = tickOffset(recordWords) + 4;
     const resultBytes = resultWords * 4;
     this.#recordRing = allocateRing(heap, recordBytes, ring);
@@ -141,7 +141,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       ),
     );
     this.#timings = options.measure ? calls.map((own) => allocateTiming(heap, own, ring)) : [];
-    const stacks = heap.allocate(workers * STACK_BYTES, 4096);
+    const stacks = heap.allocatePrivate(workers * STACK_BYTES, 4096);
     this.#control = new Control(heap.memory, layout);
     this.#control.begin(firstTick);
     this.#waiters = new Waiters(this.#control, () => {
@@ -269,7 +269,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   #checkPointers(plan: number, { u32 }: RecordView): void {
     for (const { word, bytes } of this.#pointers[plan]!) {
       const address = u32[word]!;
-      const room = address > 0 && address % 4 === 0 ? this.#options.heap.used - address : -1;
+      const room = address % 4 === 0 ? this.#options.heap.room(address) : 0;
       if (bytes <= room) continue;
       const { name } = this.#options.plans[plan]!;
       throw new RangeError(
@@ -397,7 +397,7 @@ const WORKER_FILE = new URL(
 
 const allocateRing = (heap: SharedHeap, bytes: number, ring: number): RingLayout => {
   const stride = Math.max(64, Math.ceil(bytes / 64) * 64);
-  return { address: heap.allocate(stride * ring), stride };
+  return { address: heap.allocatePrivate(stride * ring), stride };
 };
 
 const allocateTiming = (heap: SharedHeap, calls: WorkerCalls, ring: number) => {
@@ -405,7 +405,7 @@ const allocateTiming = (heap: SharedHeap, calls: WorkerCalls, ring: number) => {
   // Whole cache lines: every worker writes lines of its own.
   const stride = Math.ceil(most / 8) * 8;
   const bytes = stride * Float64Array.BYTES_PER_ELEMENT;
-  const address = heap.allocate(bytes * ring);
+  const address = heap.allocatePrivate(bytes * ring);
   const slots = Array.from(
     { length: ring },
     (_, slot) => new Float64Array(heap.memory.buffer, address + slot * bytes, stride),

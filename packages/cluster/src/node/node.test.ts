@@ -9,8 +9,8 @@ import { NodeEngine } from './engine.ts';
 import { type ContentStore, Engines } from './node.ts';
 
 const memory = new MemoryProgram();
-const x = memory.input(at('x'), 1);
-const program = memory.compile(() => [[add(x, 1), at('y')]]);
+const x = memory.input(at('weights'), 1);
+const program = memory.compile(() => [[add(x, 1), at('sums')]]);
 const bundle = encodeBundle({
   sampler: { length: 1, batch: 1, seed: 1, shuffle: false, dropLast: false },
   shards: 1,

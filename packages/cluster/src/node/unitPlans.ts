@@ -95,7 +95,7 @@ export class UnitBook {
       heap.u8(address, constants.byteLength).set(constants);
       return address;
     });
-    checkRegions(bundle, this.#vector, heap, placed);
+    checkRooms(bundle, this.#vector, heap, placed);
   }
 
   plan(key: string, shards: BatchShards, unit: ShardRange): UnitPlan {
@@ -146,7 +146,9 @@ export class UnitBook {
       statistics: result('statistics'),
       gradient: result('gradient'),
     };
-    return { program, bases: regions.map(({ name }) => places[name]!) };
+    // A region that is declared but has no bytes may lie anywhere.
+    const bound = new Map(Object.entries(places));
+    return { program, bases: regions.map(({ name }) => bound.get(name) ?? this.#own[worker]!.arena!) };
   }
 
   /** Adds up the parts' vectors by the shard tree, each worker a slice of them. */
@@ -183,38 +185,38 @@ const COMBINE_SCRATCH = 1 << 16;
 const bytesOf = (regions: readonly { readonly name: string; readonly bytes: number }[], name: string) =>
   regions.find((region) => region.name === name)?.bytes ?? 0;
 
-/** A program was validated against its regions: here these are held against the memory that they get. */
-function checkRegions(
+/**
+ * A program was validated against its regions: here these are held against the memory that they get. What shares a block with
+ * others ends where the next begins.
+ */
+function checkRooms(
   { programs, sizes }: Bundle,
   vector: UnitVector,
   heap: SharedHeap,
   placed: Readonly<Record<string, number>>,
 ): void {
-  const floats: Readonly<Record<string, number>> = {
-    record: WORDS.parts,
-    unit: 2,
-    weights: sizes.weights,
-    buffers: sizes.buffers,
-    sums: vector.statistics,
-    statistics: sizes.buffers,
-    gradient: sizes.trained,
+  const floats = new Map([
+    // The words behind are addresses: no program has use for them.
+    ['record', RECORD_WORDS.scalars],
+    ['unit', 2],
+    ['weights', sizes.weights],
+    ['buffers', sizes.buffers],
+    ['sums', vector.statistics],
+    ['statistics', sizes.buffers],
+    ['gradient', sizes.trained],
+  ]);
+  const blocks = new Map(Object.entries(placed));
+  const roomOf = (name: string, bytes: number, constants: Uint8Array): number => {
+    if (name === 'constants') return constants.byteLength;
+    if (name === 'arena' || name === 'scratch') return bytes;
+    const at = blocks.get(name);
+    return at === undefined ? (floats.get(name) ?? 0) * ELEMENT_BYTES : heap.room(at);
   };
-  const places = Object.values(placed).sort((a, b) => a - b);
   for (const { program, constants } of programs) {
     for (const { name, bytes } of program.regions) {
-      const at = placed[name];
-      const room =
-        name === 'constants'
-          ? constants.byteLength
-          : name === 'arena' || name === 'scratch'
-            ? bytes
-            : at !== undefined
-              ? (places.find((next) => next > at) ?? heap.used) - at
-              : (floats[name] ?? -1 / ELEMENT_BYTES) * ELEMENT_BYTES;
+      const room = roomOf(name, bytes, constants);
       if (bytes <= room) continue;
-      throw new Error(
-        `program bundle: region ${name} has ${bytes} bytes, expected at most ${Math.max(0, room)}`,
-      );
+      throw new Error(`program bundle: region ${name} has ${bytes} bytes, expected at most ${room}`);
     }
   }
 }

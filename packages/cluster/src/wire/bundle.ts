@@ -14,6 +14,7 @@ import {
 import { BUCKET_FLOATS, batchShards, evenRanges, treeNodes } from '@lockstep/sync';
 import {
   checkIndexes,
+  checkRegions,
   compileUnit,
   countSums,
   type Prepared,
@@ -158,7 +159,10 @@ export function encodeBundle({ sampler, shards, sizes, programs }: Bundle): Uint
   return bytes;
 }
 
-/** Reads and validates a bundle: programs touch nothing outside of their regions. Throws an Error that says what is wrong. */
+/**
+ * Reads and validates a bundle: programs touch nothing outside of their regions, and write to none but a unit's own. Throws an Error that says what is
+ * wrong.
+ */
 export function decodeBundle(bytes: Uint8Array): Bundle {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const refuse = (why: string): never => {
@@ -195,7 +199,9 @@ export function decodeBundle(bytes: Uint8Array): Bundle {
 /** Validated: whatever the bytes are, what runs stays in its regions. */
 function readProgram(bytes: Uint8Array): Program {
   try {
-    return deserializeProgram(bytes);
+    const program = deserializeProgram(bytes);
+    checkRegions(program, 'wire');
+    return program;
   } catch (error) {
     throw new Error(`program bundle: ${error instanceof Error ? error.message : String(error)}`);
   }

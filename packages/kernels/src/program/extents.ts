@@ -1,4 +1,6 @@
 /** Decodes instructions and says which memory each touches: what the validator and the disassembler go by. */
+
+import { scratchOf } from '../instructions/instruction.ts';
 import {
   ELEMENTWISE,
   ELEMENTWISE_HEADER,
@@ -11,7 +13,6 @@ import {
   MAX_SLOTS,
   type Values,
 } from '../instructions/instructions.ts';
-import { scratchOf } from '../instructions/instruction.ts';
 import { type MicroOpName, microOps } from '../instructions/microops.ts';
 import { type Address, ELEMENT_BYTES } from '../instructions/program.ts';
 import { fieldValue } from '../instructions/words.ts';
@@ -166,9 +167,7 @@ const chainExtents = (chain: DecodedChain): Extent[] => {
   checkSteps(chain);
   const bytes = total * ELEMENT_BYTES;
   const slots = inputs.length + nReg + outputs.length;
-  const extents: Extent[] = [
-    scratchOf(chain.scratch, elementwiseScratchBytes(slots)),
-  ];
+  const extents: Extent[] = [scratchOf(chain.scratch, elementwiseScratchBytes(slots))];
   inputs.forEach(({ address, kind, strides }, i) => {
     const what = `input ${i}`;
     const walk = dims.reduce((sum, dim, d) => sum + (dim - 1) * strides[d]!, 1);

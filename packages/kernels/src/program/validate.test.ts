@@ -156,6 +156,40 @@ describe('validateProgram refuses', () => {
   it.each(cases)('%s', (_, change, message) => {
     expect(() => validateProgram(change(sample()))).toThrow(message);
   });
+  it('two regions of one name', () => {
+    const { regions, ...rest } = sample();
+    const twins = regions.map((region) => ({ ...region, name: region.name === 'out' ? 'in' : region.name }));
+    expect(() => validateProgram({ ...rest, regions: twins })).toThrow(
+      "program: regions 0 and 1 are both named 'in', expected a name for each region",
+    );
+  });
+  it('an address that a kernel looks up without reading there: the mask of attention without one', () => {
+    const b = new ProgramBuilder();
+    const names = ['out', 'q', 'k', 'v', 'mask', 'scratch'] as const;
+    const addresses = Object.fromEntries(names.map((name) => [name, at(b.addRegion(name, 'write'))]));
+    b.call('attention', { ...operands.attention, ...addresses, masked: 0 } as never);
+    const program = b.build();
+    const mask = 10; // opcode, length, then two words each
+    for (const [region, offset, message] of [
+      [6, 0, /attention: mask is in region 6, expected 0 to 5/],
+      [-1, 0, /mask is in region -1/],
+      [4, 4, /mask ends at byte 4 of 'mask', which has 0/],
+    ] as const) {
+      const changed = word(mask + 1, offset)(word(mask, region)(program));
+      expect(() => validateProgram(changed)).toThrow(message);
+    }
+  });
+  it('strides that leave the address space where there is nothing to read, and sums of 2³² terms', () => {
+    const call = (over: Record<string, number>) => () => {
+      const b = new ProgramBuilder();
+      const names = ['c', 'a', 'b', 'scratch'] as const;
+      const addresses = Object.fromEntries(names.map((name) => [name, at(b.addRegion(name, 'write'))]));
+      b.call('matmul', { ...operands.matmul, ...over, ...addresses } as never);
+    };
+    expect(call({ k: 0, strideA0: 2 ** 31 })).toThrow(/strides reach over 2147483661 elements/);
+    const flat = { lda: 0, ldb: 0, segmentA: 0, segmentB: 0 };
+    expect(call({ ...flat, segments: 65536, k: 65536 })).toThrow(/segments · k is 4294967296/);
+  });
 
   /** Sets every word to anything; counts what is refused and what runs, which must stay between the guards. */
   const tryEveryWord = (program: Program) => {
@@ -194,6 +228,77 @@ describe('validateProgram refuses', () => {
     const { refused, ran } = tryEveryWord(b.build());
     expect(refused).toBeGreaterThan(20);
     expect(ran).toBeGreaterThan(5);
+  });
+
+  /** Note [Disjoint writes]: a call of each kind whose operands lie in one region, at these bytes. */
+  const overlaps: [string, InstructionName, Record<string, number>, Record<string, number>, RegExp][] = [
+    [
+      'conv2d: an output over its lists of taps',
+      'conv2d',
+      { out: 0, scratch: 0 },
+      {},
+      /out overlaps scratch/,
+    ],
+    ['conv2dInputGrad: likewise', 'conv2dInputGrad', { out: 64, scratch: 0 }, {}, /out overlaps scratch/],
+    ['conv2dWeightGrad: likewise', 'conv2dWeightGrad', { out: 64, scratch: 0 }, {}, /out overlaps scratch/],
+    ['conv2d: an image in scratch', 'conv2d', { a: 512, scratch: 0 }, {}, /scratch overlaps a in/],
+    ['scatterAdd: sums over lists of rows', 'scatterAdd', { out: 0, scratch: 4 }, {}, /scratch overlaps out/],
+    ['argsort: indexes over runs', 'argsort', { out: 0, scratch: 4 }, {}, /scratch overlaps out/],
+    ['take: rows over rows', 'take', { out: 4, in: 0 }, {}, /out overlaps in/],
+    ['take: rows over indexes', 'take', { out: 4, index: 0 }, {}, /out overlaps index/],
+    ['gather: elements over indexes', 'gather', { out: 4, index: 0 }, {}, /out overlaps index/],
+    ['gatherRows: rows over rows', 'gatherRows', { out: 4, data: 0 }, {}, /out overlaps data/],
+    ['copy: onto itself', 'copy', { out: 4, in: 0 }, {}, /out overlaps in/],
+    ['crossEntropyGrad: over labels', 'crossEntropyGrad', { out: 4, labels: 0 }, {}, /out overlaps labels/],
+    ['normalizeWeightGrad: sums in scratch', 'normalizeWeightGrad', { out: 4, scratch: 0 }, {}, /overlaps/],
+    ['normalize: over weights', 'normalize', { out: 4, weight: 0 }, {}, /out overlaps weight/],
+    ['recurrent: first states in scratch', 'recurrent', { h0: 64, scratch: 0 }, {}, /scratch overlaps h0/],
+    ['recurrentGrad: two results in one place', 'recurrentGrad', { dh0: 0, dc0: 4 }, {}, /dc0 overlaps dh0/],
+    ['attention: keys in scratch', 'attention', { k: 64, scratch: 0 }, {}, /scratch overlaps k/],
+    ['matmul: a product over a factor', 'matmul', { c: 4, a: 0 }, {}, /c overlaps a/],
+    ['guard: the halt word among the values', 'guard', { halt: 8, values: 0 }, {}, /halt overlaps values/],
+  ];
+  it.each(overlaps)('%s', (_, name, together, over, message) => {
+    const b = new ProgramBuilder();
+    const shared = b.addRegion('shared', 'write');
+    const addresses = Object.entries(instructions[name].fields).flatMap(([field, type]) =>
+      type === 'addr'
+        ? [[field, field in together ? at(shared, together[field]!) : at(b.addRegion(field, 'write'))]]
+        : [],
+    );
+    b.call(name, { ...operands[name], ...over, ...Object.fromEntries(addresses) });
+    expect(() => b.build()).toThrow(message);
+    expect(() => b.build()).toThrow(/expected memory of its own/);
+  });
+  it('a chain over its strided input, another output, its scratch, its journal or its tick', () => {
+    const chain = (change: object) => () => {
+      const b = new ProgramBuilder();
+      const region = b.addRegion('all', 'write');
+      const scratch = at(b.addRegion('scratch', 'write'));
+      b.elementwise({
+        dims: [3, 4],
+        inputs: [{ address: at(region) }],
+        steps: [{ op: 'neg', args: [0] }],
+        outputs: [{ address: at(region), value: 1 }],
+        scratch,
+        ...change,
+      });
+      return b.build();
+    };
+    expect(chain({})()).toBeDefined(); // exactly in place
+    expect(chain({ scratch: at(0, 0) })).toThrow(/output 0 overlaps scratch/);
+    const journal = { journal: at(0, 40), tick: at(0, 96) };
+    expect(chain(journal)).toThrow(/journal overlaps (input|output) 0/);
+    expect(chain({ journal: at(0, 64), tick: at(0, 72) })).toThrow(/journal overlaps tick/);
+    // The builder refuses these itself; on the wire they are words.
+    const made = chain({})();
+    const input = ELEMENTWISE_HEADER + 1;
+    expect(() => validateProgram(word(input + 2, 2)(made))).toThrow(/output 0 overlaps input 0/);
+    const moved = word(
+      made.code.length - 1,
+      4,
+    )({ ...made, regions: made.regions.map((each) => ({ ...each, bytes: 1 << 20 })) });
+    expect(() => validateProgram(moved)).toThrow(/output 0 overlaps input 0/);
   });
 
   it('and a journal that is none does no harm either', () => {

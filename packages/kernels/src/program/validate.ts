@@ -30,26 +30,30 @@ const checkRegions = ({ regions }: Program): void => {
   });
 };
 
-/** Why an address is refused, or undefined. Kernels look up the base of each, used or not. */
-const addressRefusal = ({ regions }: Program, { region: index, offset }: Address): string | undefined => {
+/** Why a range is refused, or undefined. */
+const rangeRefusal = (
+  { regions }: Program,
+  { region: index, offset }: Address,
+  bytes: number,
+): string | undefined => {
   const region = regions[index];
   if (!region) return `is in region ${index}, expected 0 to ${regions.length - 1}`;
   if (offset % ELEMENT_BYTES !== 0)
     return `begins at byte ${offset} of '${region.name}', expected a multiple of 4`;
-  if (offset > region.bytes) return `begins at byte ${offset} of '${region.name}', which has ${region.bytes}`;
+  const end = offset + bytes;
+  // Written this way round, so that a size that is no number is refused, too.
+  if (!(end <= region.bytes)) return `ends at byte ${end} of '${region.name}', which has ${region.bytes}`;
   return undefined;
 };
 
 /** Why an extent is refused, or undefined. */
 const extentRefusal = (program: Program, { address, bytes, access }: Extent): string | undefined => {
-  const reason = addressRefusal(program, address);
+  const reason = rangeRefusal(program, address, bytes);
   if (reason) return reason;
   const region = program.regions[address.region]!;
-  const end = address.offset + bytes;
-  // Written this way round, so that a size that is no number is refused, too.
-  if (!(end <= region.bytes)) return `ends at byte ${end} of '${region.name}', which has ${region.bytes}`;
-  if (access === 'write' && region.access !== 'write') return `writes '${region.name}', which is read-only`;
-  return undefined;
+  return access === 'write' && region.access !== 'write'
+    ? `writes '${region.name}', which is read-only`
+    : undefined;
 };
 
 const overlap = (a: Extent, b: Extent): boolean =>
@@ -81,8 +85,9 @@ const instructionRefusal = (program: Program, { addresses, extents }: Decoded): 
     const reason = extentRefusal(program, extent);
     if (reason) return `${extent.what} ${reason}`;
   }
+  // Kernels look up the base of every address, used or not.
   for (const [what, address] of addresses) {
-    const reason = addressRefusal(program, address);
+    const reason = rangeRefusal(program, address, 0);
     if (reason) return `${what} ${reason}`;
   }
   const pair = conflict(extents);

@@ -1,10 +1,10 @@
 /** Runs short plans on this thread, where waking others would take longer than what they have to do. */
 import { type KernelChoice, type Kernels, loadKernels, STACK_BYTES } from '@lockstep/kernels';
 import {
+  type Call,
   type Plan,
   type PoolProgram,
-  RECORD,
-  RESULT,
+  placePlans,
   type RecordView,
   type SharedHeap,
   tickOffset,
@@ -21,12 +21,6 @@ export interface DirectOptions {
   readonly resultWords: number;
 }
 
-interface Call {
-  readonly code: number;
-  readonly words: number;
-  readonly bases: number;
-}
-
 export class DirectRunner {
   readonly #kernels: Kernels;
   readonly #record: RecordView;
@@ -36,32 +30,20 @@ export class DirectRunner {
   #tick = 0;
 
   constructor({ heap, kernels, programs, plans, recordWords, resultWords }: DirectOptions) {
-    const stack = heap.allocate(STACK_BYTES, 4096);
-    const record = heap.allocate(tickOffset(recordWords) + 4);
-    const result = heap.allocate(resultWords * 4);
+    const stack = heap.allocatePrivate(STACK_BYTES, 4096);
+    const [recordBytes, resultBytes] = [tickOffset(recordWords) + 4, resultWords * 4];
+    const record = heap.allocatePrivate(recordBytes);
+    const result = heap.allocatePrivate(resultBytes);
     this.#recordWords = recordWords;
     this.#record = { u32: heap.u32(record, recordWords + 1), f32: heap.f32(record, recordWords + 1) };
     this.#result = heap.f32(result, resultWords);
-    const codes = new Map<number, number>();
-    const codeOf = (program: number): number => {
-      const { code } = programs[program]!.program;
-      const address = codes.get(program) ?? heap.allocate(code.byteLength);
-      heap.i32(address, code.length).set(code);
-      codes.set(program, address);
-      return address;
-    };
-    const addressOf = (base: number): number => (base === RECORD ? record : base === RESULT ? result : base);
-    this.#plans = plans.map(({ name, phases }) =>
-      phases.flat(2).map(({ program, bases }) => {
-        const address = heap.allocate(bases.length * 4);
-        const bound = bases.map((base) => {
-          if (typeof base === 'number') return addressOf(base);
-          throw new Error(`plan ${name}: a pointer, which plans of this thread have not`);
-        });
-        heap.i32(address, bases.length).set(bound);
-        return { code: codeOf(program), words: programs[program]!.program.code.length, bases: address };
-      }),
-    );
+    const [calls] = placePlans({ heap, programs, plans, workers: 1, recordBytes, resultBytes });
+    this.#plans = calls!.map((phases) => phases.flat());
+    for (const { name, records, results, pointers } of this.#plans.flat()) {
+      if (pointers.length > 0) throw new Error(`${name}: a pointer, which plans of this thread have not`);
+      for (const word of records) heap.i32(word * 4, 1)[0] = record;
+      for (const word of results) heap.i32(word * 4, 1)[0] = result;
+    }
     this.#kernels = loadKernels({ kernels, memory: heap.memory, stackTop: stack + STACK_BYTES });
   }
 

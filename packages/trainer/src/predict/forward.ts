@@ -20,6 +20,7 @@ import type { Batch, TrainingDefinition } from '../define/definition.ts';
 import { type FlatLayout, gather, gatherBuffers } from '../define/layout.ts';
 import { checkIndexes } from '../step/checkIndexes.ts';
 import { fieldBinding, RECORD_WORDS } from '../step/programs.ts';
+import { checkRegions } from '../step/regions.ts';
 import { FIRST_STREAM, randomShapes, samplesOf } from '../step/streams.ts';
 import { fieldsOf } from '../step/trace.ts';
 
@@ -301,5 +302,6 @@ function compileForward<M, F extends string>(
     bind,
     outputs: [{ node: trace.nodeOf(output), place: { region: 'prediction', offset: 0 }, reduce: 'none' }],
   });
+  checkRegions(compiled.program, 'unit');
   return { ...compiled, shape: output.shape, dtype: output.dtype };
 }

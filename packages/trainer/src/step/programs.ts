@@ -16,6 +16,7 @@ import { normOfBlocks, type Optimizer, type UpdateGroup } from '@lockstep/nn';
 import type { ShardRange } from '@lockstep/sync';
 import type { FlatLayout, Stretch } from '../define/layout.ts';
 import { at, MemoryProgram } from './memoryProgram.ts';
+import { checkRegions } from './regions.ts';
 import { clippedGradient, combineUnits, normBlocks, type StepGraph } from './trace.ts';
 
 /**
@@ -102,13 +103,25 @@ export function compileUnit(
       place: at('statistics', bufferOffsets.get(buffer)!),
     })),
   ];
-  return compile({
+  const compiled = compile({
     segments,
     bind,
     outputs: outputs.map((output) => ({ ...output, reduce: 'tree' as const })),
     ...(guard && { guard }),
   });
+  checkRegions(compiled.program, 'unit');
+  return compiled;
 }
+
+/** A program that never travels, its regions checked. */
+const ownProgram = (
+  program: MemoryProgram,
+  ...[body, options]: Parameters<MemoryProgram['compile']>
+): Program => {
+  const compiled = program.compile(body, options);
+  checkRegions(compiled, 'own');
+  return compiled;
+};
 
 const unitGradients = (program: MemoryProgram, parts: readonly ShardRange[], size: number): Tensor[] =>
   parts.map((_, unit) => program.input(at(`gradient ${unit}`), size));
@@ -199,10 +212,14 @@ export function compileUpdate(slice: GroupSlice, source: GradientSource, batch: 
   const program = new MemoryProgram();
   const inputs = sliceInputs(program, slice);
   const gradient = sliceGradient(program, slice, source, batch.parts);
-  return program.compile(() => {
-    const updated = slice.group.update({ ...inputs, gradient: gradient() });
-    return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
-  }, guarded(batch));
+  return ownProgram(
+    program,
+    () => {
+      const updated = slice.group.update({ ...inputs, gradient: gradient() });
+      return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
+    },
+    guarded(batch),
+  );
 }
 
 /** The first pass of an update by layers: regions `measured` and some of `slot NAME`. */
@@ -210,10 +227,14 @@ export function compileMeasure(slice: GroupSlice, source: GradientSource, batch:
   const program = new MemoryProgram();
   const inputs = sliceInputs(program, slice);
   const gradient = sliceGradient(program, slice, source, batch.parts);
-  return program.compile(() => {
-    const { measured, slots } = slice.group.layer!.measure({ ...inputs, gradient: gradient() });
-    return [[measured, at('measured')], ...slotOutputs(slots)];
-  }, guarded(batch));
+  return ownProgram(
+    program,
+    () => {
+      const { measured, slots } = slice.group.layer!.measure({ ...inputs, gradient: gradient() });
+      return [[measured, at('measured')], ...slotOutputs(slots)];
+    },
+    guarded(batch),
+  );
 }
 
 /** The second pass, on a part of one parameter, which has `blocks` blocks: `weight squares` and `measured squares`. */
@@ -223,11 +244,15 @@ export function compileApply(slice: GroupSlice, batch: BatchUnits): Program {
   const measured = program.input(at('measured'), slice.size);
   const weightSquares = program.input(at('weight squares'), slice.blocks);
   const measuredSquares = program.input(at('measured squares'), slice.blocks);
-  return program.compile(() => {
-    const norms = { weightNorm: normOfBlocks(weightSquares), measuredNorm: normOfBlocks(measuredSquares) };
-    const updated = slice.group.layer!.apply({ ...inputs, measured, ...norms });
-    return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
-  }, guarded(batch));
+  return ownProgram(
+    program,
+    () => {
+      const norms = { weightNorm: normOfBlocks(weightSquares), measuredNorm: normOfBlocks(measuredSquares) };
+      const updated = slice.group.layer!.apply({ ...inputs, measured, ...norms });
+      return [[updated.weight, at('weights')], ...slotOutputs(updated.slots)];
+    },
+    guarded(batch),
+  );
 }
 
 /** Adds up the units' gradients of a slice into the region `total`: `first` replaces it, `next` adds to it (journaled). */
@@ -242,25 +267,29 @@ export function compileTotal(
   const units = unitGradients(program, parts, size);
   const before = mode === 'next' ? program.input(at('total'), size) : undefined;
   const scale = program.input(at('record', RECORD_WORDS.scale), 1);
-  return program.compile(() => {
-    const sum = combineUnits(units, parts);
-    const total = before ? add(before, sum) : sum;
-    return [[scaled ? mul(total, scale) : total, at('total')]];
-  }, guarded(batch));
+  return ownProgram(
+    program,
+    () => {
+      const sum = combineUnits(units, parts);
+      const total = before ? add(before, sum) : sum;
+      return [[scaled ? mul(total, scale) : total, at('total')]];
+    },
+    guarded(batch),
+  );
 }
 
 /** Sums of squares of the blocks of the region `vector` → `vector squares`. */
 export function compileNorm(size: number): Program {
   const program = new MemoryProgram();
   const vector = program.input(at('vector'), size);
-  return program.compile(() => [[normBlocks(vector), at('vector squares')]]);
+  return ownProgram(program, () => [[normBlocks(vector), at('vector squares')]]);
 }
 
 /** Adds up the units' sums (loss and metrics) by the tree → region `result`. */
 export function compileResult(values: number, parts: readonly ShardRange[]): Program {
   const program = new MemoryProgram();
   const units = parts.map((_, unit) => program.input(at(`sums ${unit}`), values));
-  return program.compile(() => [[combineUnits(units, parts), at('result')]]);
+  return ownProgram(program, () => [[combineUnits(units, parts), at('result')]]);
 }
 
 /**
@@ -272,15 +301,19 @@ export function compileBuffers(rule: BufferRule, size: number, batch: BatchUnits
   const before = program.input(at('buffers'), size);
   const units = batch.parts.map((_, unit) => program.input(at(`statistics ${unit}`), size));
   const rows = program.input(at('record', RECORD_WORDS.rows), 1);
-  return program.compile(() => {
-    const seen = div(combineUnits(units, batch.parts), rows);
-    return [[mergeBuffer(before, seen, rule), at('buffers')]];
-  }, guarded(batch));
+  return ownProgram(
+    program,
+    () => {
+      const seen = div(combineUnits(units, batch.parts), rows);
+      return [[mergeBuffer(before, seen, rule), at('buffers')]];
+    },
+    guarded(batch),
+  );
 }
 
 /** Adds up the vectors of a unit's parts by the tree: regions `unit 0`, `unit 1` … → region `vector`, a slice of each. */
 export function compileCombine(parts: readonly ShardRange[], { from, to }: Stretch): Program {
   const program = new MemoryProgram();
   const units = parts.map((_, unit) => program.input(at(`unit ${unit}`, from), to - from));
-  return program.compile(() => [[combineUnits(units, parts), at('vector', from)]]);
+  return ownProgram(program, () => [[combineUnits(units, parts), at('vector', from)]]);
 }
