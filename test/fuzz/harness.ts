@@ -39,7 +39,10 @@ export class Harness {
   #hasEnded = false;
 
   constructor(path: string) {
-    this.#process = spawn(path, { stdio: ['pipe', 'pipe', 'pipe'], env: { ASAN_OPTIONS: 'detect_leaks=0' } });
+    this.#process = spawn(path, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' },
+    });
     const { stdin, stdout, stderr } = this.#process;
     // It ends at the first report, and does not read on.
     stdin.on('error', () => {});

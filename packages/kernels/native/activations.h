@@ -33,7 +33,7 @@ LS_INLINE vd ls_exp2_short(vd t) {
   const vd f = t - (shifted - 0x1.8p52), f2 = f * f;
   const vd high = (0.0096180566785246381 + 0.0013400428177615838 * f) + 0.00015461444698569129 * f2;
   const vd p = ls_poly3(f, f2, 1, 0.6931472067028326, 0.24022650922288758, 0.055503272266703021) + high * (f2 * f2);
-  return (vd)((vl)p + ((vl)shifted << 52)); /* the integer lies in the low bits */
+  return (vd)((vul)p + ((vul)shifted << 52)); /* the integer lies in the low bits */
 }
 
 /** The tail T and D of half a vector. */

@@ -7,7 +7,8 @@
  * sigmoid 2.4 (rounded: 2); sin, cos, pow 0.51.
  *
  * Special values follow C and PyTorch. Branches are blends: both sides are computed, so a side that is not taken may
- * hold infinities or NaN, but never a conversion from float to integer that is out of range.
+ * hold infinities or NaN, but never a conversion from float to integer that is out of range. Sums of bits are unsigned: they may
+ * wrap in such a lane, which signed ones must not.
  *
  * Formulas: S. Moshier, Cephes single precision (exp, log, tanh); N. Juffa, "erff" (erf); FreeBSD msun k_sinf, k_cosf,
  * e_rem_pio2f (sin, cos); J.-M. Muller, Elementary Functions, chapters 2 (atanh series) and 11 (range reduction).
@@ -153,7 +154,7 @@ LS_INLINE vi ls_to_int(vf x) {
 LS_INLINE vf ls_to_float(vi x) { return __builtin_convertvector(x, vf); }
 
 /** 2ⁿ for −126 ≤ n ≤ 127. */
-LS_INLINE vf ls_pow2(vi n) { return (vf)((n + 127) << 23); }
+LS_INLINE vf ls_pow2(vi n) { return (vf)(((vu)n + 127) << 23); }
 
 /* ln 2 in two parts; the first has 10 bits, so that its product with an exponent is exact. */
 #define LS_LN2_HI 0.693359375f
@@ -174,7 +175,7 @@ LS_INLINE vi ls_exp_parts(vf x, vf *r, vf *tail) {
   p = p * s + 5.0000001201e-1f;
   *r = s;
   *tail = p * (s * s);
-  return (vi)shifted - (vi)ls_splat(LS_ROUNDER);
+  return (vi)((vu)shifted - (vu)ls_splat(LS_ROUNDER));
 }
 
 /**
@@ -186,7 +187,7 @@ LS_INLINE vf ls_exp(vf x) {
   const vi some = ~(x < -104.0f);
   const vi n = ls_exp_parts(ls_at_most((vf)((vi)x & some), 89), &r, &tail);
   const vi half = n >> 1;
-  return (vf)((vi)((1 + (r + tail)) * ls_pow2(half) * ls_pow2(n - half)) & some);
+  return (vf)((vi)((1 + (r + tail)) * ls_pow2(half) * ls_pow2((vi)((vu)n - (vu)half))) & some);
 }
 
 /** e^x − 1 = 2ⁿ (e^r − 1) + (2ⁿ − 1), computed at half scale for the sake of n = 128. */
@@ -195,7 +196,7 @@ LS_INLINE vf ls_expm1(vf x) {
   const vf bounded = ls_at_most(ls_at_least(x, -18), 89);
   const vi n = ls_exp_parts(bounded, &r, &tail);
   const vf q = r + tail;
-  const vf scale = ls_pow2(n - 1);
+  const vf scale = ls_pow2((vi)((vu)n - 1));
   const vf wide = 2 * (q * scale + (scale - 0.5f));
   return ls_copy_sign(ls_select(n == 0, q, wide), x);
 }
@@ -217,8 +218,8 @@ LS_INLINE vf ls_log_parts(vf f, vf e, vf c) {
 
 /** x = 2ᵉ m with √½ ≤ m < √2, for normal x > 0. */
 LS_INLINE vf ls_mantissa(vf x, vi *e) {
-  *e = ((vi)x - 0x3f3504f3) >> 23;
-  return (vf)((vi)x - (*e << 23));
+  *e = (vi)((vu)x - 0x3f3504f3) >> 23;
+  return (vf)((vu)x - ((vu)*e << 23));
 }
 
 /** ln x; −∞ for ±0, NaN below. */
@@ -312,7 +313,7 @@ LS_INLINE vd ls_exp2_d(vd t) {
   t = ls_select_d(t > 200, (vd){0} + 200, ls_select_d(t < -200, (vd){0} - 200, t));
   const vd shifted = t + 0x1.8p52;
   const vd r = (t - (shifted - 0x1.8p52)) * 0.693147180559945309417;
-  const vl n = (vl)shifted - (vl)((vd){0} + 0x1.8p52);
+  const vul n = (vul)shifted - (vul)((vd){0} + 0x1.8p52);
   vd p = r * (1.0 / 10) + 1;
   for (int i = 9; i > 0; i--) p = (p * r) * (1.0 / i) + 1;
   return p * (vd)((n + 1023) << 52);

@@ -20,7 +20,7 @@ LS_INLINE vd ls_quadrant(vd r, vl k, int cosine) {
                   s * w * (-0x1a00f9e2cae774.0p-65 + z * 0x16cd878c3b46a7.0p-71);
   const vd cosi = ((1 + z * -0x1ffffffd0c5e81.0p-54) + w * 0x155553e1053a42.0p-57) +
                   (w * z) * (-0x16c087e80f1e27.0p-62 + z * 0x199342e0ee5069.0p-68);
-  const vl q = k + cosine;
+  const vl q = (vl)((vul)k + (uint64_t)cosine);
   const vd value = ls_select_d(-(q & 1), cosi, sine);
   return (vd)((vul)value ^ (vul)(q & 2) << 62);
 }

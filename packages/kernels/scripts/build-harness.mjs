@@ -9,7 +9,7 @@ import { compileAndLink, findCompiler, kernelJobs, variants } from './compiler.m
 import { dist, unlessCurrent } from './sources.mjs';
 
 const source = fileURLToPath(new URL('../fuzz/harness.c', import.meta.url));
-const sanitize = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'];
+const sanitize = ['-fsanitize=address,undefined', '-fno-omit-frame-pointer'];
 /** As the kernels are built (`sources.mjs`), but for the level: the bits do not matter here, the accesses do. */
 const options = [
   '-std=gnu11',
@@ -34,7 +34,7 @@ await unlessCurrent(
   [compiler.version, variants, options, readFileSync(source, 'utf8')],
   async (path) => {
     try {
-      await compileAndLink(compiler.name, options, [[source], ...kernelJobs()], sanitize, path);
+      await compileAndLink(compiler.name, options, [[source], ...kernelJobs()], [...sanitize, '-lm'], path);
       return true;
     } catch (error) {
       const lines = String(error.stderr ?? error.message).split('\n');

@@ -47,7 +47,7 @@ export const compileAndLink = async (compiler, common, jobs, link, path) => {
   };
   try {
     await Promise.all(Array.from({ length: availableParallelism() }, lane));
-    await run(compiler, [...link, ...files, '-o', path]);
+    await run(compiler, [...files, '-o', path, ...link]);
   } finally {
     rmSync(objects, { recursive: true, force: true });
   }
