@@ -100,7 +100,11 @@ export class Harness {
     const bytes = new Uint8Array(this.#words.buffer.slice(0, this.#used * 4));
     this.#used = 0;
     if (bytes.length === 0 || this.#hasEnded) return;
-    if (!this.#process.stdin.write(bytes))
-      await Promise.race([once(this.#process.stdin, 'drain'), this.#ended]);
+    if (!this.#process.stdin.write(bytes)) await Promise.race([this.#drained(), this.#ended]);
+  }
+
+  /** Also when the process has ended: then `finish` says why. */
+  async #drained(): Promise<void> {
+    await once(this.#process.stdin, 'drain').catch(() => {});
   }
 }

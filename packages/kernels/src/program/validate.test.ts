@@ -186,7 +186,9 @@ describe('validateProgram refuses', () => {
       const addresses = Object.fromEntries(names.map((name) => [name, at(b.addRegion(name, 'write'))]));
       b.call('matmul', { ...operands.matmul, ...over, ...addresses } as never);
     };
-    expect(call({ k: 0, strideA0: 2 ** 31 })).toThrow(/strides reach over 2147483661 elements/);
+    expect(call({ k: 0, strideA0: 2 ** 31 })).toThrow(
+      /strides reach over \d+ elements, expected at most 1073741824/,
+    );
     const flat = { lda: 0, ldb: 0, segmentA: 0, segmentB: 0 };
     expect(call({ ...flat, segments: 65536, k: 65536 })).toThrow(/segments · k is 4294967296/);
   });
@@ -286,7 +288,7 @@ describe('validateProgram refuses', () => {
       return b.build();
     };
     expect(chain({})()).toBeDefined(); // exactly in place
-    expect(chain({ scratch: at(0, 0) })).toThrow(/output 0 overlaps scratch/);
+    expect(chain({ scratch: at(0, 0) })).toThrow(/scratch overlaps input 0/);
     const journal = { journal: at(0, 40), tick: at(0, 96) };
     expect(chain(journal)).toThrow(/journal overlaps (input|output) 0/);
     expect(chain({ journal: at(0, 64), tick: at(0, 72) })).toThrow(/journal overlaps tick/);
