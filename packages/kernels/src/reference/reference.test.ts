@@ -150,9 +150,10 @@ const guard = (title: string, kind: keyof typeof guardKinds, halt: number, value
   integer: true,
   inputs: [Int32Array.of(halt), Int32Array.of(41), values],
   write: (b, output, [halt, tick, values]) => {
+    const shared = scratch(b);
     const copy = (source: Address, offset: number): void => {
       const outputs = [{ address: { ...output, offset }, value: 0 }];
-      b.elementwise({ dims: [1], inputs: [{ address: source }], steps: [], outputs, scratch: scratch(b) });
+      b.elementwise({ dims: [1], inputs: [{ address: source }], steps: [], outputs, scratch: shared });
     };
     copy(halt!, 0);
     b.call('guard', {
