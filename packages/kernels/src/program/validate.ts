@@ -7,9 +7,10 @@
  * output exactly over a contiguous input) and `interleaved` (outputs that share a buffer and hold numbers only). Regions of
  * one program never overlap where one of them is writable: whoever binds them sees to that.
  */
-import { type Decoded, instructionExtents } from './extents.ts';
+
 import { type Extent, MEMORY_BYTES } from '../instructions/instruction.ts';
 import { type Address, ELEMENT_BYTES, type Program } from '../instructions/program.ts';
+import { type Decoded, instructionExtents } from './extents.ts';
 
 const checkRegions = ({ regions }: Program): void => {
   const byName = new Map<string, number>();
