@@ -1,5 +1,5 @@
 /** The kernels under AddressSanitizer and UBSan, as a process that is fed programs: `packages/kernels/fuzz/harness.c`. */
-import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -14,10 +14,10 @@ const HOLDS = { numbers: 0, indexes: 1, anyBits: 2, zeros: 3, mixture: 4, nothin
 export type Built = { readonly path: string } | { readonly reason: string };
 
 /** Builds the harness, unless it is there. Says why there is none on a machine without a compiler or the sanitizers. */
-export function buildHarness(): Built {
-  const { status, stdout } = spawnSync(process.execPath, [SCRIPT], { encoding: 'utf8' });
-  const line = stdout.trim();
-  return status === 0 ? { path: line } : { reason: line };
+export async function buildHarness(): Promise<Built> {
+  const script = spawn(process.execPath, [SCRIPT], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line, [status]] = await Promise.all([text(script.stdout), once(script, 'close')]);
+  return status === 0 ? { path: line.trim() } : { reason: line.trim() };
 }
 
 export interface HarnessReport {

@@ -12,7 +12,7 @@ const goal = Number(process.env.LOCKSTEP_FUZZ_PROGRAMS ?? 50_000);
 const seed = Number(process.env.LOCKSTEP_FUZZ_SEED ?? 1);
 const LIMIT_MS = 120_000 + goal * 20;
 
-const built = buildHarness();
+const built = await buildHarness();
 if ('reason' in built) console.log(`Programs are not run under AddressSanitizer: ${built.reason}`);
 
 test.skipIf('reason' in built)(
