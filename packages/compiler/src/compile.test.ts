@@ -61,6 +61,12 @@ describe('a program gives the bits of op by op, shard by shard', () => {
       a.sum(a.square(square)),
       a.mul(vector, scalar),
     ],
+    'constants of one number': ({ x, label }) => [
+      a.mul(x, a.tensor([[0.1]])),
+      a.add(label, a.tensor([3], { dtype: 'i32' })),
+      a.tensor([2.5]),
+      a.matmul(a.tensor([[1.5]]), a.reshape(x, [1, ROWS * WIDTH])),
+    ],
     'constants alone': () => [a.full([3], 1.5), a.tensor([1, 2, 3]), a.add(a.full([2], 1), 0.25)],
     'gradients that are zero': ({ x, vector, scalar }) => a.gradients(a.sum(x), [vector, scalar]),
     'random numbers alone': () => [a.rand([7]), a.sum(a.rand([7]))],

@@ -63,6 +63,10 @@ function liveNodes(outputs: readonly GraphNode[]): GraphNode[] {
   return [...live].sort((a, b) => a.id - b.id);
 }
 
+/** Numbers of float64 are taken as the f32 that they become in memory. */
+const singleOf = ({ data }: ConstantNode): number =>
+  data instanceof Float64Array ? Math.fround(data[0]!) : data[0]!;
+
 /** The number that an elementwise op gives on uniform inputs, by the same kernels that would run later. */
 function fold(node: OpNode, inputs: readonly UniformValue[]): number {
   const scalars = inputs.map((input) => full([], input.value, input.node.dtype));
@@ -97,7 +101,9 @@ export function collectValues(
       continue;
     }
     if (node.kind === 'constant') {
-      define({ ...base(false), kind: 'constant', node });
+      // One number is as good as a uniform array: it needs no memory.
+      if (node.data.length === 1) define({ ...base(false), kind: 'uniform', value: singleOf(node) });
+      else define({ ...base(false), kind: 'constant', node });
       continue;
     }
     const inputs = node.inputs.map((input) => of.get(input)!);

@@ -1,5 +1,5 @@
 /** What cannot be trained is refused before the first step, by one message: who, what came, what was expected, the way out. */
-import { add, cast, mul, OpError, ones, sum, take } from '@lockstep/autograd';
+import { add, cast, mul, OpError, ones, sum, take, tensor } from '@lockstep/autograd';
 import { arrays, column, DataError } from '@lockstep/data';
 import { ConfigError, loss, nn, optim } from '@lockstep/nn';
 import { describe, expect, it } from 'vitest';
@@ -257,6 +257,22 @@ const cases: Record<string, Case> = {
     },
     error: ConfigError,
     says: /optimizer counting: its update gave ups of i32\[8\] for weights of f32\[8\], expected that type/,
+  },
+  'an optimizer with a constant for each weight': {
+    over: {
+      optimizer: optim.define({
+        name: 'picky',
+        lr: 0.1,
+        slots: [],
+        scalars: {},
+        update: ({ weight, gradient }) => ({
+          weight: add(weight, mul(gradient, tensor([1, 2, 3, 4, 5, 6, 7, 8]))),
+          slots: {},
+        }),
+      }),
+    },
+    error: ConfigError,
+    says: /optimizer picky: its update uses a constant f32\[8\], expected numbers or tensors of one element/,
   },
   'an optimizer with more state than an update can write': {
     over: {

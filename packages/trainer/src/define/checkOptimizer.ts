@@ -61,6 +61,14 @@ function checkGroup(who: string, group: UpdateGroup): void {
         'must not depend on how they are cut; use clipNorm for the norm of the gradient',
     );
   }
+  const constant = trace.nodes.find((node) => node.kind === 'constant' && node.data.length > 1);
+  if (constant) {
+    throw new ConfigError(
+      who,
+      `its update uses a constant ${formatSpec(constant)}, expected numbers or tensors of one element: a worker sees a slice of ` +
+        'the weights; keep what differs between weights in a slot',
+    );
+  }
   if (group.slots.length > MAX_STATE) {
     throw new ConfigError(who, `got ${group.slots.length} slots, expected at most ${MAX_STATE}`);
   }

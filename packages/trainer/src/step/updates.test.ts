@@ -1,5 +1,5 @@
 /** Every optimizer, with every option, on any number of units: its updates compile, and give the bits of op by op. */
-import { add, mul, sub } from '@lockstep/autograd';
+import { add, mul, sub, tensor } from '@lockstep/autograd';
 import { optim } from '@lockstep/nn';
 import type { ShardRange } from '@lockstep/sync';
 import { describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ const traced = (common: Common) =>
       weight: sub(weight, mul(slots.fast, scalars.lr)),
       slots: {
         fast: add(mul(slots.fast, 0.5), mul(g, 0.5)),
-        slow: add(mul(slots.slow, 0.99), mul(g, 0.01)),
+        slow: add(mul(slots.slow, tensor([0.99])), mul(g, tensor([0.01]))),
         last: g,
         before: weight,
       },
