@@ -144,6 +144,17 @@ describe('the reducer', () => {
     expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toEqual({ kind: 'stale' });
   });
 
+  test('compares with a step that is long over, while something of it is awaited', () => {
+    const reducer = make(8);
+    reducer.put(piece(4, 0, 8, 0, 7));
+    for (const step of [5, 6, 7, 8]) reducer.open(step, 8, [4]);
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
+    expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toMatchObject({ kind: 'conflict', first: 1 });
+    expect(reducer.put(piece(5, 0, 8, 0, 9, 2))).toEqual({ kind: 'stale' });
+    reducer.open(9, 8);
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'stale' });
+  });
+
   test('what a lost node left is used, once, whatever units its shards were cut into after', () => {
     const left = make(4);
     left.put(piece(4, 2, 4, 0, 34));
