@@ -3,7 +3,7 @@
  * `coordinator/clusterExecutor.ts` (the loop's executor) and `node/node.ts` (what joins it). `wire/` holds what both ends share.
  */
 export type { StepTime } from '@lockstep/sync';
-export { ClusterExecutor } from './coordinator/clusterExecutor.ts';
+export { ClusterExecutor, type ClusterParts } from './coordinator/clusterExecutor.ts';
 export type { ClusterOptions } from './coordinator/options.ts';
 export { RecentSteps } from './coordinator/recentSteps.ts';
 export {
@@ -14,8 +14,10 @@ export {
   diskStore,
   listCache,
 } from './node/contentCache.ts';
+export { EarlyBegin } from './node/earlyBegin.ts';
 export { type JoinOptions, join, type NodeOutcome, type NodeReport } from './node/join.ts';
 export { type ContentStore, Engines, type NodeOptions, newNodeId, startNode } from './node/node.ts';
+export { countStart } from './serve/incarnation.ts';
 export { type ServeOptions, serve } from './serve/serve.ts';
 export {
   type Bisection,
@@ -27,3 +29,4 @@ export {
 } from './verify/bisect.ts';
 export { arithmeticProof } from './wire/knownAnswer.ts';
 export { ClusterProfile } from './wire/profile.ts';
+export { modelLayout, type Sizes, unitVector } from './wire/vectors.ts';

@@ -27,8 +27,13 @@ export { slices } from './define/layout.ts';
 export { type Prepared, prepare } from './define/prepare.ts';
 export { version } from './define/version.ts';
 export { type EvaluateOptions, type EvaluateResult, evaluate } from './evaluate.ts';
-export type { CheckpointInterval } from './files/checkpoint/checkpoints.ts';
+export {
+  type CheckpointInterval,
+  Checkpoints,
+  type CheckpointsOptions,
+} from './files/checkpoint/checkpoints.ts';
 export { definitionHash, runDefinition } from './files/checkpoint/fingerprint.ts';
+export { diskFolder, type FileWriter, type Folder } from './files/checkpoint/folder.ts';
 export { OUTPUT_FILES, type RunRecord } from './files/output.ts';
 export { cannotWrite, makeFolder, writeLasting } from './files/runFolder.ts';
 export { readWeights } from './files/weights.ts';
@@ -65,7 +70,7 @@ export {
 } from './profile/trace.ts';
 export type * from './run/events.ts';
 export type { BatchJob, Executor, ExecutorState, Sums } from './run/executor.ts';
-export type { Pause } from './run/loop.ts';
+export { Loop, type LoopInput, type LoopOutcome, type Pause, type Progress } from './run/loop.ts';
 export { Rewind } from './run/rewind.ts';
 export { checkIndexes } from './step/checkIndexes.ts';
 export { at, MemoryProgram } from './step/memoryProgram.ts';

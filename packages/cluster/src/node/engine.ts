@@ -20,6 +20,7 @@ import type { DataColumn } from '../wire/dataImage.ts';
 import { NodeProfile } from '../wire/profile.ts';
 import { arrivalOrder, gatesOf, sendingOrder } from '../wire/stages.ts';
 import { modelLayout, type UnitVector, unitVector } from '../wire/vectors.ts';
+import { EarlyBegin } from './earlyBegin.ts';
 import { UnitBook, type UnitPlan, unitKey, WORDS } from './unitPlans.ts';
 
 export interface EngineOptions {
@@ -63,16 +64,7 @@ export class NodeEngine implements NodeWork {
   /** Two models: one is computed with while the next comes in. */
   readonly #models: readonly { readonly address: number; readonly values: Float32Array }[];
   #current = 0;
-  /** What will probably be asked for on the next model, and its units once they wait for buckets, or compute. */
-  #early: { readonly batch: number; readonly list: readonly ShardRange[]; begun?: Begun } | undefined;
-  /** The order in which buckets of a model come, and how many of the first of them are needed before anything can be done. */
-  readonly #arrival: readonly number[];
-  readonly #least: number;
-  /** Buckets of the next model that are here, and how many of them are the first in that order. */
-  readonly #here = new Set<number>();
-  #count = 0;
-  /** What the pool's gates stood at before the next model. */
-  #base = 0;
+  readonly #early: EarlyBegin<Begun>;
   readonly #free: number[] = [];
   readonly #plans = new Map<string, UnitPlan>();
   readonly profile = new NodeProfile();
@@ -102,9 +94,16 @@ export class NodeEngine implements NodeWork {
     this.unitBuckets = this.vector.buckets;
     this.modelBuckets = modelLayout(sizes).buckets;
     this.order = sendingOrder(bundle);
-    this.#arrival = arrivalOrder(bundle);
-    const gates = bundle.programs.map(({ program }) => gatesOf(program, sizes, this.#arrival)[0]);
-    this.#least = Math.max(1, ...gates.map((first) => first?.needs ?? 0));
+    const arrival = arrivalOrder(bundle);
+    const gates = bundle.programs.map(({ program }) => gatesOf(program, sizes, arrival)[0]);
+    this.#early = new EarlyBegin({
+      arrival,
+      least: Math.max(1, ...gates.map((first) => first?.needs ?? 0)),
+      submit: (batch, list, base) =>
+        this.#submit(batch, list, this.#models[1 - this.#current]!.address, base),
+      open: (gate) => this.#pool.open(gate),
+      drop: (begun) => this.#drop(begun),
+    });
     this.head = this.unitBuckets.filter(({ from }) => from < this.vector.gradient).length;
     this.sampler = new Sampler(sampler);
     this.#seed = seedWords(sampler.seed);
@@ -153,48 +152,24 @@ export class NodeEngine implements NodeWork {
   }
 
   expect(batch: number, list: readonly ShardRange[]): void {
-    this.#forget();
-    this.#openAll();
-    if (list.length === 0) return;
     // A short batch has fewer shards.
     const shards = batchShards(this.sampler.place(batch).rows, this.#bundle.shards);
-    if (list.every((unit) => this.#planOf(shards, unit))) this.#early = { batch, list };
+    this.#early.expect(batch, list.every((unit) => this.#planOf(shards, unit)) ? list : []);
   }
 
   arrived(bucket: number): void {
-    this.#here.add(bucket);
-    while (this.#here.has(this.#arrival[this.#count]!)) this.#count++;
-    const early = this.#early;
-    if (early && !early.begun && this.#count >= this.#least) {
-      const { address } = this.#models[1 - this.#current]!;
-      early.begun = this.#submit(early.batch, early.list, address, this.#base);
-    }
-    this.#pool.open(this.#base + this.#count);
+    this.#early.arrived(bucket);
   }
 
   swapModels(): void {
     this.#current = 1 - this.#current;
-    this.#openAll();
+    this.#early.swapped();
   }
 
-  /** Whatever waits for buckets of the next model goes on; another one is next. */
-  #openAll(): void {
-    this.#base += this.#arrival.length;
-    this.#pool.open(this.#base);
-    this.#here.clear();
-    this.#count = 0;
-  }
-
-  /** Nobody wants what was begun: it has numbers of any model. */
-  #forget(): void {
-    const begun = this.#early?.begun;
-    this.#early = undefined;
-    if (begun === undefined) return;
-    // What is asked for instead waits behind it, and the rest of the model may not come before that is done.
-    this.#openAll();
-    const free = (): void => void this.#free.push(...begun.units.map(({ address }) => address));
+  #drop({ units }: Begun): void {
+    const free = (): void => void this.#free.push(...units.map(({ address }) => address));
     // Threads still write there.
-    void this.#pool.wait(begun.units.at(-1)!.tick).then(free, () => {});
+    void this.#pool.wait(units.at(-1)!.tick).then(free, () => {});
   }
 
   /** Shards of a batch that have rows. */
@@ -208,7 +183,7 @@ export class NodeEngine implements NodeWork {
    */
   async compute(batch: number, list: readonly ShardRange[], done: UnitListener): Promise<void> {
     const begun =
-      this.#begunAs(batch, list) ?? this.#submit(batch, list, this.#models[this.#current]!.address);
+      this.#early.take(batch, list) ?? this.#submit(batch, list, this.#models[this.#current]!.address);
     for (const {
       unit,
       tick,
@@ -231,21 +206,6 @@ export class NodeEngine implements NodeWork {
     const place = this.sampler.place(batch);
     const last = place.start + place.rows + this.sampler.batch > this.sampler.length;
     if (last) setImmediate(() => this.#prepareOrder(place.epoch + 1));
-  }
-
-  /** What began early, if it is this. */
-  #begunAs(batch: number, list: readonly ShardRange[]): Begun | undefined {
-    const early = this.#early;
-    const isThis =
-      early?.batch === batch &&
-      early.list.length === list.length &&
-      list.every(({ lo, hi }, i) => early.list[i]!.lo === lo && early.list[i]!.hi === hi);
-    if (!isThis || !early.begun) {
-      this.#forget();
-      return undefined;
-    }
-    this.#early = undefined;
-    return early.begun;
   }
 
   /** `from`: the model comes in while units compute; the pool's gates stood there before. */

@@ -1,9 +1,8 @@
 /** How often a coordinator of a run was started: what one of them said, another one must not be taken for. */
-
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DataError } from '@lockstep/data';
-import { writeLasting } from '@lockstep/trainer';
+import { diskFolder, type Folder } from '@lockstep/trainer';
 
 const FILE = 'incarnation';
 
@@ -13,24 +12,35 @@ const FILE = 'incarnation';
  */
 export async function nextIncarnation(folder: string | undefined): Promise<number> {
   if (folder === undefined) return Math.floor(Date.now() / 1000);
-  const path = join(folder, FILE);
   try {
     await mkdir(folder, { recursive: true });
-    const before = Number(await readFile(path, 'utf8').catch(() => '0'));
-    const next = (Number.isSafeInteger(before) && before >= 0 ? before : 0) + 1;
-    const temporary = `${path}.tmp`;
-    await writeLasting(temporary, `${next}\n`);
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
-    return next;
+    return await countStart(diskFolder(folder));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new DataError('DATA_UNREADABLE', `out: cannot write ${path} (${reason}); give another folder`);
+    throw new DataError(
+      'DATA_UNREADABLE',
+      `out: cannot write ${join(folder, FILE)} (${reason}); give another folder`,
+    );
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const folder = await open(path, 'r');
-  await folder.sync().finally(() => folder.close());
+/** Counts a start in a folder, lastingly: one more than the number there. Throws where the disk refuses. */
+export async function countStart(folder: Folder): Promise<number> {
+  const text = await folder.read(FILE).then(
+    (bytes) => Buffer.from(bytes).toString('utf8'),
+    () => '0',
+  );
+  const before = Number(text);
+  const next = (Number.isSafeInteger(before) && before >= 0 ? before : 0) + 1;
+  const temporary = `${FILE}.tmp`;
+  const file = await folder.create(temporary);
+  try {
+    await file.write(Buffer.from(`${next}\n`));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await folder.rename(temporary, FILE);
+  await folder.sync();
+  return next;
 }

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { DataError, encodeSafetensors } from '@lockstep/data';
 import { ConfigError } from '@lockstep/nn';
-import type { FlatLayout } from '../../define/layout.ts';
 import type { SkippedCheckpoint, TrainingEvent } from '../../run/events.ts';
 import type { ExecutorState } from '../../run/executor.ts';
 import type { CheckpointSink, Progress } from '../../run/loop.ts';
@@ -13,7 +12,7 @@ import { definitionHash, differences, type RunDefinition } from './fingerprint.t
 import { diskFolder, type Folder } from './folder.ts';
 import type { Manifest } from './manifest.ts';
 import { type Checkpoint, CheckpointStore, type NewCheckpoint } from './store.ts';
-import { fromTensors, lengthsOf, toTensors } from './tensors.ts';
+import { fromTensors, lengthsOf, type TensorLayout, toTensors } from './tensors.ts';
 
 /** How often a checkpoint is written: after so many optimizer steps, or so much time. */
 export type CheckpointInterval = { readonly steps: number } | { readonly seconds: number };
@@ -28,7 +27,7 @@ export interface CheckpointsOptions {
   readonly out: string;
   readonly folder?: Folder;
   readonly every?: CheckpointInterval | undefined;
-  readonly layout: FlatLayout;
+  readonly layout: TensorLayout;
   /** Asked once, when it is first needed. */
   readonly definition: () => RunDefinition;
   /** How far the events of the run are. */
@@ -192,7 +191,7 @@ export class Checkpoints implements CheckpointSink {
 /** What the loop goes on from. `state`: of the names and lengths that are needed. Throws DataError that begins with `who`. */
 export function progressOf(
   who: string,
-  layout: FlatLayout,
+  layout: TensorLayout,
   { manifest, tensors }: Checkpoint,
   state: ExecutorState,
 ): Progress {
@@ -207,11 +206,11 @@ export function progressOf(
   };
 }
 
-const tensorsOf = (layout: FlatLayout, { state, best }: Progress): NewCheckpoint['tensors'] =>
+const tensorsOf = (layout: TensorLayout, { state, best }: Progress): NewCheckpoint['tensors'] =>
   toTensors(layout, best ? new Map([...state, ['best', best.weights]]) : state);
 
 /** SHA-256 of the tensors that a checkpoint of this progress has. */
-export function stateDigest(layout: FlatLayout, progress: Progress): string {
+export function stateDigest(layout: TensorLayout, progress: Progress): string {
   const hash = createHash('sha256');
   for (const chunk of encodeSafetensors(tensorsOf(layout, progress))) hash.update(chunk);
   return hash.digest('hex');

@@ -1,10 +1,21 @@
 /** The numbers of a checkpoint as named tensors, one per parameter: any reader of safetensors can look into it. */
 import { DataError, type StoredTensor, type TensorToStore } from '@lockstep/data';
-import type { FlatLayout } from '../../define/layout.ts';
 import type { ExecutorState } from '../../run/executor.ts';
 
 /** Vectors by name: a state, and `best` for the best weights. */
 export type Vectors = ReadonlyMap<string, Float32Array>;
+
+/** What of a run's layout (`FlatLayout`) matters here: which vectors there are, and what lies where in them. */
+export interface TensorLayout {
+  readonly size: number;
+  readonly entries: readonly ParameterPlace[];
+  readonly trainedSize: number;
+  readonly trained: readonly ParameterPlace[];
+  readonly bufferSize: number;
+  readonly buffers: readonly (Omit<Place, 'shape'> & { readonly buffer: Pick<Place, 'shape'> })[];
+}
+
+type ParameterPlace = Omit<Place, 'shape'> & { readonly parameter: Pick<Place, 'shape'> };
 
 /** A parameter or buffer in a vector. */
 interface Place {
@@ -15,7 +26,7 @@ interface Place {
 }
 
 /** What a vector of this length is over: parameters (all, or those that are trained), buffers, or both; or nothing known. */
-function placesOf(layout: FlatLayout, length: number): readonly Place[] | undefined {
+function placesOf(layout: TensorLayout, length: number): readonly Place[] | undefined {
   const { size, entries, trainedSize, trained, bufferSize, buffers } = layout;
   const parameters = (list: typeof entries): Place[] =>
     list.map(({ parameter, ...place }) => ({ ...place, shape: parameter.shape }));
@@ -36,7 +47,7 @@ function placesOf(layout: FlatLayout, length: number): readonly Place[] | undefi
  * A vector over parameters or buffers becomes a tensor `VECTOR/NAME` for each of them (its padding is nobody's); others
  * stay whole.
  */
-export function* toTensors(layout: FlatLayout, vectors: Vectors): Generator<[string, TensorToStore]> {
+export function* toTensors(layout: TensorLayout, vectors: Vectors): Generator<[string, TensorToStore]> {
   for (const [vector, data] of vectors) {
     const places = placesOf(layout, data.length);
     if (!places) yield [vector, { shape: [data.length], data }];
@@ -51,7 +62,7 @@ export function* toTensors(layout: FlatLayout, vectors: Vectors): Generator<[str
  */
 export function fromTensors(
   who: string,
-  layout: FlatLayout,
+  layout: TensorLayout,
   expected: ReadonlyMap<string, number>,
   tensors: ReadonlyMap<string, StoredTensor>,
 ): Map<string, Float32Array> {
