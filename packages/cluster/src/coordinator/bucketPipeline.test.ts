@@ -146,6 +146,49 @@ describe.each([true, false])('in buckets: %s', (hasBuckets) => {
   });
 });
 
+test('a batch that has changed weights is not given up before its sums are handed over', async () => {
+  const { pipeline, take } = scene(true);
+  pipeline.open(0, 2, []);
+  pipeline.submit(job(0));
+  expect(pipeline.hasBegun).toBe(false);
+  for (const bucket of [0, 1, 2, 3]) take(0, bucket);
+  const applied = pipeline.apply(0);
+  expect(pipeline.hasBegun).toBe(true);
+  await applied;
+  expect(pipeline.hasBegun).toBe(true);
+  pipeline.forget(0, Promise.resolve());
+  expect(pipeline.hasBegun).toBe(false);
+});
+
+test('once a batch has changed running statistics, all of its optimizer step is finished, though the run is held', async () => {
+  const { told, pipeline, take } = scene(false);
+  const { update: _, ...first } = job(0);
+  const jobs = [first, job(1, { accumulate: 'next' }), job(2)];
+  for (const [step, each] of jobs.entries()) {
+    pipeline.open(step, 2, []);
+    pipeline.submit(each);
+    for (const bucket of [0, 1, 2, 3]) take(step, bucket);
+    const applied = pipeline.apply(step);
+    if (step === 2) break;
+    await applied;
+    pipeline.hold();
+    pipeline.forget(step, Promise.resolve());
+    expect(pipeline.hasBegun).toBe(step === 0);
+  }
+  expect(told.filter((line) => /^(accumulate|update)/.test(line))).toEqual(['accumulate', 'update all']);
+});
+
+test('a job that may begin, and then is held, does not begin', async () => {
+  const { told, pipeline, take } = scene(false);
+  pipeline.open(0, 2, []);
+  for (const bucket of [0, 1, 2, 3]) take(0, bucket);
+  void pipeline.apply(0);
+  pipeline.submit(job(0));
+  pipeline.hold();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual([]);
+});
+
 test('while gradients are accumulated, weights are kept', async () => {
   const { told, pipeline, take, node } = scene(false);
   pipeline.open(0, 2, []);

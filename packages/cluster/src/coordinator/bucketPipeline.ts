@@ -74,6 +74,8 @@ export class BucketPipeline implements DataPlane {
   readonly #jobs = new Map<number, BatchJob>();
   #batch: Batch | undefined;
   #isHeld = false;
+  /** More batches of the same optimizer step follow those that were applied, and these have changed the buffers. */
+  #isInGroup = false;
   #wake: () => void = () => {};
   /** Copies that nobody needs, by length. */
   readonly #free = new Map<number, Float32Array[]>();
@@ -112,15 +114,18 @@ export class BucketPipeline implements DataPlane {
     this.#isHeld = true;
   }
 
-  /** Whether weights of the open batch may have changed. */
+  /**
+   * Whether something that a checkpoint holds may have changed since the last optimizer step: then this one has to be finished.
+   * Of batches whose gradients are accumulated that is the running statistics.
+   */
   get hasBegun(): boolean {
-    return this.#batch?.hasBegun ?? false;
+    return this.#isInGroup || (this.#batch?.hasBegun ?? false);
   }
 
   /** The job of the open batch, once it is known and may begin. */
   get #job(): BatchJob | undefined {
     const batch = this.#batch;
-    return batch && (!this.#isHeld || batch.hasBegun) ? this.#jobs.get(batch.step) : undefined;
+    return batch && (!this.#isHeld || this.hasBegun) ? this.#jobs.get(batch.step) : undefined;
   }
 
   // 1. A piece comes
@@ -208,26 +213,23 @@ export class BucketPipeline implements DataPlane {
   /** Rejects with an InvariantError, before anything that it finds wrong is written. */
   async apply(step: number): Promise<number> {
     this.#reducer.checkAll();
-    const waited = await this.#untilJob();
-    const batch = this.#batch!;
-    const sums = batch.sums ?? (await this.#applyAtOnce(batch, this.#job!));
-    this.#applied.checkAll(step);
-    this.#published.checkAll(step + 1);
-    this.#batch = undefined;
-    this.#jobs.delete(step);
-    await this.#options.applied(sums, step);
-    return waited;
-  }
-
-  /** Waits for the loop, or for ever: the run is interrupted. Gives the milliseconds. */
-  async #untilJob(): Promise<number> {
-    const begin = this.#clock.now();
+    const began = this.#clock.now();
+    // For the loop, or for ever: the run is interrupted.
     while (this.#job === undefined) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
-    return this.#clock.now() - begin;
+    // Nothing is awaited from here until the batch has begun: what may begin now, may not a moment later.
+    const [batch, job] = [this.#batch!, this.#job];
+    const waited = this.#clock.now() - began;
+    const sums = batch.sums ?? (await this.#applyAtOnce(batch, job));
+    this.#isInGroup = job.update === undefined && this.#options.updater.current.buffers.length > 0;
+    this.#applied.checkAll(step);
+    this.#published.checkAll(step + 1);
+    this.#jobs.delete(step);
+    await this.#options.applied(sums, step);
+    return waited;
   }
 
   async #applyAtOnce(batch: Batch, job: BatchJob): Promise<Sums> {
@@ -282,6 +284,8 @@ export class BucketPipeline implements DataPlane {
   // 6. Released
 
   forget(step: number): void {
+    // Not before: until its sums are handed over, a batch that has changed weights is not given up (`hasBegun`).
+    if (this.#batch?.step === step) this.#batch = undefined;
     const { buckets, nodes } = this.#published.forget(step);
     const left = [...nodes].map((node) => node.flushed());
     void Promise.all(left).then(() => {

@@ -187,7 +187,8 @@ export class ClusterExecutor implements Executor {
       config: {
         run: BigInt(`0x${options.definition.slice(0, 16)}`),
         incarnation: this.#incarnation,
-        start: from,
+        // A run that has finished goes on from the end of an epoch that it need not have reached.
+        start: Math.min(from, batches),
         steps: batches,
         shards: (step) => batchShards(sampler.place(step).rows, parts.shards).used,
         minNodes,

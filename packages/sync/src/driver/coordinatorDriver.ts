@@ -251,8 +251,9 @@ export class CoordinatorDriver {
     if (arrival.kind === 'kept' && arrival.isUnitWhole) {
       this.#timer.unit(session, now);
       this.#options.host.contributed(session);
-      this.#tell({ type: 'unit', session, step, lo, hi });
     }
+    // Also when it was whole before: then, the step may have been cut into other units, and only now into this one.
+    if (arrival.kind !== 'stale' && arrival.isUnitWhole) this.#tell({ type: 'unit', session, step, lo, hi });
     if (arrival.kind === 'conflict') {
       this.#tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
     }

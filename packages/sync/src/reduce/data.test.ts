@@ -133,11 +133,19 @@ describe('the reducer', () => {
   test('compares what comes twice, also after the step, and never adds it', () => {
     const reducer = make(8);
     reducer.put(piece(4, 0, 8, 0, 7));
-    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
-    expect(reducer.put(piece(4, 0, 8, 0, 8, 2))).toMatchObject({ kind: 'conflict', first: 1 });
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same', isUnitWhole: false });
+    expect(reducer.put(piece(4, 0, 8, 0, 8, 2))).toMatchObject({
+      kind: 'conflict',
+      first: 1,
+      isUnitWhole: false,
+    });
     reducer.open(5, 8);
-    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
-    expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toMatchObject({ kind: 'conflict', first: 1 });
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same', isUnitWhole: false });
+    expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toMatchObject({
+      kind: 'conflict',
+      first: 1,
+      isUnitWhole: false,
+    });
     expect(reducer.put(piece(4, 0, 8, 1, 9, 2))).toEqual({ kind: 'stale' });
     reducer.open(6, 8);
     reducer.open(7, 8);

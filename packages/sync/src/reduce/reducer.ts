@@ -37,10 +37,15 @@ export type Arrival<T> =
        */
       readonly total?: T;
     }
-  /** It was there already, with the same bits. */
-  | { readonly kind: 'same' }
+  /** It was there already, with the same bits; whether all of its unit is. */
+  | { readonly kind: 'same'; readonly isUnitWhole: boolean }
   /** It was there already, with other bits (and this checksum), from session `first`: somebody computes wrongly. */
-  | { readonly kind: 'conflict'; readonly first: number; readonly checksum: number }
+  | {
+      readonly kind: 'conflict';
+      readonly first: number;
+      readonly checksum: number;
+      readonly isUnitWhole: boolean;
+    }
   /** Of a step that is over, and nothing is left to compare it with. */
   | { readonly kind: 'stale' };
 
@@ -101,9 +106,10 @@ export class Reducer<T> {
     let arrived = units?.get(key);
     const known = arrived?.get(bucket);
     if (known !== undefined) {
+      const isUnitWhole = arrived!.size === this.#options.buckets;
       return known.checksum === checksum
-        ? { kind: 'same' }
-        : { kind: 'conflict', first: known.session, checksum: known.checksum };
+        ? { kind: 'same', isUnitWhole }
+        : { kind: 'conflict', first: known.session, checksum: known.checksum, isUnitWhole };
     }
     if (units === undefined || step !== this.#step) return { kind: 'stale' };
     if (arrived === undefined) {
