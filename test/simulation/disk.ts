@@ -1,21 +1,24 @@
-import type { DiskAction } from '@lockstep/sync';
+import type { FileWriter, Folder } from '@lockstep/trainer';
+import type { Process } from './clock.ts';
 import type { Random } from './random.ts';
 
-/** The bytes of a file: what was written, and whether it would be there after a crash. */
-interface Inode<T> {
-  data: T | undefined;
-  synced: boolean;
+/** The bytes of a file as a reader sees them, and as much as lasts. */
+interface Inode {
+  bytes: Uint8Array;
+  lasting: Uint8Array;
 }
 
+type Entries = Map<string, Inode>;
+
 /**
- * A folder that loses what was not synced. Changes of names (creating, renaming, removing) reach the disk in order,
- * at the latest with `syncFolder`; a crash keeps some first part of those since. A file that was not synced is whole,
- * torn or empty after a crash.
+ * A folder of the simulated disk that loses what was not synced. Changes of names (create, rename, remove) reach the disk in
+ * order, at the latest with `sync` of the folder; a crash keeps some first part of those since. Of bytes that were not synced it
+ * keeps some, or none. Without a crash of the host, what a process wrote stays.
  */
-export class Disk<T> {
-  #names = new Map<string, Inode<T>>();
-  /** The folder after each change of names since the last sync; the first is what is safe. */
-  #history: Map<string, Inode<T>>[] = [new Map()];
+export class Disk {
+  #names: Entries = new Map();
+  /** The folder after each change of names since it was synced; the first is what is safe. */
+  #history: Entries[] = [new Map()];
   /** Writes fail until then: the disk is full. */
   fullUntil = 0;
 
@@ -23,61 +26,85 @@ export class Disk<T> {
     return [...this.#names.keys()];
   }
 
-  /** What a file holds; undefined when it is not there, or when it is damaged (which a reader sees by its checksum). */
-  read(file: string): T | undefined {
-    return this.#names.get(file)?.data;
-  }
-
-  isDamaged(file: string): boolean {
-    const inode = this.#names.get(file);
-    return inode !== undefined && inode.data === undefined;
-  }
-
-  /** Does one action; false when the disk refuses. */
-  act(action: DiskAction, data: T, now: number): boolean {
-    switch (action.do) {
-      case 'write':
-        if (now < this.fullUntil) return false;
-        this.#names.set(action.file, { data, synced: false });
-        break;
-      case 'sync': {
-        if (now < this.fullUntil) return false;
-        const inode = this.#names.get(action.file);
-        if (inode === undefined) throw new Error(`sync of ${action.file}, which is not there`);
-        inode.synced = true;
-        return true;
-      }
-      case 'rename': {
-        const inode = this.#names.get(action.from);
-        if (inode === undefined) throw new Error(`rename of ${action.from}, which is not there`);
-        this.#names.delete(action.from);
-        this.#names.set(action.to, inode);
-        break;
-      }
-      case 'remove':
-        this.#names.delete(action.file);
-        break;
-      case 'syncFolder':
-        this.#history = [new Map(this.#names)];
-        return true;
-    }
-    this.#history.push(new Map(this.#names));
+  /** Bits rot: false where there is no such file. */
+  damage(name: string, random: Random): boolean {
+    const inode = this.#names.get(name);
+    if (inode === undefined || inode.bytes.length === 0) return false;
+    inode.bytes = inode.bytes.slice();
+    inode.bytes[random.integer(0, inode.bytes.length - 1)]! ^= 1 << random.integer(0, 7);
+    inode.lasting = inode.bytes;
     return true;
-  }
-
-  /** Bits rot, and the checksum will show it. */
-  damage(file: string): void {
-    const inode = this.#names.get(file);
-    if (inode !== undefined) inode.data = undefined;
   }
 
   /** The power is gone, and comes back. */
   crash(random: Random): void {
     this.#names = new Map(random.pick(this.#history));
-    for (const [file, inode] of this.#names) {
-      const data = inode.synced || random.chance(1 / 3) ? inode.data : undefined;
-      this.#names.set(file, { data, synced: true });
+    for (const [name, { bytes, lasting }] of this.#names) {
+      const kept = random.pick([
+        lasting.length,
+        lasting.length,
+        random.integer(0, bytes.length),
+        bytes.length,
+      ]);
+      const left = kept <= lasting.length ? lasting : bytes.slice(0, kept);
+      this.#names.set(name, { bytes: left, lasting: left });
     }
     this.#history = [new Map(this.#names)];
+  }
+
+  #change(change: (names: Entries) => void): void {
+    change(this.#names);
+    this.#history.push(new Map(this.#names));
+  }
+
+  /** The folder as a process has it. Everything takes time; of a process that dies meanwhile, nothing more is done. */
+  folder(process: Process, slowest: number, random: Random): Folder {
+    const act = async <T>(action: () => T, { refusable = false } = {}): Promise<T> => {
+      await process.sleep(random.between(0.02, slowest));
+      if (refusable && process.now() < this.fullUntil) throw new Error('ENOSPC: no space left on device');
+      return action();
+    };
+    return {
+      make: async () => {},
+      list: async () => this.files,
+      read: async (name) => {
+        const inode = this.#names.get(name);
+        if (inode === undefined) throw new Error(`ENOENT: no such file ${name}`);
+        return inode.bytes.slice();
+      },
+      create: async (name): Promise<FileWriter> => {
+        const inode: Inode = { bytes: new Uint8Array(0), lasting: new Uint8Array(0) };
+        await act(() => this.#change((names) => names.set(name, inode)), { refusable: true });
+        return {
+          // What is written is read when the disk comes to it.
+          write: (bytes) =>
+            act(
+              () => {
+                inode.bytes = Buffer.concat([inode.bytes, bytes]);
+              },
+              { refusable: true },
+            ),
+          sync: () =>
+            act(() => {
+              inode.lasting = inode.bytes;
+            }),
+          close: async () => {},
+        };
+      },
+      rename: (from, to) =>
+        act(() => {
+          const inode = this.#names.get(from);
+          if (inode === undefined) throw new Error(`ENOENT: no such file ${from}`);
+          this.#change((names) => {
+            names.delete(from);
+            names.set(to, inode);
+          });
+        }),
+      remove: (name) => act(() => this.#change((names) => void names.delete(name))),
+      sync: () =>
+        act(() => {
+          this.#history = [new Map(this.#names)];
+        }),
+    };
   }
 }

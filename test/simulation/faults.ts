@@ -1,4 +1,4 @@
-import type { Connection } from './network.ts';
+import type { Link } from './network.ts';
 import type { World } from './world.ts';
 
 /** Does something to the world; false when there was nothing to do it to. */
@@ -11,21 +11,22 @@ const someClient = (world: World, strike: (client: World['clients'][number]) => 
   return true;
 };
 
-const someConnection = (world: World, strike: (connection: Connection) => void): boolean => {
-  const standing = world.clients.flatMap(({ connection }) => connection ?? []);
+const someLink = (world: World, strike: (link: Link) => void): boolean => {
+  const standing = world.clients.flatMap(({ link }) => link ?? []);
   if (standing.length === 0) return false;
   strike(world.random.pick(standing));
   return true;
 };
 
-const replaceLater = (world: World): void =>
-  world.clock.after(world.random.between(5, 200), () => world.addClient());
+const replaceLater = (world: World): void => {
+  world.clock.after(world.random.between(5, 200), () => void world.addClient());
+};
 
 /** A coordinator that has finished is not disturbed: its run is over. */
 const server =
   (strike: (world: World) => void): Strike =>
   (world) => {
-    if (!world.server.isAlive || world.server.phase === 'done') return false;
+    if (!world.server.isAlive || world.server.isOver) return false;
     strike(world);
     return true;
   };
@@ -55,7 +56,7 @@ export const FAULTS: readonly (readonly [name: string, strike: Strike])[] = [
     'a node leaves',
     (world) =>
       someClient(world, (client) => {
-        client.tell({ type: 'leave' });
+        client.leave();
         replaceLater(world);
       }),
   ],
@@ -74,31 +75,30 @@ export const FAULTS: readonly (readonly [name: string, strike: Strike])[] = [
         replaceLater(world);
       }),
   ],
-  ['cut a connection', (world) => someConnection(world, (connection) => connection.cut())],
-  ['pull a cable', (world) => someConnection(world, (connection) => connection.sever())],
+  ['cut a connection', (world) => someLink(world, (link) => link.cut())],
+  ['pull a cable', (world) => someLink(world, (link) => link.sever())],
   [
     'hole towards a node',
-    (world) => someConnection(world, (c) => c.block('node', world.random.between(10, 500))),
+    (world) => someLink(world, (link) => link.block('node', world.random.between(10, 500))),
   ],
   [
     'hole towards the coordinator',
-    (world) => someConnection(world, (c) => c.block('server', world.random.between(10, 500))),
+    (world) => someLink(world, (link) => link.block('server', world.random.between(10, 500))),
   ],
   [
     'partition',
     (world) =>
-      someConnection(world, (connection) => {
+      someLink(world, (link) => {
         const time = world.random.between(10, 500);
-        connection.block('node', time);
-        connection.block('server', time);
+        link.block('node', time);
+        link.block('server', time);
       }),
   ],
   ['kill the coordinator', server((world) => world.restartServer())],
   ['lose the coordinator’s host', server((world) => world.restartServer({ silently: true }))],
   ['stop the coordinator', server((world) => world.server.stop(world.random.between(10, 400)))],
   ['start another run', server((world) => world.restartServer({ another: true }))],
-  ['interrupt', server((world) => world.server.tell({ type: 'stop' }))],
-  ['ask for a checkpoint', server((world) => world.server.tell({ type: 'save' }))],
+  ['interrupt', server((world) => world.server.interrupt())],
   [
     'fill the disk',
     (world) => {

@@ -1,4 +1,3 @@
-import type { Bug } from './bugs.ts';
 import { simulate } from './world.ts';
 
 /** What a sweep over seeds saw. */
@@ -6,25 +5,24 @@ export interface Sweep {
   readonly seeds: number;
   readonly events: number;
   /** Per happening: in how many seeds. */
-  readonly reached: ReadonlyMap<string, number>;
+  readonly reached: Readonly<Record<string, number>>;
   readonly failures: readonly { readonly seed: number; readonly message: string }[];
 }
 
 /** Runs the seeds [from, from + count); stops after so many failures. */
-export const sweep = (from: number, count: number, bug?: Bug, patience = 10): Sweep => {
-  const reached = new Map<string, number>();
+export const sweep = async (from: number, count: number, patience = 10): Promise<Sweep> => {
+  const reached: Record<string, number> = {};
   const failures: { seed: number; message: string }[] = [];
   let events = 0;
   let seed = from;
-  while (seed < from + count && failures.length < patience) {
+  for (; seed < from + count && failures.length < patience; seed++) {
     try {
-      const outcome = simulate(seed, bug);
+      const outcome = await simulate(seed);
       events += outcome.events;
-      for (const what of outcome.counts.keys()) reached.set(what, (reached.get(what) ?? 0) + 1);
+      for (const what of outcome.counts.keys()) reached[what] = (reached[what] ?? 0) + 1;
     } catch (error) {
-      failures.push({ seed, message: String(error) });
+      failures.push({ seed, message: String(error).slice(0, 2000) });
     }
-    seed++;
   }
   return { seeds: seed - from, events, reached, failures };
 };

@@ -1,34 +1,40 @@
-/** One simulated run from one seed: a coordinator, nodes, a network, a disk, and what goes wrong with them. */
-import { checkpointFile, checkpointStep } from '@lockstep/sync';
-import type { Bug } from './bugs.ts';
+/**
+ * One simulated run from one seed: a coordinator, nodes, a network, a disk, and what goes wrong with them. What ships runs in it:
+ * loop, executor, drivers, cores, reducer, updates, publication, checkpoints. Simulated are time, network, disk and arithmetic.
+ */
+
+import { unitVector } from '@lockstep/cluster';
+import type { Accept } from '@lockstep/sync';
+import type { BatchJob, LoopOutcome, Progress, TrainingEvent } from '@lockstep/trainer';
 import { Client } from './client.ts';
-import { Clock } from './clock.ts';
-import { type Definition, serial } from './digest.ts';
+import { HEARTBEAT, settle, VirtualClock } from './clock.ts';
+import { type Definition, define } from './definition.ts';
 import { Disk } from './disk.ts';
 import { FAULTS } from './faults.ts';
-import { Connection, type Weather } from './network.ts';
+import { Link, type Weather } from './network.ts';
 import { Random } from './random.ts';
-import { Server, type Stored } from './server.ts';
+import { eventKey, serial, type Truth } from './serial.ts';
+import { contentOf, Server } from './server.ts';
 
 /** Milliseconds: after this time nothing goes wrong any more; */
-const CALM = 600;
+const CALM = 6 * HEARTBEAT;
 /** and by this one the run must be over. */
-const PATIENCE = 20_000;
-/** A run needs hundreds; one that needs so many goes in circles. */
-const MOST_EVENTS = 100_000;
+const PATIENCE = 300 * HEARTBEAT;
+/** A run needs thousands; one that needs so many goes in circles. */
+const MOST_EVENTS = 300_000;
 
 export class Violation extends Error {
   override readonly name = 'Violation';
 }
 
-interface Truth {
+/** A definition that is trained, with what must come of it and what is on its disk. */
+export interface Run {
   readonly definition: Definition;
-  /** The weights before every step. */
-  readonly weights: readonly (readonly number[])[];
-  readonly disk: Disk<Stored>;
+  truth: Truth;
+  disk: Disk;
   incarnation: number;
-  /** The newest checkpoint that was said to be safe. */
-  safe: number;
+  /** Steps of the checkpoints that were said to be safe, by the name of their file. */
+  readonly safe: Map<string, number>;
 }
 
 export interface Outcome {
@@ -38,57 +44,56 @@ export interface Outcome {
   readonly events: number;
 }
 
-/** Runs a seed to its end. Throws a Violation when anything is not as it must be. */
-export const simulate = (seed: number, bug?: Bug, log?: (line: string) => void): Outcome => {
-  const world = new World(seed, bug, log);
-  world.play();
+/** Runs a seed to its end. Rejects with a Violation, or what the program threw, when anything is not as it must be. */
+export const simulate = async (seed: number, log?: (line: string) => void): Promise<Outcome> => {
+  const world = new World(seed, log);
+  await world.play();
   return { trace: world.hash, counts: world.counts, events: world.events };
 };
 
 export class World {
-  readonly clock = new Clock();
+  readonly clock = new VirtualClock();
   readonly random: Random;
-  readonly bug: Bug | undefined;
   readonly weather: Weather;
   readonly minNodes: number;
-  readonly buckets: number;
-  /** Milliseconds of an action of the disk; a slow one is still writing when the next checkpoint is due. */
-  readonly slowestWrite: number;
   readonly counts = new Map<string, number>();
   clients: Client[] = [];
-  server: Server;
+  server!: Server;
   hash = 0;
   events = 0;
   readonly #log: ((line: string) => void) | undefined;
-  readonly #truths = new Map<bigint, Truth>();
-  readonly #owners = new Map<number, Client>();
-  #truth: Truth;
+  readonly #definitions = new Map<string, Definition>();
+  readonly #nodes: number;
+  /** Of this life of the coordinator: what went into the weights, by batch. */
+  readonly #seen = new Set<string>();
+  #run!: Run;
   #names = 0;
-  #connections = 0;
+  #links = 0;
   #alarms = 0;
-  #over = false;
+  #isOver = false;
+  #failure: { readonly error: unknown } | undefined;
 
-  constructor(seed: number, bug: Bug | undefined, log: ((line: string) => void) | undefined) {
+  constructor(seed: number, log: ((line: string) => void) | undefined) {
     this.random = new Random(seed);
-    this.bug = bug;
     this.#log = log;
     const { random } = this;
     this.weather = makeWeather(random);
-    this.buckets = random.integer(1, 3);
-    this.slowestWrite = random.chance(0.3) ? 80 : 4;
-    const nodes = random.integer(1, 4);
-    this.minNodes = random.integer(1, nodes);
-    this.#truth = this.#define();
-    this.server = new Server(this, this.#truth.definition, this.#truth.disk);
-    for (let i = 0; i < nodes; i++) this.clock.after(random.between(0, 30), () => this.addClient());
-    this.#planFaults();
+    this.#nodes = random.integer(1, 4);
+    this.minNodes = random.integer(1, this.#nodes);
   }
 
-  play(): void {
-    while (!this.#over) {
+  async play(): Promise<void> {
+    this.#run = await this.#define();
+    this.server = new Server(this, this.#run);
+    for (let i = 0; i < this.#nodes; i++) {
+      this.clock.after(this.random.between(0, 30), () => void this.addClient());
+    }
+    this.#planFaults();
+    while (!this.#isOver) {
       if (!this.clock.advance()) throw new Violation('nothing is left to happen, but the run is not over');
-      if (this.clock.now > PATIENCE)
-        throw new Violation(`not over after ${PATIENCE} ms: ${this.server.phase}`);
+      await settle();
+      if (this.#failure) throw this.#failure.error;
+      if (this.clock.now > PATIENCE) throw new Violation(`not over after ${PATIENCE} ms`);
       if (++this.events > MOST_EVENTS) throw new Violation(`busy without end at ${this.clock.now} ms`);
     }
     if (this.#alarms > 0 && !this.counts.has('gradient doubled with a flipped bit')) {
@@ -102,122 +107,162 @@ export class World {
 
   trace(who: string, what: string, step: number): void {
     let hash = this.hash ^ Math.imul(this.clock.now * 1024, 0x9e3779b1);
-    for (const text of [who, what]) {
-      for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    }
+    hash = Math.imul(hash ^ what.charCodeAt(0) ^ (who.charCodeAt(0) << 8), 0x01000193);
     this.hash = Math.imul(hash ^ step, 0x85ebca6b) >>> 0;
     this.#log?.(`${this.clock.now.toFixed(2).padStart(9)} ${who.padEnd(18)} ${what} ${step}`);
   }
 
+  /** Whether a link breaks in the middle of a unit. */
+  breaksNow(): boolean {
+    const { clock, weather, random } = this;
+    if (weather.breaks === 0 || clock.now > CALM || !random.chance(weather.breaks)) return false;
+    this.count('link broken in the middle of a unit');
+    return true;
+  }
+
+  /** Whatever a process throws, where nobody is to catch it. */
+  fail(error: unknown): void {
+    this.#failure ??= { error };
+  }
+
   // What the processes ask for
 
-  dial(client: Client, attempt: number): void {
-    this.clock.after(this.random.between(0.5, 4), () => {
-      if (!client.isAlive) return;
-      if (!this.server.isListening) {
-        client.refused(attempt);
-        return;
-      }
-      const connection = new Connection(this, ++this.#connections, client, this.server);
-      this.#owners.set(connection.id, client);
-      this.server.accept(connection);
-      client.dialed(connection, attempt);
-    });
+  async dial(client: Client, accept: Accept): Promise<Link> {
+    await client.sleep(this.random.between(0.5, 4));
+    const { server } = this;
+    if (!server.isListening) throw Object.assign(new Error('nobody listens'), { code: 'UNREACHABLE' });
+    const link = new Link(this, ++this.#links, { node: client, server });
+    link.ends.node.join(accept);
+    server.accept(link.ends.server);
+    return link;
   }
 
-  nodeOf(connection: Connection): Client {
-    return this.#owners.get(connection.id)!;
-  }
-
-  definitionOf(run: bigint): Definition {
-    return this.#truths.get(run)!.definition;
+  definitionOf(program: string): Definition {
+    return this.#definitions.get(program)!;
   }
 
   // What must be true
 
-  started({ run }: Definition, incarnation: number, start: number, weights: readonly number[]): void {
-    const truth = this.#truths.get(run)!;
-    if (incarnation <= truth.incarnation) {
-      throw new Violation(`incarnation ${incarnation} after ${truth.incarnation}`);
+  started(run: Run, incarnation: number, from: Progress | undefined): void {
+    if (incarnation <= run.incarnation) {
+      throw new Violation(`incarnation ${incarnation} after ${run.incarnation}`);
     }
-    truth.incarnation = incarnation;
-    if (start < truth.safe) throw new Violation(`resumed at ${start}, but ${truth.safe} was said to be safe`);
-    this.#compare('resumed', truth, start, weights);
+    run.incarnation = incarnation;
+    this.#seen.clear();
+    const safe = Math.max(0, ...run.safe.values());
+    const step = from?.step ?? 0;
+    if (step < safe) throw new Violation(`resumed at step ${step}, but ${safe} was said to be safe`);
+    if (from === undefined) return;
+    this.count('resumed');
+    const expected = run.truth.progress.get(step);
+    this.#compare(`progress of step ${step}`, plain({ ...from, events: undefined }), plain(expected));
   }
 
-  committed({ run }: Definition, step: number, weights: readonly number[]): void {
-    this.#compare('committed', this.#truths.get(run)!, step, weights);
+  /** Gives undefined where nothing can be read because everything rotted: then the run starts anew. */
+  unreadable(run: Run, error: unknown): undefined {
+    if (run.safe.size > 0 || (error as { code?: unknown }).code !== 'DATA_CORRUPT') throw error;
+    this.count('no checkpoint left');
+    return undefined;
   }
 
-  saved({ run }: Definition, step: number): void {
-    const truth = this.#truths.get(run)!;
+  /** The sums that the optimizer reads, as it does: those of the serial worker, and each once. */
+  applied(
+    run: Run,
+    server: Server,
+    { index }: BatchJob,
+    what: 'head' | 'gradient',
+    values: Float32Array,
+    from: number,
+  ): void {
+    if (server !== this.server || !server.isAlive) return;
+    const key = `${index} ${what} ${from} ${values.length}`;
+    if (this.#seen.has(key)) throw new Violation(`batch ${index}: ${what} from ${from} is applied twice`);
+    this.#seen.add(key);
+    const { values: sums } = run.definition.sizes;
+    const { statistics, gradient } = unitVector(run.definition.sizes);
+    const start = what === 'gradient' ? gradient + from : from < sums ? from : statistics + from - sums;
+    const expected = run.truth.sums[index]?.subarray(start, start + values.length);
+    if (expected !== undefined && values.every((value, i) => value === expected[i])) return;
+    throw new Violation(
+      `batch ${index}: ${what} from ${from} is ${values}, the serial worker has ${expected}`,
+    );
+  }
+
+  event(run: Run, event: TrainingEvent): void {
+    // An epoch that is left before its end is told, too.
+    if (event.type === 'epoch' && this.server.isInterrupted) return;
+    if (event.type === 'step' || event.type === 'epoch') {
+      const key = eventKey(event);
+      this.trace('event', key, event.step);
+      this.#compare(key, plain(event), plain(run.truth.events.get(key)));
+      return;
+    }
+    this.count(`event ${event.type}`);
     // What rotted between the writing and this message was safe, but is not any more.
-    if (!truth.disk.isDamaged(checkpointFile(step))) truth.safe = Math.max(truth.safe, step);
+    if (event.type === 'checkpoint') run.safe.set(event.file.replace(/^.*\//, ''), event.step);
   }
 
   alarmed(): void {
     this.#alarms++;
   }
 
-  finished({ run, steps }: Definition, step: number, weights: readonly number[], saved: boolean): void {
-    const truth = this.#truths.get(run)!;
-    this.#compare('finished', truth, step, weights);
-    if (step < steps) {
-      this.count('stopped before the end');
+  finished(run: Run, outcome: LoopOutcome, weights: Float32Array): void {
+    if (outcome.interrupted) {
+      this.count('interrupted');
       this.restartServer();
       return;
     }
-    const last = truth.disk.read(checkpointFile(steps));
-    if (saved && !(last?.kind === 'checkpoint' && isEqual(last.weights, weights))) {
-      throw new Violation('said to be saved, but it is not');
-    }
-    this.#over = true;
+    this.#compare('outcome', plain(outcome), plain(run.truth.outcome));
+    this.#compare('weights', [...weights], [...run.truth.weights]);
+    this.#isOver = true;
   }
 
-  #compare(what: string, { weights }: Truth, step: number, got: readonly number[]): void {
-    const expected = weights[step]!;
-    if (isEqual(got, expected)) return;
-    throw new Violation(`${what} at step ${step}: got ${got}, the serial worker has ${expected}`);
+  nodeEnded(reason: 'finished' | 'left', digest: string | null): void {
+    this.count(`node ended: ${reason}${digest === null ? '' : ', with the digest'}`);
+  }
+
+  #compare(what: string, got: unknown, expected: unknown): void {
+    const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
+    if (a !== b) throw new Violation(`${what}: got ${a}, the serial worker has ${b}`);
   }
 
   // What goes wrong
 
   addClient(): Client {
-    const id = `node${++this.#names}`;
-    const client = new Client(this, id, this.random.between(1, 12));
-    this.clients = [...this.clients.filter((each) => !each.hasEnded), client];
+    const client = new Client(this, ++this.#names, this.random.between(1, 12));
+    this.clients = [...this.clients.filter(({ hasEnded }) => !hasEnded), client];
     return client;
   }
 
-  get disk(): Disk<Stored> {
-    return this.#truth.disk;
+  get disk(): Disk {
+    return this.#run.disk;
   }
 
   /** The newest checkpoint rots: false when there is none. */
   damageCheckpoint(): boolean {
-    const { disk } = this.#truth;
+    const { disk, safe } = this.#run;
     const newest = disk.files
-      .filter((file) => checkpointStep(file) !== undefined)
+      .filter((name) => name.endsWith('.json'))
       .sort()
       .at(-1);
-    // The last one is looked at when the run is over: it may not rot in between.
-    if (newest === undefined || checkpointStep(newest) === this.#truth.definition.steps) return false;
-    disk.damage(newest);
-    this.#truth.safe = 0;
+    if (newest === undefined) return false;
+    const file = this.random.chance(0.5) ? newest : newest.replace('.json', '.safetensors');
+    if (!disk.damage(file, this.random)) return false;
+    safe.delete(newest);
     return true;
   }
 
   /** The process is gone, with its host or not, and comes back later: with another definition when it is so wished. */
   restartServer({ silently = false, another = false } = {}): void {
     this.server.kill(silently);
-    if (silently) this.#truth.disk.crash(this.random);
-    if (another) {
-      this.count('another run in its place');
-      this.#truth = this.#define();
-    }
-    const { definition, disk } = this.#truth;
+    if (silently) this.#run.disk.crash(this.random);
+    const next = another ? this.#define() : Promise.resolve(this.#run);
+    if (another) this.count('another run in its place');
     this.clock.after(this.random.between(1, 120), () => {
-      this.server = new Server(this, definition, disk);
+      void next.then((run) => {
+        this.#run = run;
+        this.server = new Server(this, run);
+      });
     });
   }
 
@@ -227,7 +272,7 @@ export class World {
     for (let i = 0; i < faults; i++) {
       const [name, strike] = random.pick(FAULTS);
       this.clock.at(random.between(0, CALM), () => {
-        if (this.#over || !strike(this)) return;
+        if (this.#isOver || !strike(this)) return;
         this.count(`fault ${name}`);
         this.trace('fault', name, 0);
       });
@@ -239,42 +284,47 @@ export class World {
     });
   }
 
-  #define(): Truth {
-    const { random } = this;
-    const shards = random.integer(1, 9);
-    const batch = random.integer(1, 40);
-    const definition: Definition = {
-      run: BigInt(this.#truths.size + 1),
-      salt: random.word(),
-      steps: random.integer(2, 8),
-      shards,
-      rows: Array.from({ length: random.integer(1, 4) }, (_, i) =>
-        i < 3 ? batch : random.integer(1, batch),
-      ),
-      buckets: this.buckets,
-    };
-    const truth = {
-      definition,
-      weights: serial(definition),
-      disk: new Disk<Stored>(),
-      incarnation: 0,
-      safe: 0,
-    };
-    this.#truths.set(definition.run, truth);
-    return truth;
+  async #define(): Promise<Run> {
+    const definition = define(this.random);
+    this.#definitions.set(contentOf(definition, 'program').hash, definition);
+    return { definition, truth: await serial(definition), disk: new Disk(), incarnation: 0, safe: new Map() };
   }
 }
 
-const isEqual = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length === b.length && a.every((value, i) => value === b[i]);
+/** What depends on time or place is left out; keys are in order. */
+const IGNORED = new Set(['seconds', 'samplesPerSecond', 'nodes', 'workers', 'time', 'bytes', 'sha256']);
+const IN_MANIFEST_ONLY = new Set([
+  'sequence',
+  'definition',
+  'definitionHash',
+  'tensors',
+  'events',
+  'format',
+  'lockstep',
+]);
+
+const plain = (value: unknown): unknown => {
+  if (value instanceof Float32Array) return [...value];
+  if (value instanceof Map) return plain(Object.fromEntries(value));
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([key, each]) => each !== undefined && !IGNORED.has(key) && !IN_MANIFEST_ONLY.has(key))
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, each]) => [key, plain(each)]),
+  );
+};
 
 const makeWeather = (random: Random): Weather => {
   const sometimes = (most: number): number => (random.chance(0.3) ? random.between(0, most) : 0);
   return {
     slowest: random.between(1, 12),
+    slowestWrite: random.chance(0.3) ? 30 : 1,
+    perFrame: random.pick([0.05, 0.05, random.between(0.1, 3), random.between(3, 15)]),
     duplicate: sometimes(0.2),
-    reorder: sometimes(0.2),
     replay: sometimes(0.3),
     flip: sometimes(0.05),
+    breaks: sometimes(0.1),
   };
 };

@@ -27,7 +27,6 @@ export * from './driver/nodeWork.ts';
 export { Copies, Published } from './driver/published.ts';
 export { RefusedError } from './driver/refusedError.ts';
 export { everyPart, type StepTime, StepTimer } from './driver/stepTime.ts';
-export * from './recipe.ts';
 export { BucketLedger, InvariantError } from './reduce/bucketLedger.ts';
 export * from './reduce/buckets.ts';
 export { Deliveries } from './reduce/deliveries.ts';

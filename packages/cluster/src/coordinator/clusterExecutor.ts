@@ -194,7 +194,6 @@ export class ClusterExecutor implements Executor {
         minNodes,
         heartbeat: options.heartbeat,
         straggler: options.straggler,
-        checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: Number.POSITIVE_INFINITY },
       },
       definition: options.definition,
       shards: parts.shards,

@@ -12,7 +12,6 @@ import {
   type Listener,
   type ListenOptions,
   listen,
-  type Report,
 } from '@lockstep/sync';
 import {
   definitionHash,
@@ -165,10 +164,7 @@ async function startExecutor<M, F extends string>(
       profile: options.profile,
       diagnose: (weights, suspect) => findNonFinite(prepared, weights, sampler, suspect),
       rescue: () => joinOwn(executor, 1, kernels),
-      report: (report, step, nodes) => {
-        const event = eventOf(report, step, nodes.length);
-        if (event) emit(event);
-      },
+      report: (report, step, nodes) => emit({ ...report, step, nodes: nodes.length }),
     },
   );
   return executor;
@@ -218,12 +214,6 @@ const watching =
       },
     };
   };
-
-/** Checkpoints are told by the training loop, which writes them. */
-function eventOf(report: Report, step: number, nodes: number): TrainingEvent | undefined {
-  if (report.type === 'checkpoint' || report.type === 'checkpointFailed') return undefined;
-  return { ...report, step, nodes };
-}
 
 function checkWhole(what: string, got: number, least: number, most: number): void {
   if (Number.isInteger(got) && got >= least && got <= most) return;

@@ -20,7 +20,6 @@ const config: CoordinatorConfig = {
   minNodes: 1,
   heartbeat: 2000,
   straggler: { factor: 3, least: 50, unknown: 1000 },
-  checkpoint: { steps: 100, time: 1e9 },
 };
 
 /** A coordinator, its clock and what it wanted last, in words. */
@@ -92,8 +91,6 @@ const words = (effect: Effect): string => {
       return `${effect.do} ${effect.session}`;
     case 'publish':
       return `publish ${effect.step} to ${effect.session}`;
-    case 'finish':
-      return `finish ${effect.step}${effect.saved ? '' : ', not saved'}`;
     default:
       return `${effect.do} ${effect.step}`;
   }
@@ -105,12 +102,9 @@ describe('the coordinator', () => {
     expect(bench.tell({ type: 'join', peer: 5, id: 'a', name: 'a' })).toEqual(['welcome 1', 'report join']);
     expect(bench.tell({ type: 'ready', session: 1 })).toEqual(['publish 0 to 1', 'open 0', '1: 0-8']);
     expect(bench.unit(1, 0, 8, 10)).toEqual(['apply 0-8']);
-    expect(bench.tell({ type: 'applied', step: 0 })).toEqual(['save 1']);
-    expect(bench.tell({ type: 'saved', step: 1, ok: true })).toEqual([
-      'report checkpoint',
-      'close 1 finished',
-      'finish 1',
-    ]);
+    expect(bench.tell({ type: 'applied', step: 0 })).toEqual([]);
+    expect(bench.tell({ type: 'stop' })).toEqual(['close 1 finished']);
+    expect(bench.tell({ type: 'stop' })).toEqual([]);
   });
 
   test('nothing begins before there are enough nodes that are ready', () => {
@@ -430,27 +424,19 @@ describe('the coordinator', () => {
     ]);
   });
 
-  test('checkpoints: every few steps, one at a time, on demand; a failed one does not stop the run', () => {
-    const bench = new Bench({ steps: 9, checkpoint: { steps: 2, time: 1e9 } });
-    bench.join('a');
-    expect(bench.work({ 1: 10 })).not.toContain('save 1');
-    expect(bench.work({ 1: 10 })).toContain('save 2');
-    bench.tell({ type: 'save' });
-    expect(bench.work({ 1: 10 })).not.toContain('save 3');
-    expect(bench.tell({ type: 'saved', step: 2, ok: false })).toEqual(['report checkpointFailed']);
-    expect(bench.work({ 1: 10 })).toContain('save 4');
-  });
-
-  test('an interruption gives the open step up, saves, and lets nodes come back', () => {
+  test('an interruption gives the open step up, and lets nodes come back', () => {
     const bench = new Bench();
     bench.join('a');
-    expect(bench.tell({ type: 'stop' })).toEqual(['save 0']);
+    expect(bench.tell({ type: 'stop' })).toEqual(['close 1 interrupted']);
     expect(bench.unit(1, 0, 8)).toEqual([]);
-    expect(bench.tell({ type: 'saved', step: 0, ok: false })).toEqual([
-      'report checkpointFailed',
-      'close 1 interrupted',
-      'finish 0, not saved',
-    ]);
+  });
+
+  test('what is applied after an interruption opens nothing', () => {
+    const bench = new Bench();
+    bench.join('a');
+    bench.unit(1, 0, 8);
+    expect(bench.tell({ type: 'stop' })).toEqual(['close 1 interrupted']);
+    expect(bench.tell({ type: 'applied', step: 0 })).toEqual([]);
   });
 
   test.each([
@@ -500,8 +486,11 @@ describe('the coordinator', () => {
     ]);
   });
 
-  test('a run that was at its end ends at once', () => {
-    expect(new Bench({ start: 3 }).tell({ type: 'tick' })).toEqual(['save 3']);
+  test('a run that was at its end opens nothing', () => {
+    const bench = new Bench({ start: 3 });
+    expect(bench.tell({ type: 'tick' })).toEqual([]);
+    expect(bench.join('a')).toEqual([]);
+    expect(bench.tell({ type: 'stop' })).toEqual(['close 1 finished']);
     expect(() => new Bench({ start: 4 })).toThrow('expected 0 <= start <= steps');
   });
 });

@@ -2,10 +2,11 @@
  * The coordinator as a pure state machine: no await, no clock, no randomness, no sockets, no files. A driver tells it
  * what happened (`CoordinatorEvent`) and when, and does what it wants (`Effect`).
  *
- * Note [The step's life]: gathering → open ⇄ applying → saving → done. Open: units are computed, handed out anew when
+ * Note [The step's life]: gathering → open ⇄ applying → over → done. Open: units are computed, handed out anew when
  * their holder is lost, computed twice when it is late. When every unit is there: applying, which the driver does on
  * its own (it may have begun with buckets that are complete). Then the weights go out and the next step is open. A
- * run without nodes stays open until one joins.
+ * run without nodes stays open until one joins. When the last step is applied, nodes stay until they are told what came
+ * of it: with `stop`.
  */
 
 import type { ShardRange } from '../reduce/tree.ts';
@@ -79,12 +80,6 @@ class Turn {
       case 'applied':
         this.#applied(event);
         break;
-      case 'saved':
-        this.#saved(event.step, event.ok);
-        break;
-      case 'save':
-        this.#state.save.wanted = true;
-        break;
       case 'stop':
         this.#stop();
         break;
@@ -150,7 +145,7 @@ class Turn {
 
   #ready(member: Member): void {
     const { phase } = this.#state;
-    if (member.ready || phase === 'done' || phase === 'saving') return;
+    if (member.ready || phase === 'done' || phase === 'over') return;
     member.ready = true;
     if (phase === 'gathering') {
       // Nobody is ahead of anybody yet.
@@ -219,8 +214,8 @@ class Turn {
   // The open step
 
   #begin(): void {
-    const { config, stopping } = this.#state;
-    if (this.#state.step === config.steps || stopping) this.#end();
+    const { config, step } = this.#state;
+    if (step === config.steps) this.#state.phase = 'over';
     else if (actives(this.#state).length >= config.minNodes) this.#open();
   }
 
@@ -298,7 +293,7 @@ class Turn {
     this.#report({ type: 'alarm', step, lo, hi, names: [first!, second!] });
   }
 
-  // Commit, checkpoints, end
+  // Commit, end
 
   #apply(units: readonly UnitState[]): void {
     this.effects.push(...noteMisses(this.#state, this.#now));
@@ -314,55 +309,15 @@ class Turn {
     if (state.phase !== 'applying' || step !== state.step) return;
     for (const report of judgeStep(state, this.#now - state.open.since - idle)) this.#report(report);
     state.step++;
-    if (state.step === state.config.steps || state.stopping) {
-      this.#end();
-      return;
-    }
-    const { steps, time } = state.config.checkpoint;
-    const { save } = state;
-    if (save.wanted || state.step - save.step >= steps || this.#now - save.at >= time) this.#save();
-    this.#open();
+    if (state.step === state.config.steps) state.phase = 'over';
+    else this.#open();
   }
 
-  /** One at a time: while one is written, the next is due and waits. */
-  #save(): void {
-    const { save, step } = this.#state;
-    if (save.writing !== undefined) return;
-    save.writing = step;
-    save.step = step;
-    save.at = this.#now;
-    save.wanted = false;
-    this.effects.push({ do: 'save', step });
-  }
-
-  #saved(step: number, ok: boolean): void {
-    const { save, phase } = this.#state;
-    if (save.writing !== step) return;
-    save.writing = undefined;
-    this.#report({ type: ok ? 'checkpoint' : 'checkpointFailed', step });
-    if (phase !== 'saving') return;
-    if (step === this.#state.step) this.#finish(ok);
-    else this.#save();
-  }
-
+  /** What was computed of an open step is given up: another run computes the same. */
   #stop(): void {
-    const { phase } = this.#state;
-    this.#state.stopping = true;
-    // What was computed of an open step is given up: another run computes the same.
-    if (phase === 'gathering' || phase === 'open') this.#end();
-  }
-
-  #end(): void {
-    this.#state.phase = 'saving';
-    this.#save();
-  }
-
-  #finish(saved: boolean): void {
+    if (this.#state.phase === 'done') return;
     this.#state.phase = 'done';
-    for (const { session } of this.#state.members.values()) {
-      this.#close(session);
-    }
-    this.effects.push({ do: 'finish', step: this.#state.step, saved });
+    for (const { session } of this.#state.members.values()) this.#close(session);
   }
 
   #close(session: number): void {

@@ -94,7 +94,7 @@ export interface Member {
 
 export interface Coordinator {
   readonly config: CoordinatorConfig;
-  phase: 'gathering' | 'open' | 'applying' | 'saving' | 'done';
+  phase: 'gathering' | 'open' | 'applying' | 'over' | 'done';
   /** The weights are those before this step. */
   step: number;
   /** By session, in order of joining. */
@@ -118,8 +118,6 @@ export interface Coordinator {
   /** Steps that trials and experiments may cost: see Note [Credit]. */
   credit: number;
   stalled: boolean;
-  stopping: boolean;
-  readonly save: { writing: number | undefined; step: number; at: number; wanted: boolean };
 }
 
 /** A coordinator at its start; the run begins with the first event. Throws when the configuration makes no sense. */
@@ -146,8 +144,6 @@ export const createCoordinator = (config: CoordinatorConfig, now: number): Coord
     flaps: new Map(),
     credit: FIRST_CREDIT,
     stalled: false,
-    stopping: false,
-    save: { writing: undefined, step: config.start, at: now, wanted: false },
   };
 };
 

@@ -24,8 +24,6 @@ export interface CoordinatorConfig {
     /** after this time, where it has computed and nobody knows how long gradients travel. */
     readonly unknown: number;
   };
-  /** A checkpoint after so many steps or so much time, whatever is first; and always at the end. */
-  readonly checkpoint: { readonly steps: number; readonly time: number };
 }
 
 /** What happens to the coordinator. Sessions are the ones that it granted; events of others are ignored. */
@@ -65,11 +63,7 @@ export type CoordinatorEvent =
     } & ShardRange)
   /** The weights after this step are complete. `idle`: milliseconds of it in which the coordinator did something else. */
   | { readonly type: 'applied'; readonly step: number; readonly idle?: number }
-  /** The checkpoint of the weights before `step` is on the disk, or it is not. */
-  | { readonly type: 'saved'; readonly step: number; readonly ok: boolean }
-  /** A checkpoint is wanted at the next chance. */
-  | { readonly type: 'save' }
-  /** The run is to end as soon as it can: with a checkpoint of the weights as they are. */
+  /** The run is over, finished or not: nodes are told, and nothing more is done. */
   | { readonly type: 'stop' }
   /** The time that `nextWake` gave has come. */
   | { readonly type: 'tick' };
@@ -94,12 +88,8 @@ export type Effect =
   | { readonly do: 'open'; readonly step: number; readonly awaited: readonly number[] }
   /** Reduce these units, in order, update the weights, then tell `applied`. Nothing else touches the weights. */
   | { readonly do: 'apply'; readonly step: number; readonly units: readonly ShardRange[] }
-  /** Write a snapshot of the weights before `step`, then tell `saved`. Training goes on meanwhile. */
-  | { readonly do: 'save'; readonly step: number }
   | { readonly do: 'close'; readonly session: number; readonly reason: CloseReason }
-  | { readonly do: 'report'; readonly report: Report }
-  /** The run is over: the weights are those before `step`. */
-  | { readonly do: 'finish'; readonly step: number; readonly saved: boolean };
+  | { readonly do: 'report'; readonly report: Report };
 
 /** After `interrupted` nodes may come back: the run can be resumed. After `finished` there is nothing to come back to. */
 export type CloseReason = 'replaced' | 'silent' | 'left' | 'finished' | 'interrupted';
@@ -140,6 +130,4 @@ export type Report =
       readonly type: 'alarm';
       readonly step: number;
       readonly names: readonly [string, string];
-    } & ShardRange)
-  | { readonly type: 'checkpoint'; readonly step: number }
-  | { readonly type: 'checkpointFailed'; readonly step: number };
+    } & ShardRange);

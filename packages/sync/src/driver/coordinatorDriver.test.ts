@@ -46,7 +46,6 @@ const begin = (plane: Partial<DataPlane> = {}, minNodes = 2) => {
       minNodes,
       heartbeat: 60_000,
       straggler: { factor: 4, least: 60_000, unknown: 60_000 },
-      checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: Number.POSITIVE_INFINITY },
     },
     definition: '0'.repeat(64),
     shards: SHARDS,

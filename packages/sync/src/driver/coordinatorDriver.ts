@@ -44,7 +44,6 @@ export class CoordinatorDriver {
   readonly #sessions = new Map<number, Peer>();
   readonly #traffic: Traffic = { sent: 0, received: 0 };
   #isStopping = false;
-  #unsaved: number | undefined;
   #finished = false;
   #digest: string | null = null;
   #failure: { readonly error: unknown } | undefined;
@@ -94,13 +93,6 @@ export class CoordinatorDriver {
     this.#onFailure = reject;
   });
 
-  /** The training loop writes the checkpoints of a run, in its own time: the core's last one is its leave to end. */
-  #saved(): void {
-    const step = this.#unsaved;
-    this.#unsaved = undefined;
-    if (step !== undefined) this.#tell({ type: 'saved', step, ok: true });
-  }
-
   /** Ends the run: nodes go for good when it is finished, else they wait for a coordinator that goes on. */
   stop(finished: boolean, digest: string | null = null): void {
     if (this.#isStopping) return;
@@ -108,8 +100,7 @@ export class CoordinatorDriver {
     this.#finished = finished;
     this.#digest = digest;
     this.#tell({ type: 'stop' });
-    this.#saved();
-    // A batch that will never be applied keeps the core from its end.
+    // Where the run has failed, the core hears of nothing any more.
     for (const session of [...this.#sessions.keys()]) this.#close(session, 'interrupted');
     this.#alarm.stop();
     for (const { connection } of this.#peers.values()) connection.close();
@@ -305,10 +296,6 @@ export class CoordinatorDriver {
       case 'apply':
         void this.#apply(effect);
         break;
-      case 'save':
-        this.#unsaved = effect.step;
-        if (this.#isStopping) this.#saved();
-        break;
       case 'close':
         this.#close(effect.session, effect.reason);
         break;
@@ -316,8 +303,6 @@ export class CoordinatorDriver {
         if (effect.report.type === 'stall') this.#timer.attended(false, this.#clock.now());
         if (effect.report.type === 'resume') this.#timer.attended(true, this.#clock.now());
         this.#options.host.report(effect.report);
-        break;
-      case 'finish':
         break;
     }
   }

@@ -1,18 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  addFloats,
-  type Cost,
-  checkpointFile,
-  checkpointRecipe,
-  checkpointStep,
-  Inbox,
-  makespan,
-  Reducer,
-  replaceRecipe,
-  shareOut,
-  units,
-} from '../index.ts';
+import { addFloats, type Cost, Inbox, makespan, Reducer, shareOut, units } from '../index.ts';
 
 describe('shares', () => {
   const plainly = (speeds: readonly number[]): Cost[] =>
@@ -202,30 +190,4 @@ describe('the inbox', () => {
     expect(inbox.put(0, 0, 'x')).toBeUndefined();
     expect(inbox.put(0, 1, 'y')).toEqual(['x', 'y']);
   });
-});
-
-describe('the recipe of a checkpoint', () => {
-  const text = (actions: ReturnType<typeof replaceRecipe>): string[] =>
-    actions.map((action) =>
-      action.do === 'rename' ? `rename ${action.from} ${action.to}` : Object.values(action).join(' '),
-    );
-
-  test('its bytes, then its name, then what it replaces', () => {
-    const [a, b, c] = [10, 20, 30].map(checkpointFile);
-    expect(text(checkpointRecipe(30, [b!, 'notes', a!]))).toEqual([
-      `write ${c}.tmp`,
-      `sync ${c}.tmp`,
-      `rename ${c}.tmp ${c}`,
-      'syncFolder',
-      `remove ${a}`,
-    ]);
-    expect(text(checkpointRecipe(20, [a!, b!]))).toEqual(text(replaceRecipe(b!)));
-  });
-
-  test.each([
-    ['checkpoint-0000000030', 30],
-    ['checkpoint-0000000030.tmp', undefined],
-    ['checkpoint-30', undefined],
-    ['incarnation', undefined],
-  ])('%s is of step %s', (file, step) => expect(checkpointStep(file)).toBe(step));
 });
