@@ -48,10 +48,7 @@ async function runWithLiar(definition: AnyDefinition, { audit, kind, lies, train
         straggler: { factor: 4, least: 1000, unknown: 30_000 },
         diagnose: () => undefined,
         rescue: () => {},
-        report: (report, step, nodes) => {
-          if (report.type !== 'checkpoint' && report.type !== 'checkpointFailed')
-            emit({ ...report, step, nodes: nodes.length });
-        },
+        report: (report, step, nodes) => emit({ ...report, step, nodes: nodes.length }),
         ...{ audit, emit },
       },
     );
