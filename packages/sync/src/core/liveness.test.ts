@@ -71,7 +71,6 @@ class Cluster {
         minNodes,
         heartbeat: 1000,
         straggler: { factor: 4, least: 100, unknown: 60_000 },
-        checkpoint: { steps: Number.MAX_SAFE_INTEGER, time: NEVER },
       },
       0,
     );
