@@ -186,7 +186,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'copies of weights are used again before they have left',
-    edits: [pipeline('void left.then(() => {', 'void Promise.resolve().then(() => {')],
+    edits: [pipeline('void Promise.all(left).then(() => {', 'void Promise.resolve().then(() => {')],
     within: 5000,
   },
   {

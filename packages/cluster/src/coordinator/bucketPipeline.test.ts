@@ -156,7 +156,7 @@ test('a batch that has changed weights is not given up before its sums are hande
   expect(pipeline.hasBegun).toBe(true);
   await applied;
   expect(pipeline.hasBegun).toBe(true);
-  pipeline.forget(0, Promise.resolve());
+  pipeline.forget(0);
   expect(pipeline.hasBegun).toBe(false);
 });
 
@@ -172,7 +172,7 @@ test('once a batch has changed running statistics, all of its optimizer step is 
     if (step === 2) break;
     await applied;
     pipeline.hold();
-    pipeline.forget(step, Promise.resolve());
+    pipeline.forget(step);
     expect(pipeline.hasBegun).toBe(step === 0);
   }
   expect(told.filter((line) => /^(accumulate|update)/.test(line))).toEqual(['accumulate', 'update all']);
