@@ -103,7 +103,9 @@ async function sweepAll(from, seeds, asJson) {
 /** Plants bugs, one in each process. @param {boolean} asJson @param {number | undefined} only */
 async function plantAll(asJson, only) {
   const { MUTATIONS } = await load('mutations');
-  const numbers = [...MUTATIONS.keys()].filter((number) => only === undefined || number === only);
+  const numbers = [...MUTATIONS.keys()].filter((number) =>
+    only === undefined ? !MUTATIONS[number].isRare : number === only,
+  );
   /** @type {{ name: string, seed: number | null, message: string }[]} */
   const found = [];
   await Promise.all(

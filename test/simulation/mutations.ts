@@ -15,6 +15,8 @@ export interface Mutation {
   readonly edits: readonly Edit[];
   /** Seeds within which it is found. */
   readonly within: number;
+  /** It takes so many seeds that it is looked for by hand alone: `npm run simulate -- --mutant NUMBER`. */
+  readonly isRare?: boolean;
 }
 
 const reducer = (from: string, to: string): Edit => ({ file: 'sync/dist/reduce/reducer.js', from, to });
@@ -287,6 +289,7 @@ export const MUTATIONS: readonly Mutation[] = [
       ),
     ],
     within: 20_000,
+    isRare: true,
   },
   {
     name: 'an older checkpoint is used though the newest is whole',

@@ -21,6 +21,8 @@ export interface Weather {
   readonly flip: number;
   /** Gradients with which the link breaks: more of their unit is to come. */
   readonly breaks: number;
+  /** Updates of weights with which the run is interrupted. */
+  readonly interrupts: number;
 }
 
 interface Sent {

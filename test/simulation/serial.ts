@@ -104,13 +104,8 @@ export async function serial(definition: Definition): Promise<Truth> {
       throw new Error('nothing is refused');
     },
   });
-  const run = loop.run(false);
-  for (;;) {
-    const next = await run.next();
-    if (!next.done) continue;
-    const { sums } = executor;
-    return { sums, progress, events, outcome: next.value, weights: executor.weights() };
-  }
+  const outcome = await loop.run();
+  return { sums: executor.sums, progress, events, outcome, weights: executor.weights() };
 }
 
 export const eventKey = (event: TrainingEvent): string => {

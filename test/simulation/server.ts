@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ClusterExecutor, type ClusterOptions, countStart } from '@lockstep/cluster';
 import { type Accept, addFloats, type Content, type Report } from '@lockstep/sync';
-import { Checkpoints, Loop, type LoopOutcome, type Progress, type TrainingEvent } from '@lockstep/trainer';
+import { Checkpoints, Loop, type TrainingEvent } from '@lockstep/trainer';
 import { HEARTBEAT, Process } from './clock.ts';
 import { type Definition, PROOF } from './definition.ts';
 import type { LinkEnd } from './network.ts';
@@ -122,7 +122,7 @@ export class Server extends Process {
       },
     });
     this.#accept = executor.accept;
-    const outcome = await this.#train(loop, from);
+    const outcome = await loop.run(from);
     await checkpoints.finish();
     this.#isOver = !outcome.interrupted;
     const weights = executor.weights();
@@ -131,14 +131,6 @@ export class Server extends Process {
     await executor.close();
     await this.sleep(10);
     this.#world.finished(this.trained, outcome, weights);
-  }
-
-  async #train(loop: Loop, from: Progress | undefined): Promise<LoopOutcome> {
-    const run = loop.run(false, from);
-    for (;;) {
-      const next = await run.next();
-      if (next.done) return next.value;
-    }
   }
 
   #options({ hash }: Definition, incarnation: number, from: number): ClusterOptions {

@@ -178,6 +178,11 @@ export class World {
     const key = `${index} ${what} ${from} ${values.length}`;
     if (this.#seen.has(key)) throw new Violation(`batch ${index}: ${what} from ${from} is applied twice`);
     this.#seen.add(key);
+    // In the moments after, whoever wrote the training may end it: sums are on their way to the loop.
+    if (this.weather.interrupts > 0 && this.clock.now < CALM && this.random.chance(this.weather.interrupts)) {
+      this.count('interrupted while a batch is applied');
+      queueMicrotask(() => server.interrupt());
+    }
     const { values: sums } = run.definition.sizes;
     const { statistics, gradient } = unitVector(run.definition.sizes);
     const start = what === 'gradient' ? gradient + from : from < sums ? from : statistics + from - sums;
@@ -326,5 +331,6 @@ const makeWeather = (random: Random): Weather => {
     replay: sometimes(0.3),
     flip: sometimes(0.05),
     breaks: sometimes(0.1),
+    interrupts: random.chance(0.1) ? 0.1 : 0,
   };
 };
