@@ -281,13 +281,8 @@ export const MUTATIONS: readonly Mutation[] = [
     within: 200,
   },
   {
-    name: 'a unit that is whole already is waited for',
-    edits: [
-      driver(
-        "if (arrival.kind !== 'stale' && arrival.isUnitWhole)",
-        "if (arrival.kind === 'kept' && arrival.isUnitWhole)",
-      ),
-    ],
+    name: 'a step that is whole by units of an earlier cut is waited for',
+    edits: [driver("if (arrival.kind === 'kept' && arrival.isStepWhole)", 'if (false)')],
     within: 20_000,
     isRare: true,
   },

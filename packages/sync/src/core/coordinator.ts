@@ -68,6 +68,9 @@ class Turn {
       case 'unit':
         if (member !== undefined) this.#unit(member, event);
         break;
+      case 'whole':
+        this.#whole(event.step);
+        break;
       case 'returned':
         if (member !== undefined) this.effects.push(...noteReturned(this.#state, member, event, this.#now));
         break;
@@ -264,6 +267,17 @@ class Turn {
 
   #send(orders: Orders, together = false): void {
     this.effects.push(...assign(this.#state, orders, this.#now, together));
+  }
+
+  /**
+   * The step is over though units of its last cut are missing: what they stand for came in larger ones. Weights may have gone
+   * out already, and whoever has them cannot compute the rest any more.
+   */
+  #whole(step: number): void {
+    const { open, phase } = this.#state;
+    if (phase !== 'open' || open.step !== step) return;
+    for (const unit of open.units) unit.done = true;
+    this.#apply(open.units);
   }
 
   #unit(member: Member, { step, lo, hi }: { step: number } & ShardRange): void {

@@ -40,6 +40,8 @@ export type CoordinatorEvent =
   | { readonly type: 'lost'; readonly session: number }
   /** The gradient of a unit is here, whole; its last bucket came from this session. */
   | ({ readonly type: 'unit'; readonly session: number; readonly step: number } & ShardRange)
+  /** The sums of the step are there, over all shards: from units of an earlier cut, too. Told after `unit`. */
+  | { readonly type: 'whole'; readonly step: number }
   /** A session has sent all of a unit, whether it was the first or not. Told before `unit`. */
   | ({
       readonly type: 'returned';

@@ -245,6 +245,7 @@ export class CoordinatorDriver {
     }
     // Also when it was whole before: then, the step may have been cut into other units, and only now into this one.
     if (arrival.kind !== 'stale' && arrival.isUnitWhole) this.#tell({ type: 'unit', session, step, lo, hi });
+    if (arrival.kind === 'kept' && arrival.isStepWhole) this.#tell({ type: 'whole', step });
     if (arrival.kind === 'conflict') {
       this.#tell({ type: 'conflict', step, lo, hi, sessions: [arrival.first, session] });
     }

@@ -167,7 +167,12 @@ describe('the reducer', () => {
     right.open(0, 4);
     right.put(piece(0, 1, 2, 0, 2));
     right.put(piece(0, 0, 2, 0, 12));
-    expect(right.put(piece(0, 2, 4, 0, 34))).toEqual({ kind: 'kept', isUnitWhole: true, total: 1234 });
+    expect(right.put(piece(0, 2, 4, 0, 34))).toMatchObject({
+      kind: 'kept',
+      isUnitWhole: true,
+      isStepWhole: true,
+      total: 1234,
+    });
     expect(dropped).toEqual([2]);
   });
 

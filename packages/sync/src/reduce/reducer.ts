@@ -31,6 +31,8 @@ export type Arrival<T> =
       readonly kind: 'kept';
       /** Whether its unit is whole with it. */
       readonly isUnitWhole: boolean;
+      /** With it the sums of all buckets of the step are there, whatever units they came in. */
+      readonly isStepWhole?: true;
       /**
        * The sum of its bucket over all shards: given once, with the piece that completes it. It stays the reducer's, and is
        * good until the next `open`.
@@ -76,6 +78,8 @@ export class Reducer<T> {
   #step = -1;
   #shards = 1;
   readonly #completed: BucketLedger;
+  /** Buckets of the open step whose sums are not there. */
+  #incomplete = 0;
 
   constructor(options: ReducerOptions<T>) {
     this.#options = options;
@@ -91,6 +95,7 @@ export class Reducer<T> {
       for (const { value } of partials) this.#options.drop?.(value, bucket);
     }
     this.#partials = Array.from({ length: this.#options.buckets }, () => []);
+    this.#incomplete = this.#options.buckets;
     this.#steps.set(step, new Map());
     this.#step = step;
     this.#shards = shards;
@@ -121,7 +126,8 @@ export class Reducer<T> {
     const node = this.#add(bucket, unit, value);
     if (node?.lo !== 0 || node.hi !== this.#shards) return { kind: 'kept', isUnitWhole };
     this.#completed.pass(step, bucket);
-    return { kind: 'kept', isUnitWhole, total: node.value };
+    const isStepWhole = --this.#incomplete === 0;
+    return { kind: 'kept', isUnitWhole, ...(isStepWhole && { isStepWhole }), total: node.value };
   }
 
   /** Throws an InvariantError unless the sums of all buckets of the open step are there. */
