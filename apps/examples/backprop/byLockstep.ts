@@ -1,5 +1,5 @@
 /** The same network from Lockstep's parts: its gradients come from autograd, its training from train(). */
-import { data, defineTraining, gradients, init, nn, optim, type Tensor, tensor, withSeed } from 'lockstep';
+import { data, defineTraining, gradients, init, nn, optim, type Tensor, tensor, withRandom } from 'lockstep';
 import type { Activations, Deltas, Matrix, Vector, Weights } from './byHand.ts';
 import type { Task } from './tasks.ts';
 
@@ -22,7 +22,7 @@ function network({ inputs, targets }: Task, hidden: number) {
 export type Network = ReturnType<typeof network>;
 
 export const start = (task: Task, { hidden, seed }: Options): Network =>
-  withSeed(seed, () => network(task, hidden));
+  withRandom({ seed }, () => network(task, hidden));
 
 /** All activations of a batch, each [patterns, units]. */
 function activations(model: Network, x: Tensor) {

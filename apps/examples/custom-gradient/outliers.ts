@@ -10,7 +10,7 @@ import {
   randn,
   type Tensor,
   train,
-  withSeed,
+  withRandom,
 } from 'lockstep';
 import { clipGradient } from './gradients.ts';
 
@@ -20,7 +20,7 @@ const OUTLIERS = 50;
 const LIMIT = 0.5;
 
 function points(seed: number) {
-  const [x, noise] = withSeed(seed, () => [rand([POINTS]).data(), randn([POINTS]).data()]);
+  const [x, noise] = withRandom({ seed }, () => [rand([POINTS]).data(), randn([POINTS]).data()]);
   const y = Float32Array.from(noise, (e, i) => 2 * x[i]! - 1 + 0.1 * e + (i < OUTLIERS ? 20 : 0));
   const shape = [POINTS, 1];
   return data.arrays({ x: { data: Float32Array.from(x), shape }, y: { data: y, shape } });

@@ -1,5 +1,5 @@
 /** A household's power, made up: kilowatts for every hour of two years, with habits, seasons, weather and luck. */
-import { data, rand, randn, withSeed } from 'lockstep';
+import { data, rand, randn, withRandom } from 'lockstep';
 
 const HOURS = 24 * 364 * 2;
 /** Hours that the forecast sees, and how far ahead it looks. */
@@ -13,7 +13,7 @@ export interface Hour {
 
 /** The same seed gives the same series. */
 export function household(seed: number): Hour[] {
-  const [luck, events] = withSeed(seed, () => [randn([HOURS, 2]).data(), rand([HOURS]).data()]);
+  const [luck, events] = withRandom({ seed }, () => [randn([HOURS, 2]).data(), rand([HOURS]).data()]);
   let weather = 0;
   let mood = 0;
   return Array.from({ length: HOURS }, (_, t) => {

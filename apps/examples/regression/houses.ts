@@ -1,5 +1,5 @@
 /** Made-up houses: columns of very different scale, and a price that is no straight line in them. */
-import { rand, randn, withSeed } from 'lockstep';
+import { rand, randn, withRandom } from 'lockstep';
 
 interface House {
   readonly area_m2: number;
@@ -11,7 +11,7 @@ interface House {
 
 /** A table as CSV text; the same seed gives the same text. */
 export function houses(rows: number, seed: number): string {
-  const [uniform, normal] = withSeed(seed, () => [rand([rows, 4]).data(), randn([rows, 2]).data()]);
+  const [uniform, normal] = withRandom({ seed }, () => [rand([rows, 4]).data(), randn([rows, 2]).data()]);
   const table = Array.from({ length: rows }, (_, row) => {
     const [size, age, distance, energy] = uniform.subarray(row * 4, row * 4 + 4);
     const [layout, luck] = normal.subarray(row * 2, row * 2 + 2);

@@ -114,7 +114,7 @@ describe('errors of ops', () => {
       'got 257 for u8, expected numbers from 0 to 255',
     ],
     ['a byte below 0', () => a.tensor(Int32Array.of(-1), { dtype: 'u8' }), 'got -1 for u8'],
-    ['a seed that is not whole', () => a.withSeed(1.5, () => 0), 'got 1.5, expected an integer'],
+    ['a seed that is not whole', () => a.withRandom({ seed: 1.5 }, () => 0), 'got 1.5, expected an integer'],
   ])('%s', (_, call, message) => {
     expect(call).toThrow(RangeError);
     expect(call).toThrow(message);

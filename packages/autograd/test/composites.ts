@@ -193,16 +193,16 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
     ofLargest: true,
     differentiable: false,
     cases: [
-      constant('bernoulli', () => a.withSeed(1, () => a.bernoulli([31], 0.3))),
-      constant('randint', () => a.withSeed(1, () => a.randint([2, 17], -3, 5))),
-      constant('permutation', () => a.withSeed(1, () => a.permutation(100))),
-      constant('randn', () => a.withSeed(1, () => a.randn([3, 5]))),
+      constant('bernoulli', () => a.withRandom({ seed: 1 }, () => a.bernoulli([31], 0.3))),
+      constant('randint', () => a.withRandom({ seed: 1 }, () => a.randint([2, 17], -3, 5))),
+      constant('permutation', () => a.withRandom({ seed: 1 }, () => a.permutation(100))),
+      constant('randn', () => a.withRandom({ seed: 1 }, () => a.randn([3, 5]))),
     ],
   },
   dropout: {
     ulps: 1,
     cases: [
-      on([3, 5], (x) => a.withSeed(1, () => a.dropout(x, 0.3)), 'some'),
+      on([3, 5], (x) => a.withRandom({ seed: 1 }, () => a.dropout(x, 0.3)), 'some'),
       on([7], (x) => a.dropout(x, 0), 'none'),
       on([7], (x) => a.dropout(x, 1), 'all'),
       on([7], (x) => a.withTraining(false, () => a.dropout(x, 0.3)), 'not while training'),
@@ -264,18 +264,21 @@ export const compositeTests: Readonly<Record<string, OpTest>> = {
     cases: [
       on(
         [2, 3, 4, 2],
-        (x) => a.withSeed(3, () => a.scaledDotProductAttention(x, x, x, { dropout: 0.4, causal: true })),
+        (x) =>
+          a.withRandom({ seed: 3 }, () =>
+            a.scaledDotProductAttention(x, x, x, { dropout: 0.4, causal: true }),
+          ),
         'causal',
       ),
       on(
         [1, 5, 3, 2, 3],
-        (x) => a.withSeed(3, () => a.selfAttention(x, { dropout: 0.2 })),
+        (x) => a.withRandom({ seed: 3 }, () => a.selfAttention(x, { dropout: 0.2 })),
         'of one projection',
       ),
       on(
         [2, 3],
         (x) =>
-          a.withSeed(3, () =>
+          a.withRandom({ seed: 3 }, () =>
             a.scaledDotProductAttention(x, x, x, {
               dropout: 0.5,
               mask: a.tensor([0, 0, 1, 0], { shape: [2, 2], dtype: 'bool' }),

@@ -82,7 +82,7 @@ export function eagerly(body: ShardFunction, segments: number): string[] {
       return [name, a.tensor(data, spec)];
     });
     const inputs = { ...(Object.fromEntries(tensors) as Record<Field, a.Tensor>), ...parameters };
-    return a.withSeed(SEED, () => body(inputs), STEP, FIRST_SHARD + shard);
+    return a.withRandom({ seed: SEED, step: STEP, shard: FIRST_SHARD + shard }, () => body(inputs));
   });
   return a.noGrad(() =>
     shards[0]!.map((_, i) => {

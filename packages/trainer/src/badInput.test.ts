@@ -160,6 +160,17 @@ const cases: Record<string, Case> = {
     error: ConfigError,
     says: /batch\.features: the data set has no such column, only x, y, label/,
   },
+  'an object with forward that is called': {
+    over: {
+      model: () => {
+        const layer = nn.linear(3, 3);
+        return { layer, forward: (x: never) => layer(x) };
+      },
+      loss: (model: Model, { x, label }: never) => loss.crossEntropy(model(x), label),
+    },
+    error: ConfigError,
+    says: /loss: model is not a function; call an object .* such as model\.forward\(x\), or run it .* nn\.sequential/,
+  },
   'a loss that is no scalar': {
     over: { loss: (model: Model, { x }: never) => model(x) },
     error: ConfigError,

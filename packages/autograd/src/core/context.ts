@@ -1,5 +1,6 @@
 /** What surrounds a call: are we tracing, recording, training; where in the model; which random stream. */
 import type { Trace } from './graph.ts';
+import { OpError } from './shape.ts';
 import type { StateBuffer, Tensor } from './tensor.ts';
 
 /** Keys of the counter-based generator (see the `random` instruction). */
@@ -79,12 +80,30 @@ export const withScope = <T>(name: string, body: () => T): T =>
 /** Like `withScope`, but replaces the whole path. */
 export const atScope = <T>(scope: string, body: () => T): T => within({ scope }, body);
 
-/**
- * Runs `body` with random numbers keyed by `seed` (and by step, shard and the number of its first random stream, where
- * training needs it).
- */
-export const withSeed = <T>(seed: number, body: () => T, step = 0, shard = 0, nextStream = 0): T =>
-  within({ generator: { seed: seedWords(seed), step, shard, nextStream } }, body);
+/** What random numbers are keyed by; equal keys give equal numbers. */
+export interface RandomKey {
+  /** A whole number from 0 to 2⁵³ − 1. */
+  readonly seed: number;
+  /** Number of the step. Default 0. */
+  readonly step?: number;
+  /** Number of the shard, or of the row in predictions. Default 0. */
+  readonly shard?: number;
+  /** Number of the first random stream: each call of a random function takes the next one. Default 0. */
+  readonly stream?: number;
+}
+
+/** Runs `body` with random numbers of its own, keyed as a training step keys them. Throws RangeError and OpError. */
+export function withRandom<T>(key: RandomKey, body: () => T): T {
+  if (typeof key !== 'object' || key === null) {
+    throw new OpError('withRandom', `got ${String(key)}, expected withRandom({ seed: 1 }, () => …)`);
+  }
+  const { seed, step = 0, shard = 0, stream = 0 } = key;
+  for (const [what, value] of Object.entries({ step, shard, stream })) {
+    if (Number.isInteger(value) && value >= 0 && value < 2 ** 32) continue;
+    throw new OpError('withRandom', `got ${what} ${value}, expected a whole number from 0 to 4294967295`);
+  }
+  return within({ generator: { seed: seedWords(seed), step, shard, nextStream: stream } }, body);
+}
 
 export const withPrecision = <T>(precision: Precision, body: () => T): T => within({ precision }, body);
 

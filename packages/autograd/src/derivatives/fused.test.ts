@@ -16,7 +16,7 @@ import {
   tensor,
   variable,
   withPrecision,
-  withSeed,
+  withRandom,
   withTraining,
 } from '../index.ts';
 
@@ -131,7 +131,7 @@ it('dropout leaves a share of the probabilities out, and the others grow; withou
   const v = expand(eye(steps), [6, steps, steps]);
   const whole = scaledDotProductAttention(q, k, v).data();
   for (const dropout of [0.1, 0.5]) {
-    const some = withSeed(5, () => scaledDotProductAttention(q, k, v, { dropout })).data();
+    const some = withRandom({ seed: 5 }, () => scaledDotProductAttention(q, k, v, { dropout })).data();
     let dropped = 0;
     some.forEach((p: number, i: number) => {
       if (p === 0) dropped++;

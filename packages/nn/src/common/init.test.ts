@@ -1,10 +1,10 @@
-import { type Shape, withSeed } from '@lockstep/autograd';
+import { type Shape, withRandom } from '@lockstep/autograd';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from './errors.ts';
 import * as init from './init.ts';
 
 const draw = (initialiser: init.Initialiser, shape: Shape, seed = 1): number[] =>
-  Array.from(withSeed(seed, () => initialiser(shape)).data());
+  Array.from(withRandom({ seed }, () => initialiser(shape)).data());
 
 function moments(values: number[]): { mean: number; std: number; low: number; high: number } {
   const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
@@ -71,7 +71,7 @@ test('the seed and the order of calls decide, nothing else', () => {
   const initialiser = init.truncatedNormal();
   expect(draw(initialiser, [1000])).toEqual(draw(initialiser, [1000]));
   expect(draw(initialiser, [1000])).not.toEqual(draw(initialiser, [1000], 2));
-  const [first, second] = withSeed(1, () => [init.normal()([9]), init.normal()([9])]);
+  const [first, second] = withRandom({ seed: 1 }, () => [init.normal()([9]), init.normal()([9])]);
   expect(first!.data()).not.toEqual(second!.data());
 });
 

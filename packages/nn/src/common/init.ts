@@ -1,6 +1,6 @@
 /**
  * Start values of parameters. Each is a function from a shape to an eager tensor and draws from the generator around it
- * (`withSeed`), one stream after another in the order of calls, so a model's start depends on the seed alone.
+ * (`withRandom`), one stream after another in the order of calls, so a model's start depends on the seed alone.
  * Shapes are [out, in, ...kernel], as in PyTorch.
  */
 

@@ -9,7 +9,7 @@ import {
   type Tensor,
   tensor,
   variable,
-  withSeed,
+  withRandom,
   withTraining,
   zeros,
 } from '@lockstep/autograd';
@@ -170,7 +170,7 @@ it('dropout within the attention acts while training alone, by the seed', () => 
   );
   const x = numbers([2, 5, 6], 1);
   const y = (layer: nn.MultiHeadAttention, training: boolean, seed = 1) =>
-    Array.from(withTraining(training, () => withSeed(seed, () => layer(x))).data());
+    Array.from(withTraining(training, () => withRandom({ seed }, () => layer(x))).data());
   expect(y(dropping!, false)).toEqual(y(plain!, false));
   expect(y(dropping!, true)).toEqual(y(dropping!, true));
   expect(y(dropping!, true)).not.toEqual(y(dropping!, true, 2));

@@ -8,7 +8,7 @@ import {
   Trace,
   tensor,
   valueAndGrad,
-  withSeed,
+  withRandom,
   withTrace,
   withTraining,
 } from '@lockstep/autograd';
@@ -23,7 +23,7 @@ const names = (model: unknown): string[] => [...namedParameters(model).keys()];
 
 describe('linear', () => {
   test("weights lie in PyTorch's range, from the seed alone, weight before bias", () => {
-    const layer = withSeed(1, () => nn.linear(784, 64));
+    const layer = withRandom({ seed: 1 }, () => nn.linear(784, 64));
     expect([layer.weight.shape, layer.bias!.shape]).toEqual([[64, 784], [64]]);
     const bound = 1 / 28;
     const weights = Array.from(layer.weight.data());
@@ -31,9 +31,9 @@ describe('linear', () => {
     expect(Math.max(...weights.map(Math.abs))).toBeGreaterThan(0.999 * bound);
     const variance = weights.reduce((sum, w) => sum + w * w, 0) / weights.length;
     expect(variance / (bound ** 2 / 3)).toBeCloseTo(1, 1);
-    expect(stateOf(withSeed(1, () => nn.linear(784, 64)))).toEqual(stateOf(layer));
-    expect(stateOf(withSeed(2, () => nn.linear(784, 64)))).not.toEqual(stateOf(layer));
-    const bare = withSeed(1, () => nn.linear(784, 64, { bias: false }));
+    expect(stateOf(withRandom({ seed: 1 }, () => nn.linear(784, 64)))).toEqual(stateOf(layer));
+    expect(stateOf(withRandom({ seed: 2 }, () => nn.linear(784, 64)))).not.toEqual(stateOf(layer));
+    const bare = withRandom({ seed: 1 }, () => nn.linear(784, 64, { bias: false }));
     expect(bare.weight.data()).toEqual(layer.weight.data());
     expect(names(bare)).toEqual(['weight']);
   });
@@ -75,7 +75,7 @@ describe('sequential', () => {
       return relu(this.inner(x)).add(x);
     }
   }
-  const model = withSeed(1, () =>
+  const model = withRandom({ seed: 1 }, () =>
     nn.sequential(
       nn.linear(3, 4),
       nn.relu(),
@@ -191,7 +191,7 @@ describe('parameters of any model', () => {
 });
 
 describe('state', () => {
-  const make = (seed: number) => withSeed(seed, () => nn.sequential(nn.linear(2, 3), nn.linear(3, 1)));
+  const make = (seed: number) => withRandom({ seed }, () => nn.sequential(nn.linear(2, 3), nn.linear(3, 1)));
 
   test('goes from one model to another, as a copy', () => {
     const [a, b] = [make(1), make(2)];
@@ -225,12 +225,12 @@ describe('dropout', () => {
 
   test('zeroes the share p and scales the rest, while training only', () => {
     const layer = nn.dropout(0.25);
-    const y = withSeed(1, () => layer(x)).data();
+    const y = withRandom({ seed: 1 }, () => layer(x)).data();
     const kept = y.filter((value) => value !== 0);
     expect(new Set(kept)).toEqual(new Set([Math.fround(Math.fround(4 / 3) * 2)]));
     expect(Math.abs(kept.length / y.length - 0.75)).toBeLessThan(0.03);
-    expect(withSeed(1, () => layer(x)).data()).toEqual(y);
-    expect(withSeed(2, () => layer(x)).data()).not.toEqual(y);
+    expect(withRandom({ seed: 1 }, () => layer(x)).data()).toEqual(y);
+    expect(withRandom({ seed: 2 }, () => layer(x)).data()).not.toEqual(y);
     expect(withTraining(false, () => layer(x))).toBe(x);
     expect(nn.dropout(0)(x)).toBe(x);
   });
@@ -242,7 +242,7 @@ describe('dropout', () => {
   });
 
   test('two layers draw different masks', () => {
-    const [a, b] = withSeed(1, () => [nn.dropout()(x), nn.dropout()(x)]);
+    const [a, b] = withRandom({ seed: 1 }, () => [nn.dropout()(x), nn.dropout()(x)]);
     expect(a!.data()).not.toEqual(b!.data());
   });
 });

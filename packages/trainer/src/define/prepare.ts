@@ -1,5 +1,5 @@
 /** Everything before the first step: checks, data, model, initial weights. */
-import { withSeed } from '@lockstep/autograd';
+import { withRandom } from '@lockstep/autograd';
 import { type Dataset, sliceRows, split } from '@lockstep/data';
 import { ConfigError, loadState, namedBuffers, namedParameters, type StateEntry } from '@lockstep/nn';
 import { checkOptimizer } from './checkOptimizer.ts';
@@ -61,7 +61,7 @@ export async function prepare<M, F extends string>(
     const held = data.validation;
     if (held) data = { ...data, validation: sliceRows(held, 0, Math.min(held.length, definition.batch)) };
   }
-  const model = withSeed(definition.seed, definition.model, 0, INITIAL_WEIGHTS);
+  const model = withRandom({ seed: definition.seed, shard: INITIAL_WEIGHTS }, definition.model);
   const parameters = namedParameters(model);
   if (parameters.size === 0) {
     throw new ConfigError(

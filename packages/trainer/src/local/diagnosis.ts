@@ -1,5 +1,5 @@
 /** Finds out where a number left the range of f32: runs the step again, shard by shard and op by op. */
-import { type Tensor, withObserver, withSeed } from '@lockstep/autograd';
+import { type Tensor, withObserver, withRandom } from '@lockstep/autograd';
 import type { Sampler } from '@lockstep/data';
 import { batchShards, firstRow, shardRows } from '@lockstep/sync';
 import { TrainingError } from '../define/errors.ts';
@@ -69,11 +69,8 @@ export function findNonFinite<M, F extends string>(
       if (!isFiniteTensor(output) && inputs.every(isFiniteTensor)) throw new Culprit(label, output);
     };
     try {
-      withSeed(
-        definition.seed,
-        () => withObserver(watch, () => shardStep(definition, model, layout, batch, size, true)),
-        job.index,
-        shard,
+      withRandom({ seed: definition.seed, step: job.index, shard }, () =>
+        withObserver(watch, () => shardStep(definition, model, layout, batch, size, true)),
       );
     } catch (error) {
       if (!(error instanceof Culprit)) throw error;

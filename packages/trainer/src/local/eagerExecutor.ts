@@ -13,7 +13,7 @@ import {
   type Tensor,
   type TensorData,
   tensor,
-  withSeed,
+  withRandom,
 } from '@lockstep/autograd';
 import { type Column, type Dataset, rowSize, rowStride } from '@lockstep/data';
 import { batchShards, firstRow, shardRows } from '@lockstep/sync';
@@ -118,12 +118,9 @@ export class EagerExecutor<M, F extends string> implements Executor {
       const from = firstRow(cut, shard);
       const size = shardRows(cut, shard);
       const batch = batchOf(data, order.subarray(start + from, start + from + size));
-      return withSeed(
-        definition.seed,
-        () => shardStep(definition, model, layout, batch, size, training),
-        index,
-        shard,
-        training ? FIRST_STREAM.training : FIRST_STREAM.validation,
+      const stream = training ? FIRST_STREAM.training : FIRST_STREAM.validation;
+      return withRandom({ seed: definition.seed, step: index, shard, stream }, () =>
+        shardStep(definition, model, layout, batch, size, training),
       );
     });
     const parts = shards.map((_, lo) => ({ lo, hi: lo + 1 }));

@@ -1,5 +1,5 @@
 /** Trained models at work: the forward pass alone, compiled, on all workers. */
-import { Tensor, withSeed } from '@lockstep/autograd';
+import { Tensor, withRandom } from '@lockstep/autograd';
 import { type ArrayLike, arrays, type Dataset } from '@lockstep/data';
 import { ConfigError, loadState, namedBuffers, namedParameters, type StateEntry } from '@lockstep/nn';
 import { resolveDefinition, type TrainingDefinition } from '../define/definition.ts';
@@ -51,7 +51,7 @@ export async function loadModel<M, F extends string>(
     throw new ConfigError('predict', `got rows = ${rows}, expected an integer of at least 1`);
   }
   const definition = resolveDefinition(given);
-  const model = withSeed(definition.seed, definition.model, 0, INITIAL_WEIGHTS);
+  const model = withRandom({ seed: definition.seed, shard: INITIAL_WEIGHTS }, definition.model);
   loadState(model, typeof weights === 'string' ? readWeights(weights) : weights);
   const layout = flatLayout(namedParameters(model), definition.optimizer, namedBuffers(model));
   return new Predictor({ ...definition, model, layout, workers, kernels }, rows);

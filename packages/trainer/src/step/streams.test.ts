@@ -13,7 +13,7 @@ import {
   type Tensor,
   transpose,
   unsqueeze,
-  withSeed,
+  withRandom,
 } from '@lockstep/autograd';
 import { ConfigError, loss, nn, optim } from '@lockstep/nn';
 import { batchShards, shardRows } from '@lockstep/sync';
@@ -53,7 +53,10 @@ describe('validation', () => {
       for (let shard = 0; shard < shards.used; shard++) {
         const size = shardRows(shards, shard);
         const draw = () => rand([size, width]);
-        const values = withSeed(SEED, draw, start / 10, shard, FIRST_STREAM.validation + stream).data();
+        const values = withRandom(
+          { seed: SEED, step: start / 10, shard, stream: FIRST_STREAM.validation + stream },
+          draw,
+        ).data();
         for (const x of values) total += x / width;
       }
     }
@@ -97,7 +100,9 @@ describe('predictions', () => {
   };
   const definition = classifier({ seed: SEED, predict: noise });
   const draw = (stream: number, size: number, row: number): number[] => [
-    ...withSeed(SEED, () => rand([size]), 0, row, FIRST_STREAM.prediction + stream).data(),
+    ...withRandom({ seed: SEED, shard: row, stream: FIRST_STREAM.prediction + stream }, () =>
+      rand([size]),
+    ).data(),
   ];
   const expected = Array.from({ length: rows }, (_, row) => [
     ...draw(0, 2, row),

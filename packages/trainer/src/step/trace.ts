@@ -64,14 +64,14 @@ export function shardStep<M, F extends string>(
     // Metrics may run the model again.
     const loss = total(
       'loss',
-      withStatistics(seen, () => definition.loss(model, fields)),
+      withStatistics(seen, () => calling('loss', () => definition.loss(model, fields))),
     );
     const ofMetric = <T>(body: () => T): T => withStatistics(new Map(), body);
     const metrics = Object.entries(definition.metrics).map(([name, metric]) =>
       typeof metric === 'function'
         ? total(
             `metric ${name}`,
-            ofMetric(() => metric(model, fields)),
+            ofMetric(() => calling(`metric ${name}`, () => metric(model, fields))),
           )
         : ofMetric(() => measured(`metric ${name}`, metric, model, fields)),
     );
@@ -87,6 +87,22 @@ export function shardStep<M, F extends string>(
   });
 }
 
+/** Runs the user's code. It may call an object with `forward`, of which JavaScript only says that it is not a function. */
+function calling<T>(who: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof TypeError && error.message.endsWith('is not a function'))) throw error;
+    const hint = new ConfigError(
+      who,
+      `${error.message}; call an object of a class of your own by its method, such as model.forward(x), or run it as a layer ` +
+        'of nn.sequential',
+    );
+    hint.cause = error;
+    throw hint;
+  }
+}
+
 /** The sums of a metric. */
 function measured<M, F extends string>(
   name: string,
@@ -95,7 +111,7 @@ function measured<M, F extends string>(
   batch: Batch<F>,
 ): Tensor {
   return noGrad(() => {
-    const sums = by.measure(...of(model, batch));
+    const sums = by.measure(...calling(name, () => of(model, batch)));
     if (sums.dtype === 'f32' && sums.rank === 1 && sums.size === by.size) return sums;
     throw new ConfigError(name, `its measure gave ${formatSpec(sums)}, expected f32[${by.size}]: its size`);
   });
