@@ -11,7 +11,7 @@ const timing = [
 ];
 
 /** Of `test/`: neither a process nor a clock in them. */
-const pure = ['test/{golden,types}/**/*.test.ts', 'test/architecture.test.ts'];
+const pure = ['test/{golden,types}/**/*.test.ts', 'test/{architecture,plainEnglish}.test.ts'];
 
 /** Of the packages: processes, sockets, worker threads that are killed, whole trainings. */
 const wholeRuns = [

@@ -48,7 +48,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'two configs': { args: 'a.ts b.ts', says: /too many arguments/ },
   'a config that is not there': { args: 'none.ts', says: /no file none\.ts/ },
-  'a folder as config': { args: '.', says: /is no file/ },
+  'a folder as config': { args: '.', says: /is not a file/ },
   'another kind of file': {
     args: 'c.json',
     files: { 'c.json': '{}' },

@@ -67,7 +67,10 @@ test.each<[what: string, args: string, says: RegExp]>([
 
 test('why there is no connection is said once, in words; then a node tries again until it is told to leave', async () => {
   for (const [url, says] of [
-    ['ws://127.0.0.1:1', 'UNREACHABLE: ws://127.0.0.1:1: nobody listens there (ECONNREFUSED); trying again'],
+    [
+      'ws://127.0.0.1:1',
+      'UNREACHABLE: ws://127.0.0.1:1: nothing is listening there (ECONNREFUSED); trying again',
+    ],
     ['ws://no.such.host.invalid:1', 'UNREACHABLE: ws://no.such.host.invalid:1: no'],
   ] as const) {
     let asked = false;

@@ -142,7 +142,7 @@ describe('predict', () => {
     [
       'something else as PNG',
       ['image.mjs', '--run', 'image', '--input', 'fake.png'],
-      /fake\.png is no PNG file/,
+      /fake\.png is not a PNG file/,
     ],
     ['text for images', ['image.mjs', '--run', 'image', '--text', 'a'], /the model takes numbers, not text/],
     [

@@ -30,7 +30,7 @@ interface Manifest {
   readonly devDependencies?: Readonly<Record<string, string>>;
 }
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const SOURCES = /\.(ts|tsx|mts|js|mjs)$/;
 const SKIPPED = new Set(['node_modules', 'dist', 'results', '.turbo']);
 

@@ -139,7 +139,7 @@ export function commandLine(exit: (code: number) => void): Command {
     new Option('--allow-host <name>', 'a further name by which nodes reach this machine; may be repeated')
       .argParser(collect)
       .default([]),
-    new Option('--min-nodes <n>', 'wait for so many before the first step, this machine among them')
+    new Option('--min-nodes <n>', 'wait for this many nodes before the first step, this machine included')
       .argParser(wholeNumber(1))
       .default(1),
     new Option('--heartbeat <ms>', 'between two pings; who misses two is lost')
@@ -202,7 +202,7 @@ export function commandLine(exit: (code: number) => void): Command {
     exit(await verifyCommand(folder, config, flags));
   });
 
-  command('predict [config]', 'What a trained model makes of inputs: one JSON object for each row.', [
+  command('predict [config]', 'Runs a trained model on inputs: prints one JSON object per row.', [
     new Option('--run <dir>', 'the folder that `train --out` wrote').conflicts('weights'),
     new Option('--weights <file>', 'a safetensors file'),
     new Option('--input <files...>', 'images (.png), tables (.csv), arrays (.npy) or texts (.txt)').default(

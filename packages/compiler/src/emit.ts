@@ -188,7 +188,7 @@ export class Lowering implements Emitter {
 
   #lowerKernel(value: OpValue): void {
     const { op, node } = value;
-    if (op.kind !== 'kernel') throw new Error(`compile: ${op.name} is no kernel`);
+    if (op.kind !== 'kernel') throw new Error(`compile: ${op.name} is not a kernel`);
     const inputs = value.inputs.map((input) => this.#viewOf(input));
     const attrs = node.attrs as never;
     if (this.#summed.has(value)) {

@@ -100,7 +100,7 @@ class Walk {
 
   #key(): string {
     const length = this.#stringLength(this.#number(1));
-    if (length === undefined) throw new ProtocolError('CONTROL_FORBIDDEN', 'a key of a map is no string');
+    if (length === undefined) throw new ProtocolError('CONTROL_FORBIDDEN', 'a key of a map is not a string');
     return this.#text(length);
   }
 

@@ -115,12 +115,12 @@ const cases: Record<string, Case> = {
   'labels above the outputs of the model': {
     over: { model: () => nn.linear(3, 2) },
     error: ConfigError,
-    says: /column label has 2 in row \d+, expected 0 to 1.*give the model 3 outputs or mend the data/,
+    says: /column label has 2 in row \d+, expected 0 to 1.*give the model 3 outputs or fix the data/,
   },
   'labels to leave out, as PyTorch has them': {
     over: { data: () => points(9, { label: column(Int32Array.of(0, 1, 2, 0, 1, 2, 0, -100, 1)) }) },
     error: ConfigError,
-    says: /column label has -100 in row \d+.*leave such rows out with \{ ignoreIndex: -100 \} or mend the data/,
+    says: /column label has -100 in row \d+.*leave such rows out with \{ ignoreIndex: -100 \} or fix the data/,
   },
   'tokens that an embedding does not have': {
     over: {
@@ -128,7 +128,7 @@ const cases: Record<string, Case> = {
       loss: (model: Model, { x, label }: never) => sum(mul(model(x), take(ones([5, 3]), label))),
     },
     error: ConfigError,
-    says: /column label has 7 in row \d+, expected 0 to 4, because take picks one of 5; make that 8 or mend the data/,
+    says: /column label has 7 in row \d+, expected 0 to 4, because take picks one of 5; make that 8 or fix the data/,
   },
   'more validation than rows': {
     over: { data: () => points(10), validation: 12 },

@@ -55,7 +55,7 @@ const MEANINGS = {
 
 const NOTES = `<p>±: half of the interval in which the median lies with 97 % confidence. Quick: a tenth of the steps are
 quicker, which shows what the machine does when little else runs. Cores: what it gave meanwhile, as plain matrix products on
-so many threads over those on one. Times: speed-up.</p>`;
+as many threads, divided by those on one. Times: speed-up.</p>`;
 
 const section = (title: string, body: string, wide = false): string =>
   `<section${wide ? ' class="wide"' : ''}><h2>${escapeText(title)}</h2>${body}</section>`;

@@ -57,12 +57,12 @@ async function loadDefinition(file: string): Promise<TrainingDefinition> {
     );
   }
   if (!statSync(path).isFile()) {
-    throw new ConfigFileError(`config: ${file} is no file; give the path of a config, as ${CONFIG_NAME}`);
+    throw new ConfigFileError(`config: ${file} is not a file; give the path of a config, as ${CONFIG_NAME}`);
   }
   const load = loaders[extname(path)];
   if (!load) {
     const known = Object.keys(loaders).join(', ');
-    throw new ConfigFileError(`config: ${file} is no config; expected a file that ends in ${known}`);
+    throw new ConfigFileError(`config: ${file} is not a config file; expected a file that ends in ${known}`);
   }
   let module: Record<string, unknown>;
   try {

@@ -219,7 +219,7 @@ function clusterLines(event: NodeEvent | ShareEvent): string[] {
     case 'lost':
       return [pc.yellow(`step ${event.step}: ${event.name} was lost (${event.reason}); ${there}`)];
     case 'stall':
-      return [pc.yellow(`step ${event.step}: nobody is there to compute; waiting for nodes`)];
+      return [pc.yellow(`step ${event.step}: no nodes connected; waiting for nodes`)];
     case 'resume':
       return [`step ${event.step}: going on`];
     case 'aside': {

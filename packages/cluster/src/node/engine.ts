@@ -224,7 +224,7 @@ export class NodeEngine implements NodeWork {
     const shards = batchShards(place.rows, this.#bundle.shards);
     const plan = this.#planOf(shards, unit);
     if (plan === undefined) {
-      throw new RangeError(`batch ${batch}: [${unit.lo}, ${unit.hi}) is no unit of ${shards.used} shards`);
+      throw new RangeError(`batch ${batch}: [${unit.lo}, ${unit.hi}) is not a unit of ${shards.used} shards`);
     }
     const address = this.#free.pop() ?? this.#heap.allocate(this.vector.size * ELEMENT_BYTES);
     const blocks = this.#blocks.get(blocksKey(shards))!;

@@ -114,7 +114,7 @@ export class RunStatus {
       gauge('step', 'Optimizer steps done.', this.#step),
       gauge('loss', 'Mean loss of the last step.', this.#loss),
       gauge('samples_per_second', 'Without validation and waiting for nodes.', this.#samplesPerSecond),
-      gauge('nodes', 'Nodes that are there.', this.#nodes),
+      gauge('nodes', 'Connected nodes.', this.#nodes),
       gauge('workers', 'Threads of these nodes.', this.#options.workers()),
       ...(parts === undefined ? [] : [gauge('step_seconds', STEP_SECONDS, parts)]),
       gauge(

@@ -169,7 +169,7 @@ export function decodeBundle(bytes: Uint8Array): Bundle {
     throw new Error(`program bundle: ${why}`);
   };
   if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, 4)) !== BUNDLE_MAGIC) {
-    return refuse('these bytes are none');
+    return refuse('these bytes are not a valid bundle');
   }
   let at = PREFIX_BYTES;
   const take = (length: number): Uint8Array => {

@@ -56,7 +56,7 @@ export function decodeData(bytes: Uint8Array): DataColumn[] {
     throw new Error(`data: ${why}`);
   };
   if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, 4)) !== DATA_MAGIC) {
-    return refuse('these bytes are no columns');
+    return refuse('these bytes are not columns');
   }
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);
   if (PREFIX_BYTES + length > bytes.length) return refuse('they are cut off');

@@ -56,8 +56,8 @@ test('a bundle comes back from its bytes, which are always the same', async () =
 });
 
 test.each([
-  ['nothing', () => new Uint8Array(0), 'these bytes are none'],
-  ['other bytes', (bytes: Uint8Array) => bytes.map((byte) => byte ^ 1), 'these bytes are none'],
+  ['nothing', () => new Uint8Array(0), 'these bytes are not a valid bundle'],
+  ['other bytes', (bytes: Uint8Array) => bytes.map((byte) => byte ^ 1), 'these bytes are not a valid bundle'],
   ['half of them', (bytes: Uint8Array) => bytes.slice(0, bytes.length / 2), 'cut off|truncated'],
   [
     'a program that writes outside of its regions',

@@ -142,7 +142,7 @@ export function numberIn(
   );
 }
 
-const leaveOut = 'Mend the cell, or leave the column out (features).';
+const leaveOut = 'Fix the cell, or leave the column out (features).';
 
 function targetColumn(
   options: CsvOptions,
@@ -153,7 +153,7 @@ function targetColumn(
   const numeric = decimal.test(rows[0]!.cells[index]!);
   const task = options.task ?? (numeric ? 'regression' : 'classification');
   if (task === 'regression') {
-    const wayOut = "Mend the cell, or give task: 'classification' if these are names of classes.";
+    const wayOut = "Fix the cell, or give task: 'classification' if these are names of classes.";
     const y = Float32Array.from(rows, (row) => numberIn(options.path, row, index, names, wayOut));
     return column(y, { shape: [1] });
   }

@@ -77,8 +77,8 @@ describe('readPng', () => {
   const damaged = bytesOf('colours').slice();
   damaged[50]! ^= 1;
   test.each([
-    ['something else', Buffer.from('GIF89a, no PNG at all'), 'DATA_FORMAT', 'is no PNG file'],
-    ['nothing', new Uint8Array(), 'DATA_FORMAT', 'is no PNG file'],
+    ['something else', Buffer.from('GIF89a, no PNG at all'), 'DATA_FORMAT', 'is not a PNG file'],
+    ['nothing', new Uint8Array(), 'DATA_FORMAT', 'is not a PNG file'],
     ['half a file', bytesOf('colours').subarray(0, 60), 'DATA_CORRUPT', 'cannot be decoded'],
     ['a flipped bit', damaged, 'DATA_CORRUPT', 'cannot be decoded'],
   ])('refuses %s', async (_, bytes, code, message) => {

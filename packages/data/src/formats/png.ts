@@ -24,7 +24,7 @@ export async function readPng(source: string | Uint8Array): Promise<Image> {
   const bytes = typeof source === 'string' ? readBytes('readPng', source) : source;
   const { decode, convertIndexedToRgb, hasPngSignature } = await library();
   if (bytes.length < 8 || !hasPngSignature(bytes)) {
-    throw new DataError('DATA_FORMAT', `readPng: ${name} is no PNG file. Convert it to PNG.`);
+    throw new DataError('DATA_FORMAT', `readPng: ${name} is not a PNG file. Convert it to PNG.`);
   }
   try {
     const png = decode(bytes, { checkCrc: true });

@@ -129,7 +129,7 @@ function readCsv(like: Column, path: string): Column {
   }
   const used = shape.length < 2 ? lines : lines.slice(-steps);
   const shown = names ?? columns.map((i) => String(i + 1));
-  const numbers = used.flatMap((row) => columns.map((i) => numberIn(path, row, i, shown, 'Mend the cell.')));
+  const numbers = used.flatMap((row) => columns.map((i) => numberIn(path, row, i, shown, 'Fix the cell.')));
   return toColumn(like, numbers, shape, path);
 }
 

@@ -233,7 +233,7 @@ test.each<[() => unknown, string]>([
   [() => optim.sgd({} as never), 'optim.sgd: got lr = undefined'],
   [() => optim.sgd({ lr: 1, clipValue: -1 }), 'optim.sgd: got clipValue = -1'],
   [() => optim.adam({ average: 1 }), 'optim.adam: got average = 1, expected a finite number >= 0 and < 1'],
-  [() => optim.adam({ groups: {} as never }), 'optim.adam: got groups that are no array'],
+  [() => optim.adam({ groups: {} as never }), 'optim.adam: got groups that are not an array'],
   [() => optim.adam({ groups: [{ weightDecay: 0 } as never] }), 'optim.adam, group 1: got match = undefined'],
   [
     () => optim.adam({ groups: [{ match: '*', lr: 1 } as never] }),

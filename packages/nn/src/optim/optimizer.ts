@@ -132,7 +132,7 @@ export function fromFormula<R extends object>(
   expectOptions(who, options, ['lr', ...keys, 'clipNorm', 'clipValue', 'average', 'groups']);
   const { groups = [], lr = defaultLr } = options;
   if (!Array.isArray(groups))
-    throw new ConfigError(who, 'got groups that are no array, expected [{ match, … }, …]');
+    throw new ConfigError(who, 'got groups that are not an array, expected [{ match, … }, …]');
   const own = groups.map((group: Group<R>, i) => {
     const place = `${who}, group ${i + 1}`;
     expectOptions(place, group, ['match', 'lrScale', ...keys]);

@@ -23,7 +23,7 @@ export const shareOut = (
   if (costs.length === 0 || costs.some(({ shard, unit }) => !(isTime(shard) && shard > 0 && isTime(unit)))) {
     const got = costs.map(({ shard, unit }) => `${shard} and ${unit}`).join(', ');
     throw new RangeError(
-      `shareOut: got costs ${got || 'of nobody'}, expected positive numbers for shards, at least 0 for units`,
+      `shareOut: got costs ${got || 'for no node'}, expected positive numbers for shards, at least 0 for units`,
     );
   }
   // Some cut, so that those which take longer need not be looked at.

@@ -55,7 +55,10 @@ export const checkCertificate = ({ cert, key }: Certificate): void => {
       return make();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new TransportError('CERTIFICATE_MALFORMED', `the ${what} is no PEM that can be read (${reason})`);
+      throw new TransportError(
+        'CERTIFICATE_MALFORMED',
+        `the ${what} is not PEM that can be read (${reason})`,
+      );
     }
   };
   const certificate = read('certificate', () => new X509Certificate(cert));

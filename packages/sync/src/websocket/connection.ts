@@ -351,7 +351,7 @@ const NUMBERS: Readonly<Record<number, TransportCode>> = {
 };
 
 const remoteReason = (number: number, text: string): ClosedReason => {
-  if (number === 1006) return { code: 'RESET', message: 'the other end is gone without a word' };
+  if (number === 1006) return { code: 'RESET', message: 'closed without a close frame' };
   const { code, message } = decodeReason(text);
   return {
     code: number === REASONED ? code : (NUMBERS[number] ?? 'CLOSED'),

@@ -217,7 +217,7 @@ const explained = (error: unknown, { host, port, isSecure }: Target): TransportE
   if (UNTRUSTED.test(code)) {
     return new TransportError(
       'CERTIFICATE_UNTRUSTED',
-      `${url}: nobody whom this machine trusts vouches for its certificate (${code}); give its fingerprint`,
+      `${url}: its certificate is not trusted by this machine (${code}); give its fingerprint`,
     );
   }
   if (code.startsWith('ERR_SSL') || code === 'EPROTO' || code.startsWith('HPE_')) {
@@ -232,10 +232,10 @@ const explained = (error: unknown, { host, port, isSecure }: Target): TransportE
 
 /** What a system's codes mean to the one who typed the address. */
 const UNREACHABLE: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there',
+  ECONNREFUSED: 'nothing is listening there',
   ECONNRESET: 'the other end hung up; is it ws:// or wss://?',
-  EHOSTUNREACH: 'there is no way to this host',
-  ENETUNREACH: 'there is no way to this network',
+  EHOSTUNREACH: 'no route to this host',
+  ENETUNREACH: 'no route to this network',
   ENOTFOUND: 'no host of this name is known',
   EAI_AGAIN: 'the name of the host cannot be looked up',
 };

@@ -123,7 +123,7 @@ describe('a connection ends', () => {
     expect(await codeOf(join(at))).toBe('UNREACHABLE');
   });
 
-  test('when the other end is gone without a word', async () => {
+  test('when the other end closes without a close frame', async () => {
     const at = await opened();
     const raw = new Raw(at.port);
     raw.write(upgradeRequest());
@@ -380,8 +380,8 @@ describe('a certificate for one start', () => {
     const [own, other] = [await createCertificate(), await createCertificate()];
     for (const [tls, says] of [
       [{ ...own, key: other.key }, /the key is not that of the certificate/],
-      [{ ...own, cert: 'none' }, /the certificate is no PEM/],
-      [{ ...own, key: own.cert }, /the key is no PEM/],
+      [{ ...own, cert: 'none' }, /the certificate is not PEM/],
+      [{ ...own, key: own.cert }, /the key is not PEM/],
     ] as const)
       await expect(opened({ tls })).rejects.toThrow(says);
     expect((await opened({ tls: own })).fingerprint).toBe(fingerprintOfPem(own.cert));

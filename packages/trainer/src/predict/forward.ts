@@ -254,7 +254,10 @@ function traceRows<M, F extends string>(
     withTraining(false, () => {
       if (predict) return predict(model, batch);
       if (typeof model === 'function') return model(fields[0]![1]);
-      throw new ConfigError('predict', 'the model is no function; say what to compute in definition.predict');
+      throw new ConfigError(
+        'predict',
+        'the model is not a function; say what to compute in definition.predict',
+      );
     }),
   );
   if (output?.shape?.[0] !== rows) {
@@ -295,7 +298,7 @@ function compileForward<M, F extends string>(
     if (node.input === 'field' && column) {
       return fieldBinding(node.name, column, { part, indexes: dataRows }, rows);
     }
-    throw new ConfigError('predict', `the forward pass uses ${node.label}, which is no part of the model`);
+    throw new ConfigError('predict', `the forward pass uses ${node.label}, which isn't part of the model`);
   };
   const compiled = compile({
     segments: 1,

@@ -146,7 +146,7 @@ describe('a loaded model', async () => {
     const { x } = data.columns;
     const wrong = arrays({ x: { ...x, classes: 14, data: x.data.map((token) => token + 3) } as typeof x });
     await expect(predict(text, { weights: trained.weights, data: wrong })).rejects.toThrow(
-      'take picks one of 11; make that 13 or mend the data',
+      'take picks one of 11; make that 13 or fix the data',
     );
   });
 });

@@ -23,9 +23,9 @@ export function checkIndexes(limits: readonly IndexLimit[], data: Dataset): void
 function wayOut(op: string, limit: number, value: number): string {
   if (!/(^|\/)crossEntropy/.test(op)) {
     const size = value < 0 ? '' : `make that ${value + 1} or `;
-    return `${op} picks one of ${limit}; ${size}mend the data`;
+    return `${op} picks one of ${limit}; ${size}fix the data`;
   }
   return value < 0
-    ? `${op} has ${limit} classes; leave such rows out with { ignoreIndex: ${value} } or mend the data`
-    : `${op} has ${limit} classes; give the model ${value + 1} outputs or mend the data`;
+    ? `${op} has ${limit} classes; leave such rows out with { ignoreIndex: ${value} } or fix the data`
+    : `${op} has ${limit} classes; give the model ${value + 1} outputs or fix the data`;
 }

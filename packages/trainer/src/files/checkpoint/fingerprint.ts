@@ -103,7 +103,7 @@ export function differences(then: Json, now: Json): string | undefined {
 function* compare(path: string, then: Json | undefined, now: Json | undefined): Generator<string> {
   const what = CODE[path];
   if (what !== undefined) yield* compareLines(what, then, now);
-  else if (path === 'data.contentHash' && then !== now) yield 'the data are others';
+  else if (path === 'data.contentHash' && then !== now) yield 'the data changed';
   else if (isRecord(then) && isRecord(now)) {
     for (const key of new Set([...Object.keys(then), ...Object.keys(now)]))
       yield* compare(path === '' ? key : `${path}.${key}`, then[key], now[key]);

@@ -90,7 +90,7 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   try {
     value = JSON.parse(file.toString('utf8'), decodeNumber);
   } catch (error) {
-    throw new ManifestError(`it is no JSON (${error instanceof Error ? error.message : error})`);
+    throw new ManifestError(`it is not JSON (${error instanceof Error ? error.message : error})`);
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data as Manifest;
