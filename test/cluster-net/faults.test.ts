@@ -90,7 +90,7 @@ describe('a run under faults reports what one machine reports', () => {
       for (let [met, attempt] = [0, 0]; met < share; attempt++) {
         const cluster = new FaultyCluster({
           ...{ seed: seed + 1000 * attempt, name: `${index}.mjs`, folder, reference },
-          ...{ faults: FAULTS, faultCount: share - met, every: 4, heartbeat, isBusy: machine === 'busy' },
+          ...{ faults: FAULTS, faultCount: share - met, every: 3, heartbeat, isBusy: machine === 'busy' },
         });
         await cluster.end().catch((error: unknown) => {
           // Vitest prints errors at the end alone: an hour later.

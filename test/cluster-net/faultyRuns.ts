@@ -20,7 +20,7 @@ export const faultyRuns: Readonly<Record<string, FaultyDefinition>> = {
   'dropout, an average of the weights': {
     config: configText({
       ...small,
-      epochs: '32',
+      epochs: '44',
       model: '() => nn.sequential(nn.linear(784, 512), nn.relu(), nn.dropout(0.2), nn.linear(512, 10))',
       optimizer: 'optim.adamw({ lr: optim.cosine(1e-3), average: 0.99 })',
     }),
@@ -41,7 +41,7 @@ export const faultyRuns: Readonly<Record<string, FaultyDefinition>> = {
   'accumulated and clipped, groups of parameters': {
     config: configText({
       ...small,
-      ...{ epochs: '64', accumulate: '2' },
+      ...{ epochs: '88', accumulate: '2' },
       model: '() => nn.sequential(nn.linear(784, 560), nn.tanh(), nn.dropout(0.1), nn.linear(560, 10))',
       optimizer: `optim.adamw({
         lr: 3e-3, clipNorm: 0.5,
@@ -52,7 +52,7 @@ export const faultyRuns: Readonly<Record<string, FaultyDefinition>> = {
   'frozen layers, a rate that follows the validation': {
     config: configText({
       ...small,
-      epochs: '32',
+      epochs: '44',
       model: `() => {
         const first = nn.linear(784, 160);
         nn.freeze(first);
