@@ -1,6 +1,6 @@
 /**
  * What a cluster of processes does on this machine, over loopback:
- * `node bench/cluster.mjs [speed] [recovery] [idle] [stops] [rejoin] [slow] [--rounds n] [--seconds n] [--python COMMAND]
+ * `node bench/cluster.mjs [speed] [recovery] [audit] [idle] [stops] [rejoin] [slow] [--rounds n] [--seconds n] [--python COMMAND]
  * [--how killed,stopped] [--keep FILE]`.
  *
  * speed     784-1024-1024-10 at batch 512: one process, one and two nodes, a coordinator that computes as well; with
@@ -13,6 +13,7 @@
  *           the moment on at which it joins, in turns. idle: it answers pings, but never returns a gradient; stops: so it
  *           does after it has computed for a while; rejoin: it joins again every second; slow: it computes, on cores that are
  *           busy already (a coordinator on all cores, and a node with as many threads). Small model, default heartbeats
+ * audit     what `serve --audit` costs: the same model, two nodes; no audits, 2 % and all, in rounds that take turns
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -129,11 +130,12 @@ const speedOf = async (command) => {
 
 /**
  * A run with nodes of one worker each. `own`: workers of the coordinator's process, which are a node, too.
- * @param {number} nodes @param {number} [own]
+ * `more`: words of `serve`.
+ * @param {number} nodes @param {number} [own] @param {string} [more]
  */
-const cluster = async (nodes, own = 0) => {
+const cluster = async (nodes, own = 0, more = '') => {
   const all = nodes + Math.min(own, 1);
-  const { coordinator, url } = await serve(`large.mjs --min-nodes ${all}`, own);
+  const { coordinator, url } = await serve(`large.mjs --min-nodes ${all}${more}`, own);
   const joined = Array.from({ length: nodes }, () => node(url));
   const rate = await speedOf(coordinator);
   await Promise.all(joined.map(({ ended }) => ended));
@@ -183,6 +185,24 @@ const speed = async (rounds, python) => {
       .map((name) => `${(median(two) / median(name)).toFixed(2)} × ${name}`);
     console.log(`${two}: ${ratios.join(', ')}`);
   }
+};
+
+/** @param {number} rounds */
+const audit = async (rounds) => {
+  /** @type {Record<'0' | '0.02' | '1', number[]>} */
+  const rates = { 0: [], 0.02: [], 1: [] };
+  for (let round = 0; round < rounds; round++) {
+    for (const [part, each] of Object.entries(rates)) each.push(await cluster(2, 0, ` --audit ${part}`));
+  }
+  // Ratios within a round: a machine that drifts hurts neighbours alike.
+  const cost = (/** @type {number[]} */ those) => {
+    const parts = those.map((rate, i) => 1 - rate / (rates[0][i] ?? Number.NaN)).toSorted((a, b) => a - b);
+    const percent = (/** @type {number | undefined} */ part) =>
+      `${(100 * (part ?? Number.NaN)).toFixed(1)} %`;
+    return `${percent(parts[parts.length >> 1])} (${percent(parts[0])} to ${percent(parts.at(-1))})`;
+  };
+  console.log(`784-1024-1024-10, batch 512, 2 nodes of 1 worker; ${rounds} rounds, medians (least to most)`);
+  console.log(`--audit 0.02 costs ${cost(rates[0.02])} of the samples/s, --audit 1 ${cost(rates[1])}`);
 };
 
 /**
@@ -316,6 +336,7 @@ try {
   for (const kind of /** @type {const} */ (['idle', 'stops', 'rejoin', 'slow'])) {
     if (wanted.includes(kind)) await useless(kind, Number(values.rounds ?? 5), Number(values.seconds));
   }
+  if (wanted.includes('audit')) await audit(Number(values.rounds ?? 9));
   if (wanted.includes('recovery')) await recovery(Number(values.rounds ?? 10), ways, values.keep);
 } finally {
   rmSync(folder, { recursive: true });

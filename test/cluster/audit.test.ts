@@ -26,7 +26,6 @@ afterAll(() => rmSync(root, { recursive: true }));
 
 interface Way {
   readonly audit: ClusterOptions['audit'];
-  /** The node that lies is the first of five. */
   readonly kind: LieKind;
   /** In which batches. */
   readonly lies?: (batch: number) => boolean;
@@ -36,7 +35,8 @@ interface Way {
 /** Five nodes, one of which lies; all in this process, and none of them trusted. */
 async function runWithLiar(definition: AnyDefinition, { audit, kind, lies, train: given = {} }: Way) {
   const events: TrainingEvent[] = [];
-  const told: number[] = [];
+  const batches: number[] = [];
+  let liar: number | undefined;
   const ended: Promise<unknown>[] = [];
   const on = { event: (event: TrainingEvent) => void events.push(event) };
   const result = await startRun(definition, { ...given, on }, async ({ prepared, from, emit }) => {
@@ -54,17 +54,22 @@ async function runWithLiar(definition: AnyDefinition, { audit, kind, lies, train
     );
     const dial: Dial = async (accept) => connectInProcess(executor.accept, accept);
     const parts = { dial, workers: 1, kernels: resolveVariant('auto') };
-    const note = (batch: number): void => void told.push(batch);
-    const honest = { ...parts, kind, shardMs: 6, lies: () => false };
-    const liar = { ...parts, kind, shardMs: 2, told: note, ...(lies && { lies }) };
-    ended.push(startLiar({ ...liar, name: 'liar' }).ended);
-    for (let i = 1; i < 5; i++) ended.push(startLiar({ ...honest, name: `node ${i}` }).ended);
+    // Who lies is the first of five that has work then: whoever is slow on a busy machine may have none.
+    for (let i = 0; i < 5; i++) {
+      const isLiar = (batch: number): boolean => {
+        if (!(lies?.(batch) ?? true)) return false;
+        liar ??= i;
+        return liar === i;
+      };
+      const told = (batch: number): void => void batches.push(batch);
+      ended.push(startLiar({ ...parts, kind, shardMs: 5, told, lies: isLiar, name: `node ${i}` }).ended);
+    }
     return executor;
   });
   const outcomes = await Promise.all(
     ended.map((end) => end.catch((error: { code?: string }) => error.code ?? String(error))),
   );
-  return { result, events: [...events], told, outcomes };
+  return { result, events: [...events], batches, outcomes, liar: liar ?? -1 };
 }
 
 /** Large enough that each of five nodes has a share. */
@@ -73,7 +78,7 @@ const digits = (over: Partial<TrainingDefinition<nn.Sequential, 'image' | 'label
     seed: 5,
     batch: 80,
     shards: 8,
-    epochs: 20,
+    epochs: 15,
     data: () => data.digits({ train: 320, validation: 60 }),
     model: () => nn.sequential(nn.linear(784, 96), nn.relu(), nn.dropout(0.2), nn.linear(96, 10)),
     loss: (model, { image, label }) => loss.crossEntropy(model(image), label),
@@ -105,19 +110,18 @@ describe.each(Object.keys(definitions))('%s', (name) => {
     const honest = join(root, `honest ${name}`);
     const { weightsDigest } = await train(definition, { out: honest, workers: 1 });
     const out = join(root, `${kind} ${name}`);
-    const audit = { rate: 0.2 };
+    const audit = { rate: 0.3 };
     const found = await runWithLiar(definition, {
       ...{ audit, kind, lies: (batch) => batch >= 3 },
       train: { out, checkpointEvery: { steps: 2 } },
     });
-    expect(found.told.length).toBeGreaterThan(0);
+    expect(found.batches.length).toBeGreaterThan(0);
     expect(found.result.weightsDigest).toBe(weightsDigest);
     expect(steps(out)).toEqual(steps(honest));
     const liars = found.events.filter(({ type }) => type === 'liar');
-    expect(liars).toMatchObject([{ name: 'liar', reason: 'audit' }]);
-    expect(found.outcomes[0]).toBe('WRONG_RESULTS');
-    expect(found.outcomes.slice(1)).toEqual(
-      Array.from({ length: 4 }, () => ({ reason: 'finished', digest: weightsDigest })),
-    );
+    expect(liars).toMatchObject([{ name: `node ${found.liar}` }]);
+    const finished = { reason: 'finished', digest: weightsDigest };
+    const expected = found.outcomes.map((_, i) => (i === found.liar ? 'WRONG_RESULTS' : finished));
+    expect(found.outcomes).toEqual(expected);
   });
 });

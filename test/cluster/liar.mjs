@@ -1,10 +1,13 @@
 /**
- * A node that gives wrong results: as a process (`node liar.mjs URL KIND FROM NAME`, a lie in each batch from FROM on), and as a
+ * A node that gives wrong results: as a process (`node liar.mjs URL KIND FROM NAME SHARD_MS FILE`: of those
+ * with one FILE, the first that has work in batch FROM or later lies in each batch from then on), and as a
  * wrapper of what a node computes.
  */
+import { closeSync, openSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { arithmeticProof, Engines, newNodeId } from '@lockstep/cluster';
+import { resolveVariant } from '@lockstep/kernels';
 import { dial, NodeDriver } from '@lockstep/sync';
 
 export const LIES = ['scaled', 'one bit', 'stale', 'zeros', 'another unit'];
@@ -14,6 +17,7 @@ function lieOf(kind, vector, gradient, last) {
   const lie = Float32Array.from(vector);
   const part = lie.subarray(gradient);
   if (kind === 'scaled') part.set(part.map((value) => value * 1.25));
+  else if (kind === 'huge') part.set(part.map((value) => value * 1e36));
   else if (kind === 'zeros') part.fill(0);
   else if (kind === 'stale') return last;
   else if (kind === 'one bit') {
@@ -24,40 +28,39 @@ function lieOf(kind, vector, gradient, last) {
   return lie;
 }
 
-/** The neighbour in the shard tree; the unit itself where it has none of its size. */
+/** The neighbour in the shard tree; the first half of a unit that has none of its size. */
 const neighbour = ({ lo, hi }, shards) => {
   const size = hi - lo;
   const other = lo ^ size;
-  return other + size <= shards ? { lo: other, hi: other + size } : { lo, hi };
+  return other + size <= shards ? { lo: other, hi: other + size } : { lo, hi: lo + Math.ceil(size / 2) };
 };
 
 /** A NodeWork that lies in the batches that `lies` names. `told` hears of each lie. `shardMs`: a shard takes this much longer. */
 export function lyingWork(work, { kind, lies = () => true, told = () => {}, shardMs = 0 }) {
   let last;
   const compute = async (step, units, done) => {
-    const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
-    if (shardMs > 0) await setTimeout(shardMs * shards);
     const isLying = lies(step);
     const other = isLying && kind === 'another unit';
     const asked = other ? units.map((unit) => neighbour(unit, work.shardsOf(step))) : units;
-    let n = 0;
-    let held = [];
-    await work.compute(step, asked, (result, buckets, release) => {
-      if (!isLying) {
-        if (release) last = Float32Array.from(result.vector);
-        done(result, buckets, release);
-        return;
-      }
-      held.push(...buckets);
+    const results = [];
+    let buckets = [];
+    await work.compute(step, asked, ({ vector }, those, release) => {
+      buckets.push(...those);
       if (!release) return;
-      const unit = units[n++];
-      const truth = result.vector;
-      const vector = other ? Float32Array.from(truth) : lieOf(kind, truth, work.vector.gradient, last);
-      if (kind === 'stale') last = Float32Array.from(truth);
-      if (vector && (!other || asked[n - 1].lo !== unit.lo)) told(step, unit);
-      done({ unit, vector: vector ?? truth }, held, release);
-      held = [];
+      results.push({ vector, buckets, release });
+      buckets = [];
     });
+    // After computing: meanwhile another model may have come.
+    const shards = units.reduce((sum, { lo, hi }) => sum + hi - lo, 0);
+    if (shardMs > 0) await setTimeout(shardMs * shards);
+    for (const [n, { vector: truth, buckets: all, release }] of results.entries()) {
+      const unit = units[n];
+      let vector = truth;
+      if (isLying) vector = other ? truth : lieOf(kind, truth, work.vector.gradient, last);
+      last = Float32Array.from(truth);
+      if (isLying && vector) told(step, unit);
+      done({ unit, vector: vector ?? truth }, all, release);
+    }
   };
   return new Proxy(work, {
     get(target, name) {
@@ -85,13 +88,28 @@ export function startLiar({ dial: dialing, id, name, workers, kernels, report, .
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const [, , url, kind, from, name] = process.argv;
+  const [, , url, kind, from, name, shardMs, claim] = process.argv;
+  let isLiar;
+  /** Whether it is the first of all that has work then: they agree by a file that only one can make. */
+  const claims = () => {
+    try {
+      closeSync(openSync(claim, 'wx'));
+      say({ type: 'liar' });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
   const node = startLiar({
     dial: (accept) => dial({ url, timeout: 5000 }, accept),
-    ...{ name, workers: 1, kernels: 'wasm', kind },
-    lies: (step) => step >= Number(from),
+    ...{ name, workers: 1, kernels: resolveVariant('auto'), kind, shardMs: Number(shardMs) },
+    lies: (step) => {
+      if (step < Number(from)) return false;
+      isLiar ??= claims();
+      return isLiar;
+    },
   });
-  const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
   node.ended.then(
     (outcome) => say({ type: 'ended', ...outcome }),
     (error) => say({ type: 'refused', code: error.code, message: error.message }),

@@ -1,7 +1,8 @@
 /** The types of liar.mjs, which is also a process and so is no TypeScript. */
 import type { Dial, NodeDriver, NodeReport, ShardRange } from '@lockstep/sync';
 
-export type LieKind = 'scaled' | 'one bit' | 'stale' | 'zeros' | 'another unit';
+/** `huge`: what comes of it is not finite any more. */
+export type LieKind = 'scaled' | 'one bit' | 'stale' | 'zeros' | 'another unit' | 'huge';
 
 export interface LieOptions {
   readonly kind: LieKind;

@@ -118,7 +118,8 @@ export class Auditor {
 
   #kept({ session, step, unit, bucket, value }: Piece<Float32Array>, isUnitWhole: boolean): void {
     const node = this.#options.nodeOf(session);
-    if (node === undefined || node.isOwn) return;
+    // What another node computed, too, may come when the batch is over: then nobody uses it.
+    if (node === undefined || node.isOwn || step <= this.#settled) return;
     const known = this.#unitOf(step, unit);
     known.isAudited ||=
       step < this.#auditedUntil || this.standing.isSuspect(node.id) || this.#draw.isDrawn(step, unit);
@@ -200,7 +201,7 @@ export class Auditor {
     }
     this.#settled = batch;
     this.#note(batch, units());
-    return this.#verdict(batch);
+    return this.#verdict();
   }
 
   /** Who of two is wrong, as this process computes it; maybe both. */
@@ -237,16 +238,15 @@ export class Auditor {
     }
   }
 
-  #verdict(batch: number): Verdict | undefined {
+  #verdict(): Verdict | undefined {
     const [lies, doubt] = [this.#lies, this.#doubt];
     if (lies.length === 0 && doubt === undefined) return undefined;
     this.#lies = [];
     this.#doubt = undefined;
     const backs = lies.flatMap(({ id, batch: at }) => {
       const since = this.standing.since(id);
-      // A duplicate that came late was never used.
-      const used = at === batch || this.#wasUsed(at, id);
-      return since ?? (used ? at : []);
+      // A duplicate was never used.
+      return since ?? (this.#wasUsed(at, id) ? at : []);
     });
     if (doubt) {
       backs.push(doubt.batch);

@@ -36,10 +36,7 @@ export class Recomputer {
   /** One after the other. Gives the unit's results, good until the next call. */
   compute(batch: number, unit: ShardRange): Promise<Float32Array> {
     const turn = this.#turn;
-    const done = this.#last.then(() => {
-      if (turn !== this.#turn) throw new Error('audit: the run has gone back');
-      return this.#compute(batch, unit);
-    });
+    const done = this.#last.then(() => this.#compute(batch, unit, turn));
     this.#last = done.catch(() => {});
     return done;
   }
@@ -60,8 +57,9 @@ export class Recomputer {
     return this.#engine;
   }
 
-  async #compute(batch: number, { lo, hi }: ShardRange): Promise<Float32Array> {
+  async #compute(batch: number, { lo, hi }: ShardRange, turn: number): Promise<Float32Array> {
     const engine = await this.#start();
+    if (turn !== this.#turn) throw new Error('audit: the run has gone back');
     if (this.#loaded !== batch) this.#load(engine, batch);
     const result = new Float32Array(engine.vector.size);
     await engine.compute(batch, [{ lo, hi }], ({ vector }, _, release) => {

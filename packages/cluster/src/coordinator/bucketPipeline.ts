@@ -145,7 +145,9 @@ export class BucketPipeline implements DataPlane {
   take(piece: Piece<Float32Array>): Arrival<Float32Array> | NotFinite {
     const { step, bucket, value } = piece;
     if (!this.#options.arithmetic.isFinite(value)) {
-      return this.#isDivergence(step) ? { kind: 'stale' } : { kind: 'notFinite' };
+      // Of a batch that is over, nobody can say any more whether it gives such numbers, and nobody uses it.
+      const isLate = step !== this.#batch?.step;
+      return isLate || this.#isDivergence(step) ? { kind: 'stale' } : { kind: 'notFinite' };
     }
     const arrival = this.#reducer.put(piece);
     if (arrival.kind === 'kept' && arrival.total !== undefined) this.#place(bucket, arrival.total);

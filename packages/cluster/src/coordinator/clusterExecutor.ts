@@ -263,23 +263,23 @@ export class ClusterExecutor implements Executor {
         `${name} gave wrong results for shards ${lo} to ${hi - 1} of step ${this.#stepOf(batch)}`,
       );
     }
-    const liars = (): TrainingEvent[] => {
-      const nodes = this.#driver.nodes.length;
-      return lies.map(
-        ({ id, name, lo, hi, batch, reason: why }): TrainingEvent => ({
-          ...{ type: 'liar', step: this.#stepOf(batch), nodes, name, id, reason: why, lo, hi },
-        }),
-      );
-    };
+    const nodes = this.#driver.nodes.length;
+    const liars = lies.map(
+      ({ id, name, lo, hi, batch, reason: why }): TrainingEvent => ({
+        ...{ type: 'liar', step: this.#stepOf(batch), nodes, name, id, reason: why, lo, hi },
+      }),
+    );
     if (back === undefined) {
-      for (const event of liars()) this.#options.emit?.(event);
+      for (const event of liars) this.#options.emit?.(event);
       for (const { id } of lies) this.#driver.expel(id, this.#refusals.get(id)!);
       return;
     }
     this.#rewind = new Rewind(back, (kept) => [
-      ...liars(),
-      { type: 'rewind', step: this.#stepOf(step), nodes: this.#driver.nodes.length, kept, reason },
+      ...liars,
+      { type: 'rewind', step: this.#stepOf(step), nodes, kept, reason },
     ]);
+    // Whatever is still on its way is of a course of the run that is over.
+    this.#driver.stop(false);
     this.#wakeLoop();
   }
 
@@ -287,9 +287,7 @@ export class ClusterExecutor implements Executor {
 
   /** Sessions end, and nodes come back with new ones: no frame from before can speak for what is computed again. */
   async rewind(batch: number): Promise<void> {
-    const { driver } = this.#course;
-    driver.stop(false);
-    this.#idleBefore += driver.idle;
+    this.#idleBefore += this.#driver.idle;
     this.#auditor?.rewound(batch);
     this.#recomputer?.reset();
     this.#rewind = undefined;

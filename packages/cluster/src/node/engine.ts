@@ -61,6 +61,8 @@ export class NodeEngine implements NodeWork {
   readonly #index: Int32Array;
   /** By parity. */
   readonly #orders = [-1, -1];
+  /** Of the batch that was begun last. */
+  #epoch = -1;
   /** Two models: one is computed with while the next comes in. */
   readonly #models: readonly { readonly address: number; readonly values: Float32Array }[];
   #current = 0;
@@ -205,12 +207,14 @@ export class NodeEngine implements NodeWork {
     }
     const place = this.sampler.place(batch);
     const last = place.start + place.rows + this.sampler.batch > this.sampler.length;
-    if (last) setImmediate(() => this.#prepareOrder(place.epoch + 1));
+    // Not where a run went back meanwhile: its batches may need the place.
+    if (last) setImmediate(() => this.#epoch === place.epoch && this.#prepareOrder(place.epoch + 1));
   }
 
   /** `from`: the model comes in while units compute; the pool's gates stood there before. */
   #submit(batch: number, list: readonly ShardRange[], model: number, from?: number): Begun {
     const place = this.sampler.place(batch);
+    this.#epoch = place.epoch;
     this.#prepareOrder(place.epoch);
     return { batch, units: list.map((unit) => this.#submitUnit(batch, place, unit, model, from)) };
   }

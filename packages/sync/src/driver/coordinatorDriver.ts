@@ -124,7 +124,7 @@ export class CoordinatorDriver {
 
   /** What a peer sends can end its own connection and nothing else; whatever else fails is this end's, and ends the run. */
   #guard(peer: Peer, work: () => void): void {
-    if (this.#failure !== undefined) return;
+    if (this.#failure !== undefined || this.#isStopping) return;
     try {
       work();
     } catch (error) {

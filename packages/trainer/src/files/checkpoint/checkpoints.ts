@@ -68,13 +68,15 @@ export class Checkpoints implements CheckpointSink {
     return Math.floor(step / steps) > Math.floor(this.#lastStep / steps);
   }
 
-  /** Begins to write; what it is given must not change any more. */
-  save(progress: Progress): void {
+  /** Begins to write; what it is given must not change any more. `isQuiet`: reported only if the disk refuses. */
+  save(progress: Progress, { isQuiet = false } = {}): void {
     const mark = this.#options.mark();
     this.#lastStep = progress.step;
     this.#lastTime = this.#clock();
     this.#open++;
-    this.#writing = this.#writing.then(() => this.#write(progress, mark)).finally(() => this.#open--);
+    this.#writing = this.#writing
+      .then(() => this.#write(progress, mark, isQuiet))
+      .finally(() => this.#open--);
     // Told by finish().
     this.#writing.catch(() => {});
   }
@@ -85,7 +87,7 @@ export class Checkpoints implements CheckpointSink {
   }
 
   /** A disk that refuses is told and no more: training is worth more than a checkpoint. */
-  async #write(progress: Progress, events: EventsMark | undefined): Promise<void> {
+  async #write(progress: Progress, events: EventsMark | undefined, isQuiet: boolean): Promise<void> {
     const { emit } = this.#options;
     const began = this.#clock();
     const { step } = progress;
@@ -93,7 +95,7 @@ export class Checkpoints implements CheckpointSink {
       .save(this.#toCheckpoint(progress, events), this.#options.doubts?.())
       .catch((error: unknown) => ({ reason: error instanceof Error ? error.message : String(error) }));
     if ('reason' in saved) emit({ type: 'checkpointFailed', step, ...saved });
-    else {
+    else if (!isQuiet) {
       const seconds = (this.#clock() - began) / 1000;
       const { name, bytes, sha256 } = saved;
       emit({ type: 'checkpoint', step, file: `${CHECKPOINTS}/${name}`, bytes, sha256, seconds });

@@ -34,7 +34,7 @@ export class Rewinder {
     const { checkpoints, output, state } = this.#options;
     const progress = from ?? beginning(state());
     if (checkpoints) {
-      if (!from) checkpoints.save(progress);
+      if (!from) checkpoints.save(progress, { isQuiet: true });
     } else this.#start = { progress, events: output?.mark() };
   }
 
