@@ -19,8 +19,8 @@ import { z } from 'zod';
 const MEASURED = 25;
 /** Steps before the end of a run in which profiles are on their way. */
 const SPARE = 3;
-/** Bytes of a profile, packed and not. */
-const MOST = { packed: 1 << 20, plain: 1 << 26 };
+/** Bytes of a profile, packed and not; of all profiles that a coordinator takes, unpacked; how many it takes. */
+const MOST = { packed: 1 << 20, plain: 1 << 26, allPlain: 1 << 27, profiles: 4096 };
 
 const text = z.string().max(2000);
 const amount = z.number().min(0).max(1e18);
@@ -94,16 +94,19 @@ export class NodeProfile {
 
 const packProfile = (found: object): Uint8Array => gzipSync(JSON.stringify(found));
 
-/** Throws an Error on bytes that are no profile. */
-function unpackProfile(bytes: Uint8Array): Profile {
-  const plain = gunzipSync(bytes, { maxOutputLength: MOST.plain });
-  return profile.parse(JSON.parse(plain.toString('utf8')));
+/** Throws an Error on bytes that aren't a profile, or that become more than `most` bytes. */
+function unpackProfile(bytes: Uint8Array, most: number): { profile: Profile; plainBytes: number } {
+  const plain = gunzipSync(bytes, { maxOutputLength: Math.min(MOST.plain, Math.max(1, most)) });
+  return { profile: profile.parse(JSON.parse(plain.toString('utf8'))), plainBytes: plain.length };
 }
 
 /** The profile of a run on a cluster: give it to `serve`, then ask it. */
 export class ClusterProfile {
   readonly #nodes: { readonly name: string; readonly ahead: number; readonly profile: Profile }[] = [];
   readonly #steps: { readonly step: number; readonly end: number; readonly how: ClusterStep['time'] }[] = [];
+
+  /** Of all profiles that were taken, unpacked. */
+  #plainBytes = 0;
 
   #to = 0;
 
@@ -118,10 +121,16 @@ export class ClusterProfile {
     if (step < this.#to) this.#steps.push({ step, end: wallClock(), how });
   }
 
-  /** What a node sent is not trusted: bytes that are no profile are left out. */
+  /**
+   * What a node sent is not trusted: bytes that aren't a profile are left out, and so is what nodes send that join again and
+   * again, or whose profiles unpack to more than all may together.
+   */
   node(name: string, bytes: Uint8Array, ahead: number): void {
+    if (this.#nodes.length >= MOST.profiles) return;
     try {
-      this.#nodes.push({ name, ahead, profile: unpackProfile(bytes) });
+      const { profile, plainBytes } = unpackProfile(bytes, MOST.allPlain - this.#plainBytes);
+      this.#plainBytes += plainBytes;
+      this.#nodes.push({ name, ahead, profile });
     } catch {
       this.#nodes.push({
         name: `${name}: no profile`,
