@@ -67,7 +67,10 @@ function drawSamples(
   copyView(emit, { address: out, shape: [outer, count, inner], strides: [inner, n, 1] }, output.address);
 }
 
-/** Uniform numbers in [0, 1), 24 bits each. Keyed by `withRandom` in eager code, by the run's seed in training. */
+/**
+ * Uniform numbers in [0, 1), 24 bits each. Keyed by `withRandom` in eager code, by the run's seed in a run. They are drawn in
+ * validation and predictions, too: what is for training only asks `isTraining()`.
+ */
 export function rand(shape: Shape): Tensor {
   expectSizes('rand', shape);
   const { trace, generator } = context();

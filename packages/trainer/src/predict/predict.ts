@@ -33,7 +33,8 @@ export type Rows<F extends string> = Dataset | { readonly [K in F]?: ArrayLike |
 export interface LoadedModel<F extends string> extends AsyncDisposable {
   /**
    * The model's output (or what `definition.predict` makes of it) for all rows; dropout is off, and batch norm takes its
-   * running statistics. Each row is computed for itself. Throws ConfigError, DataError or OpError where the rows do not
+   * running statistics. Each row is computed for itself; random numbers are keyed by the definition's seed and the row's place
+   * among those of this call. Throws ConfigError, DataError or OpError where the rows do not
    * fit the model.
    */
   predict(rows: Rows<F>): Promise<Prediction>;
