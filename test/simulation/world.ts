@@ -35,6 +35,8 @@ export interface Run {
   incarnation: number;
   /** Steps of the checkpoints that were said to be safe, by the name of their file. */
   readonly safe: Map<string, number>;
+  /** Checkpoints that rotted, maybe before they were said to be safe. */
+  readonly damaged: Set<string>;
 }
 
 export interface Outcome {
@@ -213,7 +215,9 @@ export class World {
     }
     this.count(`event ${event.type}`);
     // What rotted between the writing and this message was safe, but is not any more.
-    if (event.type === 'checkpoint') run.safe.set(event.file.replace(/^.*\//, ''), event.step);
+    if (event.type !== 'checkpoint') return;
+    const name = event.file.replace(/^.*\//, '');
+    if (!run.damaged.has(name)) run.safe.set(name, event.step);
   }
 
   alarmed(): void {
@@ -263,6 +267,7 @@ export class World {
     const file = this.random.chance(0.5) ? newest : newest.replace('.json', '.safetensors');
     if (!disk.damage(file, this.random)) return false;
     safe.delete(newest);
+    this.#run.damaged.add(newest);
     return true;
   }
 
@@ -301,7 +306,14 @@ export class World {
   async #define(): Promise<Run> {
     const definition = define(this.random);
     this.#definitions.set(contentOf(definition, 'program').hash, definition);
-    return { definition, truth: await serial(definition), disk: new Disk(), incarnation: 0, safe: new Map() };
+    return {
+      definition,
+      truth: await serial(definition),
+      disk: new Disk(),
+      incarnation: 0,
+      safe: new Map(),
+      damaged: new Set(),
+    };
   }
 }
 

@@ -107,6 +107,16 @@ describe('the coordinator', () => {
     expect(bench.tell({ type: 'stop' })).toEqual([]);
   });
 
+  test('a step whose sums came in units of an earlier cut is over: who has its weights cannot compute the rest', () => {
+    const bench = new Bench({ minNodes: 2 });
+    bench.join('a', 'b');
+    bench.unit(1, 0, 4);
+    expect(bench.tell({ type: 'whole', step: 1 })).toEqual([]);
+    expect(bench.tell({ type: 'whole', step: 0 })).toEqual(['apply 0-4 4-8']);
+    expect(bench.tell({ type: 'whole', step: 0 })).toEqual([]);
+    expect(bench.unit(2, 4, 8)).toEqual([]);
+  });
+
   test('nothing begins before there are enough nodes that are ready', () => {
     const bench = new Bench({ minNodes: 2 });
     expect(bench.join('a')).toEqual(['publish 0 to 1']);

@@ -171,23 +171,6 @@ describe('a unit that is cut anew', () => {
   });
 });
 
-describe('a step whose sums came in units of an earlier cut', () => {
-  test('is applied: who has its weights cannot compute the rest any more', async () => {
-    const { driver, reduced, committed } = begin({}, 1);
-    const whole = { lo: 0, hi: SHARDS };
-    const [a, b] = [new Node(driver, 'a'), new Node(driver, 'b')];
-    expect([a.assigned, b.assigned]).toEqual([[whole], [whole]]);
-    const c = new Node(driver, 'c');
-    // Its holder is lost: two nodes that were on trial share it, and then one of them returns what it was asked for before.
-    a.lose();
-    expect(b.assigned.length + c.assigned.length).toBeGreaterThan(2);
-    for (const bucket of [0, 1, 2]) b.gradient(0, whole, bucket);
-    await settled();
-    expect(reduced).toEqual(sums(0));
-    expect(committed).toEqual([0]);
-  });
-});
-
 const boom = (): never => {
   throw new InvariantError('step 0: boom');
 };

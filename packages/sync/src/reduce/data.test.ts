@@ -144,7 +144,7 @@ describe('the reducer', () => {
     const reducer = make(8);
     reducer.put(piece(4, 0, 8, 0, 7));
     for (const step of [5, 6, 7, 8]) reducer.open(step, 8, [4]);
-    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same' });
+    expect(reducer.put(piece(4, 0, 8, 0, 7, 2))).toEqual({ kind: 'same', isUnitWhole: false });
     expect(reducer.put(piece(4, 0, 8, 0, 9, 2))).toMatchObject({ kind: 'conflict', first: 1 });
     expect(reducer.put(piece(5, 0, 8, 0, 9, 2))).toEqual({ kind: 'stale' });
     reducer.open(9, 8);
