@@ -103,7 +103,7 @@ export class HumanReporter implements Reporter {
       case 'alarm':
         this.#warn(
           `step ${event.step}: ${event.names.join(' and ')} gave different bits for shards ${event.lo} to ${event.hi - 1}: ` +
-            'one of them computes wrongly. The first result was taken; find out which, and start again without it',
+            'one of them computes wrongly. This machine computes them, too, to find out which',
         );
         break;
       case 'liar':

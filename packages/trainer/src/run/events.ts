@@ -193,7 +193,7 @@ export type ShareEvent = InCluster &
     | { readonly type: 'rebalance' | 'stall' | 'resume' }
   );
 
-/** Two nodes gave different bits for the shards [lo, hi) of a batch: one of them computes wrongly. */
+/** Two nodes gave different bits for the shards [lo, hi) of a batch: one of them computes wrongly. The coordinator finds out which. */
 export type AlarmEvent = InCluster & {
   readonly type: 'alarm';
   readonly lo: number;
