@@ -29,9 +29,6 @@ typedef struct {
   float *scratch; /* of `multiply` */
 } Attention;
 
-LS_INLINE Operand operand(const Ctx *ctx, const uint32_t *address, const uint32_t *strides) {
-  return (Operand){ls_at(ctx, address), strides[0], strides[1], strides[2]};
-}
 LS_INLINE float *head_of(const Operand *x, size_t b, size_t h) { return x->at + b * x->batch + h * x->head; }
 
 /** Scratch after that of `multiply` (attentionScratchBytes in fused.ts). */
@@ -314,35 +311,29 @@ static void backward_head(const Attention *t, const Operand *grad, const Operand
   }
 }
 
-/** The operands that forward and backward share: sizes v[0 …], then strides of q, k, v, out, mask. */
-static Attention decode(const Ctx *ctx, const uint32_t *q, const uint32_t *k, const uint32_t *v, const uint32_t *out,
-                        const uint32_t *mask, const uint32_t *sizes) {
-  const uint32_t *strides = sizes + 8;
-  return (Attention){
-      .q = operand(ctx, q, strides), .k = operand(ctx, k, strides + 3), .v = operand(ctx, v, strides + 6),
-      .out = operand(ctx, out, strides + 9), .mask = sizes[6] ? operand(ctx, mask, strides + 12) : (Operand){0},
-      .heads = sizes[1], .queries = sizes[2], .keys = sizes[3], .d = sizes[4],
-      .causal = sizes[5] != 0, .masked = sizes[6] != 0, .scale = ls_f32(sizes + 7)};
-}
+/* The operand of this name, with its strides. Macros, as each instruction has a struct of its own. */
+#define OPERAND(name) {ls_at(ctx, op->name), op->name##Batch, op->name##Head, op->name##Row}
+/* What forward and backward share. Without a mask its address means nothing. */
+#define ATTENTION                                                                                                      \
+  {.q = OPERAND(q), .k = OPERAND(k), .v = OPERAND(v), .out = OPERAND(out),                                             \
+   .heads = op->heads, .queries = op->queries, .keys = op->keys, .d = op->d,                                           \
+   .causal = op->causal != 0, .masked = op->masked != 0, .scale = op->scale}
 
 LS_KERNEL(attention) {
-  /* out, q, k, v, mask, scratch */
-  Attention t = decode(ctx, w + 4, w + 6, w + 8, w + 2, w + 10, w + 14);
+  Attention t = ATTENTION;
   if (t.d == 0) return;
-  place(&t, ls_at(ctx, w + 12));
-  for (size_t b = 0; b < w[14]; b++)
+  if (t.masked) t.mask = (Operand)OPERAND(mask);
+  place(&t, ls_at(ctx, op->scratch));
+  for (size_t b = 0; b < op->batch; b++)
     for (size_t h = 0; h < t.heads; h++) forward_head(&t, b, h);
 }
 
 LS_KERNEL(attentionGrad) {
-  /* dq, dk, dv, q, k, v, out, g, mask, scratch */
-  Attention t = decode(ctx, w + 8, w + 10, w + 12, w + 14, w + 18, w + 22);
+  Attention t = ATTENTION;
   if (t.d == 0) return;
-  place(&t, ls_at(ctx, w + 20));
-  const uint32_t *strides = w + 22 + 8 + 15;
-  const Operand grad = operand(ctx, w + 16, strides);
-  const Operand slopes[3] = {operand(ctx, w + 2, strides + 3), operand(ctx, w + 4, strides + 6),
-                             operand(ctx, w + 6, strides + 9)};
-  for (size_t b = 0; b < w[22]; b++)
+  if (t.masked) t.mask = (Operand)OPERAND(mask);
+  place(&t, ls_at(ctx, op->scratch));
+  const Operand grad = OPERAND(grad), slopes[3] = {OPERAND(dq), OPERAND(dk), OPERAND(dv)};
+  for (size_t b = 0; b < op->batch; b++)
     for (size_t h = 0; h < t.heads; h++) backward_head(&t, &grad, slopes, b, h);
 }

@@ -44,13 +44,12 @@ typedef struct {
   size_t segments, tree;
 } Shape;
 
-/** Operands behind the four addresses that all three instructions have; the gradient by the weight has two more. */
-static Shape shape_of(const uint32_t *v) {
-  return (Shape){.rows = v[0], .groups = v[15], .c = v[1] / v[15], .o = v[4] / v[15],
-                 .y = {.in = v[2], .out = v[5], .k = v[7], .stride = v[9], .pad = v[11], .dilation = v[13]},
-                 .x = {.in = v[3], .out = v[6], .k = v[8], .stride = v[10], .pad = v[12], .dilation = v[14]},
-                 .segments = 1};
-}
+/* The operands that all three instructions have, by their names: a macro, as each has a struct of its own. */
+#define SHAPE(op)                                                                                                      \
+  {.rows = op->rows, .groups = op->groups, .c = op->c / op->groups, .o = op->o / op->groups,                           \
+   .y = {.in = op->h, .out = op->oh, .k = op->kh, .stride = op->strideH, .pad = op->padH, .dilation = op->dilationH},  \
+   .x = {.in = op->w, .out = op->ow, .k = op->kw, .stride = op->strideW, .pad = op->padW, .dilation = op->dilationW},  \
+   .segments = 1}
 
 LS_INLINE Int floor_div(Int a, Int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 LS_INLINE Int ceil_div(Int a, Int b) { return floor_div(a + b - 1, b); }
@@ -297,9 +296,9 @@ static void add_weights(const Weights *w) {
 
 /** out[n, o, y, x] = Σ (c, i, j) in[n, c, y · stride + i · dilation − pad, …] · weight[o, c, i, j], within groups. */
 LS_KERNEL(conv2d) {
-  float *const out = ls_at(ctx, w + 2), *const scratch = ls_at(ctx, w + 8);
-  const float *const in = ls_at(ctx, w + 4), *const weight = ls_at(ctx, w + 6);
-  const Shape s = shape_of(w + 10);
+  float *const out = ls_at(ctx, op->out), *const scratch = ls_at(ctx, op->scratch);
+  const float *const in = ls_at(ctx, op->a), *const weight = ls_at(ctx, op->b);
+  const Shape s = SHAPE(op);
   const size_t taps = s.c * s.y.k * s.x.k, inPlane = (size_t)s.y.in * s.x.in, outPlane = (size_t)s.y.out * s.x.out;
   const Int extra = (s.y.k - 1) * s.y.dilation / s.y.stride;
   const size_t pitch = s.x.out + (s.x.k - 1) * s.x.dilation / s.x.stride;
@@ -361,9 +360,9 @@ LS_INLINE Int inputs_of(const Axis *a, Int rest) { return rest < a->in ? ceil_di
 
 /** out[n, c, v, u] = Σ (o, i, j) grad[n, o, y, x] · weight[o, c, i, j] with v = y · stride + i · dilation − pad, …. */
 LS_KERNEL(conv2dInputGrad) {
-  float *const out = ls_at(ctx, w + 2), *const scratch = ls_at(ctx, w + 8);
-  const float *const grad = ls_at(ctx, w + 4), *const weight = ls_at(ctx, w + 6);
-  const Shape s = shape_of(w + 10);
+  float *const out = ls_at(ctx, op->out), *const scratch = ls_at(ctx, op->scratch);
+  const float *const grad = ls_at(ctx, op->a), *const weight = ls_at(ctx, op->b);
+  const Shape s = SHAPE(op);
   const size_t all = s.o * s.y.k * s.x.k, inPlane = (size_t)s.y.in * s.x.in, outPlane = (size_t)s.y.out * s.x.out;
   const Reach ry = reach_of(&s.y), rx = reach_of(&s.x);
   const Int height = inputs_of(&s.y, 0);
@@ -438,10 +437,10 @@ LS_INLINE size_t merges_after(size_t segment, size_t segments, size_t top) {
 
 /** out[o, c, i, j] = Σ (n, y, x) in[n, c, y · stride + i · dilation − pad, …] · grad[n, o, y, x], per segment or by the tree. */
 LS_KERNEL(conv2dWeightGrad) {
-  float *out = ls_at(ctx, w + 2), *const scratch = ls_at(ctx, w + 8);
-  const float *const in = ls_at(ctx, w + 4), *const grad = ls_at(ctx, w + 6);
-  Shape s = shape_of(w + 10);
-  s.segments = w[26], s.tree = w[27];
+  float *out = ls_at(ctx, op->out), *const scratch = ls_at(ctx, op->scratch);
+  const float *const in = ls_at(ctx, op->a), *const grad = ls_at(ctx, op->b);
+  Shape s = SHAPE(op);
+  s.segments = op->segments, s.tree = op->tree;
   const size_t kernel = s.c * s.y.k * s.x.k, lanes = (s.o + LS_W - 1) / LS_W * LS_W, size = s.groups * kernel * lanes;
   const size_t inRows = s.rows * s.groups * s.c * s.y.in * s.x.in;
   const size_t outRows = s.rows * s.groups * s.o * s.y.out * s.x.out;

@@ -15,18 +15,25 @@ typedef struct {
 } Journal;
 
 typedef struct {
+  Address address;
+  uint32_t kind, strides[]; /* a stride for each dimension */
+} Input;
+
+typedef struct {
   size_t total;
   uint32_t rank, inputs, registers, outputs, steps;
   const uint32_t *dims;
-  const uint32_t *input; /* 3 + rank words each: address, kind, strides */
+  const uint32_t *input; /* an Input each, of 3 + rank words */
   const Step *step;
-  const uint32_t *output; /* an address each */
+  const Address *output;
   float *scratch;
 } Chain;
 
 /** Tile of a slot in scratch. */
 LS_INLINE float *slot_tile(const Chain *chain, uint32_t slot) { return chain->scratch + (size_t)slot * LS_TILE; }
-LS_INLINE const uint32_t *input_words(const Chain *chain, uint32_t i) { return chain->input + i * (3 + chain->rank); }
+LS_INLINE const Input *input_at(const Chain *chain, uint32_t i) {
+  return (const Input *)(chain->input + i * (3 + chain->rank));
+}
 
 static void fill(float *d, float x, size_t n) {
   for (size_t i = 0; i < n; i++) d[i] = x;
@@ -95,12 +102,12 @@ static const float *gather(const Chain *chain, const float *source, const uint32
 /** Points the input slots at lanes [start, start + n); the steps will read whole vectors. */
 static void load_inputs(const Ctx *ctx, const Chain *chain, float **slots, size_t start, size_t n, int first) {
   for (uint32_t i = 0; i < chain->inputs; i++) {
-    const uint32_t *in = input_words(chain, i);
-    const float *source = ls_at(ctx, in);
-    if (in[2] == SCALAR) continue;
-    if (in[2] == STRIDED) {
-      if (!first && LS_TILE % period_of(chain->dims, in + 3, chain->rank) == 0) continue; /* the same lanes again */
-      slots[i] = (float *)gather(chain, source, in + 3, slot_tile(chain, i), start, n);
+    const Input *in = input_at(chain, i);
+    const float *source = ls_at(ctx, in->address);
+    if (in->kind == SCALAR) continue;
+    if (in->kind == STRIDED) {
+      if (!first && LS_TILE % period_of(chain->dims, in->strides, chain->rank) == 0) continue; /* the same lanes again */
+      slots[i] = (float *)gather(chain, source, in->strides, slot_tile(chain, i), start, n);
     } else if (n % LS_W == 0) {
       slots[i] = (float *)source + start;
     } else {
@@ -113,12 +120,12 @@ static void load_inputs(const Ctx *ctx, const Chain *chain, float **slots, size_
 /** Fills what stays the same in all tiles: scalar inputs and constants. */
 static void load_constants(const Ctx *ctx, const Chain *chain, size_t lanes) {
   for (uint32_t i = 0; i < chain->inputs; i++) {
-    const uint32_t *in = input_words(chain, i);
-    if (in[2] == SCALAR) fill(slot_tile(chain, i), *(const float *)ls_at(ctx, in), lanes);
+    const Input *in = input_at(chain, i);
+    if (in->kind == SCALAR) fill(slot_tile(chain, i), *(const float *)ls_at(ctx, in->address), lanes);
   }
   for (uint32_t s = 0; s < chain->steps; s++) {
     const Step *step = chain->step + s;
-    if (step->op == 0) fill(slot_tile(chain, step->dst), ls_f32(&step->imm), lanes);
+    if (step->op == MICRO_constant) fill(slot_tile(chain, step->dst), step->imm, lanes);
   }
 }
 
@@ -134,9 +141,8 @@ static void find_streams(const Ctx *ctx, const Chain *chain, Streams *streams) {
   if (chain->total <= LS_TILE) return;
   for (uint32_t i = 0; i < chain->inputs + chain->outputs; i++) {
     const int is_input = i < chain->inputs;
-    const uint32_t *words = is_input ? input_words(chain, i) : chain->output + 2 * (i - chain->inputs);
-    if (is_input && words[2] != CONTIGUOUS) continue;
-    const float *array = ls_at(ctx, words);
+    if (is_input && input_at(chain, i)->kind != CONTIGUOUS) continue;
+    const float *array = ls_at(ctx, is_input ? input_at(chain, i)->address : chain->output[i - chain->inputs]);
     size_t known = 0;
     while (known < streams->count && streams->array[known] != array) known++;
     if (known == streams->count) streams->array[streams->count++] = array;
@@ -161,7 +167,7 @@ static void run_steps(const Chain *chain, float *const *slots, size_t n, const S
     if (s + 1 < chain->steps && is_sloped(step, step + 1)) {
       run_sloped(step->op, slots[step->dst], slots[step[1].dst], slots[step->a], lanes);
       s++;
-    } else if (step->op != 0) {
+    } else if (step->op != MICRO_constant) {
       run_step(step->op, slots[step->dst], slots[step->a], slots[step->b], slots[step->c], lanes);
     }
   }
@@ -170,7 +176,7 @@ static void run_steps(const Chain *chain, float *const *slots, size_t n, const S
 /** Copies n lanes of the outputs from scratch to their places. */
 static void copy_outputs(const Ctx *ctx, const Chain *chain, size_t start, size_t n) {
   for (uint32_t o = 0; o < chain->outputs; o++) {
-    float *target = ls_at(ctx, chain->output + 2 * o);
+    float *target = ls_at(ctx, chain->output[o]);
     copy(target + start, slot_tile(chain, chain->inputs + chain->registers + o), n);
   }
 }
@@ -226,20 +232,21 @@ static void commit(const Ctx *ctx, const Chain *chain, Journal *journal, size_t 
   journal_set(&journal->progress, progress + 2);
 }
 
-static Chain decode(const Ctx *ctx, const uint32_t *w) {
-  Chain chain = {
-      .total = w[2], .rank = w[3], .inputs = w[4], .registers = w[5], .outputs = w[6], .steps = w[7], .dims = w + 14};
-  chain.scratch = ls_at(ctx, w + 8);
+/** Behind the operands lie the dimensions, the inputs, the steps and the outputs. */
+static Chain decode(const Ctx *ctx, const Op_elementwise *op) {
+  Chain chain = {.total = op->total, .rank = op->rank, .inputs = op->inputs, .registers = op->registers,
+                 .outputs = op->outputs, .steps = op->steps, .dims = (const uint32_t *)(op + 1)};
+  chain.scratch = ls_at(ctx, op->scratch);
   chain.input = chain.dims + chain.rank;
   chain.step = (const Step *)(chain.input + chain.inputs * (3 + chain.rank));
-  chain.output = (const uint32_t *)(chain.step + chain.steps);
+  chain.output = (const Address *)(chain.step + chain.steps);
   return chain;
 }
 
 LS_KERNEL(elementwise) {
-  const Chain chain = decode(ctx, w);
-  Journal *journal = ls_absent(w + 10) ? 0 : ls_at(ctx, w + 10);
-  const size_t first = journal ? resume(ctx, &chain, journal, *(const uint32_t *)ls_at(ctx, w + 12)) * LS_TILE : 0;
+  const Chain chain = decode(ctx, op);
+  Journal *journal = ls_absent(op->journal) ? 0 : ls_at(ctx, op->journal);
+  const size_t first = journal ? resume(ctx, &chain, journal, *(const uint32_t *)ls_at(ctx, op->tick)) * LS_TILE : 0;
   if (first >= chain.total) return;
 
   const uint32_t first_output = chain.inputs + chain.registers;
@@ -254,7 +261,7 @@ LS_KERNEL(elementwise) {
     const int direct = !journal && n % LS_W == 0;
     load_inputs(ctx, &chain, slots, start, n, start == first);
     for (uint32_t o = 0; o < chain.outputs; o++) {
-      float *target = ls_at(ctx, chain.output + 2 * o);
+      float *target = ls_at(ctx, chain.output[o]);
       slots[first_output + o] = direct ? target + start : slot_tile(&chain, first_output + o);
     }
     streams.ahead = start + LS_TILE;

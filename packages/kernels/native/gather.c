@@ -21,12 +21,12 @@ LS_INLINE size_t row_at(const uint32_t *index, size_t count, size_t rows, size_t
 enum { AHEAD = 4, LINE = 64 };
 
 LS_KERNEL(gatherRows) {
-  uint8_t *out = ls_at(ctx, w + 2);
-  const uint8_t *data = ls_at(ctx, w + 4);
-  const uint32_t *index = ls_at(ctx, w + 6), *record = ls_at(ctx, w + 8), *unit = ls_at(ctx, w + 10);
-  const size_t rows = w[12], width = w[13], data_rows = w[14], index_count = w[15];
-  const uint32_t kind = w[16];
-  const size_t source_bytes = kind >= U8_TO_I32 ? 1 : 4, stride = w[19] * source_bytes;
+  uint8_t *out = ls_at(ctx, op->out);
+  const uint8_t *data = ls_at(ctx, op->data);
+  const uint32_t *index = ls_at(ctx, op->index), *record = ls_at(ctx, op->record), *unit = ls_at(ctx, op->unit);
+  const size_t rows = op->rows, width = op->width, data_rows = op->dataRows, index_count = op->indexCount;
+  const uint32_t kind = op->kind;
+  const size_t source_bytes = kind >= U8_TO_I32 ? 1 : 4, stride = op->stride * source_bytes;
   const uint64_t start = (uint64_t)record[3] + unit[1];
   for (size_t r = 0; r < rows; r++, out += width * 4) {
     const uint8_t *source = data + row_at(index, index_count, data_rows, start + r) * stride;
@@ -34,7 +34,7 @@ LS_KERNEL(gatherRows) {
     for (size_t byte = 0; byte < width * source_bytes; byte += LINE) __builtin_prefetch(next + byte);
     switch (kind) {
       case U8_TO_I32: u8_to_i32((int32_t *)out, source, width); break;
-      case U8_TO_F32: u8_to_f32((float *)out, source, width, ls_f32(w + 17), ls_f32(w + 18)); break;
+      case U8_TO_F32: u8_to_f32((float *)out, source, width, op->scale, op->shift); break;
       default: __builtin_memcpy(out, source, width * source_bytes);
     }
   }

@@ -53,8 +53,7 @@ static void copy_from(const Copy *copy, int d, uint32_t *out, const uint32_t *in
 }
 
 LS_KERNEL(copy) {
-  const Copy copy = {ls_at(ctx, w + 2), ls_at(ctx, w + 4), w + 6, w + 6 + COPY_RANK,
-                     (const int32_t *)(w + 6 + 2 * COPY_RANK)};
+  const Copy copy = {ls_at(ctx, op->out), ls_at(ctx, op->in), op->n, op->outStride, op->inStride};
   for (int d = 0; d < COPY_RANK; d++) {
     if (copy.n[d] == 0) return;
   }
@@ -63,14 +62,13 @@ LS_KERNEL(copy) {
 
 /* ---- picking by index ---- */
 
-/** The operands that picking and its adjoint share; `first` is the word after the addresses. */
+/** The operands that picking and its adjoint share. */
 typedef struct {
   size_t segments, outer, n, inner, count, segment_in, segment_index;
 } Shape;
 
-LS_INLINE Shape shape_at(const uint32_t *first) {
-  return (Shape){first[0], first[1], first[2], first[3], first[4], first[5], first[6]};
-}
+/* A macro, as each instruction has a struct of its own. */
+#define SHAPE(op) {op->segments, op->outer, op->n, op->inner, op->count, op->segmentIn, op->segmentIndex}
 
 /** Nothing is picked. */
 LS_INLINE int is_empty(const Shape *v) { return v->outer == 0 || v->count == 0 || v->inner == 0; }
@@ -82,9 +80,9 @@ LS_INLINE void pick_row(uint32_t *restrict out, const uint32_t *in, uint32_t at,
 
 /** out[s, o, j, :] = in[s, o, index[s, j], :]. */
 LS_KERNEL(take) {
-  uint32_t *out = ls_at(ctx, w + 2);
-  const uint32_t *in = ls_at(ctx, w + 4), *index = ls_at(ctx, w + 6);
-  const Shape v = shape_at(w + 8);
+  uint32_t *out = ls_at(ctx, op->out);
+  const uint32_t *in = ls_at(ctx, op->in), *index = ls_at(ctx, op->index);
+  const Shape v = SHAPE(op);
   if (is_empty(&v)) return;
   for (size_t s = 0; s < v.segments; s++, in += v.segment_in, index += v.segment_index) {
     for (size_t o = 0; o < v.outer; o++) {
@@ -185,19 +183,19 @@ static void scatter_tree(float *out, const float *in, const uint32_t *index, uin
 }
 
 LS_KERNEL(scatterAdd) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const uint32_t *index = ls_at(ctx, w + 6);
-  const Shape v = shape_at(w + 10);
-  if (w[17]) scatter_tree(out, in, index, ls_at(ctx, w + 8), &v);
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const uint32_t *index = ls_at(ctx, op->index);
+  const Shape v = SHAPE(op);
+  if (op->tree) scatter_tree(out, in, index, ls_at(ctx, op->scratch), &v);
   else scatter_segments(out, in, index, &v);
 }
 
 /** out[s, o, j, i] = in[s, o, index[s, o, j, i], i]. */
 LS_KERNEL(gather) {
-  uint32_t *out = ls_at(ctx, w + 2);
-  const uint32_t *in = ls_at(ctx, w + 4), *index = ls_at(ctx, w + 6);
-  const Shape v = shape_at(w + 8);
+  uint32_t *out = ls_at(ctx, op->out);
+  const uint32_t *in = ls_at(ctx, op->in), *index = ls_at(ctx, op->index);
+  const Shape v = SHAPE(op);
   if (is_empty(&v)) return;
   for (size_t s = 0; s < v.segments; s++, in += v.segment_in, index += v.segment_index) {
     const uint32_t *at = index;
@@ -212,10 +210,10 @@ LS_KERNEL(gather) {
 
 /** out[s, o, index[s, o, j, i], i] = Σ in[s, o, j, i] over j in order. */
 LS_KERNEL(gatherAdd) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const uint32_t *index = ls_at(ctx, w + 6);
-  const Shape v = shape_at(w + 8);
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const uint32_t *index = ls_at(ctx, op->index);
+  const Shape v = SHAPE(op);
   __builtin_memset(out, 0, v.segments * v.outer * v.n * v.inner * 4);
   if (is_empty(&v)) return;
   for (size_t s = 0; s < v.segments; s++, in += v.segment_in, index += v.segment_index) {
@@ -233,9 +231,9 @@ LS_KERNEL(gatherAdd) {
 
 /** out[o, j, i] = Σ in[o, 0 … j, i], or Σ in[o, N − 1 … j, i] in reverse. */
 LS_KERNEL(cumsum) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const size_t outer = w[6], n = w[7], inner = w[8], reverse = w[9];
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const size_t outer = op->outer, n = op->n, inner = op->inner, reverse = op->reverse;
   if (n == 0 || inner == 0) return;
   for (size_t o = 0; o < outer; o++, in += n * inner, out += n * inner) {
     const size_t first = reverse ? (n - 1) * inner : 0;
@@ -268,11 +266,11 @@ LS_INLINE void merge_runs(uint32_t *out, const uint32_t *runs, size_t half, size
 
 /** out[r, :] = the indexes that sort in[r, :], by merging runs of 1, 2, 4, …: stable. */
 LS_KERNEL(argsort) {
-  uint32_t *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  uint32_t *scratch = ls_at(ctx, w + 6);
-  const size_t rows = w[8], n = w[9];
-  const int descending = (int)w[10];
+  uint32_t *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  uint32_t *scratch = ls_at(ctx, op->scratch);
+  const size_t rows = op->rows, n = op->n;
+  const int descending = (int)op->descending;
   if (n == 0) return;
   for (size_t r = 0; r < rows; r++, out += n, in += n) {
     for (size_t i = 0; i < n; i++) out[i] = (uint32_t)i;

@@ -12,6 +12,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "opcodes.h"
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -95,58 +97,23 @@ typedef struct {
 /** Region of an absent optional address. */
 #define LS_NOWHERE 0xffffffffu
 
-/** The pointer of an `addr` operand (two words: region, byte offset). */
-LS_INLINE void *ls_at(const Ctx *ctx, const uint32_t *address) {
+/** The pointer of an `addr` operand. */
+LS_INLINE void *ls_at(const Ctx *ctx, Address address) {
   /* In WASM `mem` is 0: integers, because compilers conclude that a pointer made from a null pointer is null. */
-  return (void *)((uintptr_t)ctx->mem + ctx->bases[address[0]] + address[1]);
+  return (void *)((uintptr_t)ctx->mem + ctx->bases[address.region] + address.offset);
 }
-LS_INLINE int ls_absent(const uint32_t *address) { return address[0] == LS_NOWHERE; }
-/** An `f32` operand. */
-LS_INLINE float ls_f32(const uint32_t *word) {
-  union { uint32_t u; float f; } bits = {*word};
-  return bits.f;
-}
+LS_INLINE int ls_absent(Address address) { return address.region == LS_NOWHERE; }
 
 /** Lanes of a tile of an elementwise chain (TILE in program.ts). */
 #define LS_TILE 512
 
 /**
- * One function per instruction. `w` points at the instruction: w[0] opcode, w[1] length in words, then the operands in
- * the order of its `fields` in `src/instructions/instructions.ts` (an addr takes two words, u32 and f32 one).
+ * One function per instruction, under its name in `src/instructions/`; `op` has its operands under theirs. `opcodes.h` is made of
+ * that table: the structs, and LS_KERNELS, the list of all functions.
  */
-#define LS_KERNEL(name) void LS_NAME(name)(const Ctx *ctx, const uint32_t *w)
-LS_KERNEL(elementwise);       /* 1 */
-LS_KERNEL(matmul);            /* 2 */
-LS_KERNEL(reduce);            /* 3 */
-LS_KERNEL(treeSum);           /* 4 */
-LS_KERNEL(gatherRows);        /* 5 */
-LS_KERNEL(random);            /* 6 */
-LS_KERNEL(softmax);           /* 7 */
-LS_KERNEL(crossEntropy);      /* 8 */
-LS_KERNEL(crossEntropyGrad);  /* 9 */
-LS_KERNEL(sumOfSquares);      /* 10 */
-/* 11, guard, is the executor's own. */
-LS_KERNEL(copy);              /* 12 */
-LS_KERNEL(take);              /* 13 */
-LS_KERNEL(scatterAdd);        /* 14 */
-LS_KERNEL(gather);            /* 15 */
-LS_KERNEL(gatherAdd);         /* 16 */
-LS_KERNEL(cumsum);            /* 17 */
-LS_KERNEL(argsort);           /* 18 */
-LS_KERNEL(conv2d);            /* 24 */
-LS_KERNEL(conv2dInputGrad);   /* 25 */
-LS_KERNEL(conv2dWeightGrad);  /* 26 */
-LS_KERNEL(maxPool2d);         /* 27 */
-LS_KERNEL(maxPool2dGrad);     /* 28 */
-LS_KERNEL(sumPool2d);         /* 29 */
-LS_KERNEL(sumPool2dGrad);     /* 30 */
-LS_KERNEL(normalize);         /* 40 */
-LS_KERNEL(normalizeGrad);     /* 41 */
-LS_KERNEL(normalizeWeightGrad); /* 42 */
-LS_KERNEL(attention);         /* 43 */
-LS_KERNEL(attentionGrad);     /* 44 */
-LS_KERNEL(recurrent);         /* 45 */
-LS_KERNEL(recurrentGrad);     /* 46 */
+#define LS_KERNEL(name) void LS_NAME(name)(const Ctx *ctx, const Op_##name *op)
+#define LS_DECLARE(name, code) LS_KERNEL(name);
+LS_KERNELS(LS_DECLARE)
 
 /** Runs the instructions in words [from, to) of the code; 0, or −1 − (the position of an unknown opcode). */
 int32_t LS_NAME(run)(uint8_t *mem, uint32_t code, uint32_t from, uint32_t to, uint32_t bases);

@@ -263,17 +263,16 @@ void LS_NAME(multiply)(Product *p, float *scratch) {
 }
 
 LS_KERNEL(matmul) {
-  const uint32_t *v = w + 10; /* after c, a, b, scratch */
-  float *const c = ls_at(ctx, w + 2), *const scratch = ls_at(ctx, w + 8);
-  const float *const a = ls_at(ctx, w + 4), *const b = ls_at(ctx, w + 6);
-  Product p = {.m = v[0], .n = v[1], .k = v[2], .lda = v[3], .ldb = v[4], .ldc = v[5], .transA = v[6], .transB = v[7]};
-  const uint32_t *batch = v + 8, *strideA = v + 10, *strideB = v + 12, *strideC = v + 14;
-  p.segments = v[16], p.segmentA = v[17], p.segmentB = v[18];
-  for (size_t i = 0; i < batch[0]; i++)
-    for (size_t j = 0; j < batch[1]; j++) {
-      p.a = a + i * strideA[0] + j * strideA[1];
-      p.b = b + i * strideB[0] + j * strideB[1];
-      p.c = c + i * strideC[0] + j * strideC[1];
+  float *const c = ls_at(ctx, op->c), *const scratch = ls_at(ctx, op->scratch);
+  const float *const a = ls_at(ctx, op->a), *const b = ls_at(ctx, op->b);
+  Product p = {.m = op->m, .n = op->n, .k = op->k, .lda = op->lda, .ldb = op->ldb, .ldc = op->ldc,
+               .transA = op->transA, .transB = op->transB,
+               .segments = op->segments, .segmentA = op->segmentA, .segmentB = op->segmentB};
+  for (size_t i = 0; i < op->batch[0]; i++)
+    for (size_t j = 0; j < op->batch[1]; j++) {
+      p.a = a + i * op->strideA[0] + j * op->strideA[1];
+      p.b = b + i * op->strideB[0] + j * op->strideB[1];
+      p.c = c + i * op->strideC[0] + j * op->strideC[1];
       LS_NAME(multiply)(&p, scratch);
     }
 }

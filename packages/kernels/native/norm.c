@@ -52,13 +52,13 @@ LS_INLINE Moments moments(const float *x, size_t n, int center, float eps) {
 
 /** y[r, :] = x̂ [γ] [+ β] */
 LS_KERNEL(normalize) {
-  float *y = ls_at(ctx, w + 2);
-  const float *x = ls_at(ctx, w + 4), *gamma = ls_at(ctx, w + 6), *beta = ls_at(ctx, w + 8);
-  const size_t rows = w[10], n = w[11];
+  float *y = ls_at(ctx, op->out);
+  const float *x = ls_at(ctx, op->x), *gamma = ls_at(ctx, op->weight), *beta = ls_at(ctx, op->bias);
+  const size_t rows = op->rows, n = op->n;
   if (n == 0) return;
-  const int weighted = w[12] != 0, biased = w[13] != 0, center = w[14] != 0;
+  const int weighted = op->weighted != 0, biased = op->biased != 0, center = op->center != 0;
   for (size_t r = 0; r < rows; r++, x += n, y += n) {
-    const Moments m = moments(x, n, center, ls_f32(w + 15));
+    const Moments m = moments(x, n, center, op->eps);
 #define BODY(i, full)                                              \
   vf v = (part(x, i, n, full) - m.mean) * m.scale;                 \
   if (weighted) v = v * part(gamma, i, n, full);                   \
@@ -80,13 +80,13 @@ LS_INLINE vf slope(const float *g, const float *gamma, size_t i, size_t n, int f
 
 /** dx[r, :] = ρ (ĝ − mean(ĝ) − x̂ mean(ĝ x̂)) with ĝ = g [γ]; without mean(ĝ) if not centred. */
 LS_KERNEL(normalizeGrad) {
-  float *dx = ls_at(ctx, w + 2);
-  const float *x = ls_at(ctx, w + 4), *gamma = ls_at(ctx, w + 6), *g = ls_at(ctx, w + 8);
-  const size_t rows = w[10], n = w[11];
+  float *dx = ls_at(ctx, op->out);
+  const float *x = ls_at(ctx, op->x), *gamma = ls_at(ctx, op->weight), *g = ls_at(ctx, op->grad);
+  const size_t rows = op->rows, n = op->n;
   if (n == 0) return;
-  const int weighted = w[12] != 0, center = w[13] != 0;
+  const int weighted = op->weighted != 0, center = op->center != 0;
   for (size_t r = 0; r < rows; r++, x += n, g += n, dx += n) {
-    const Moments m = moments(x, n, center, ls_f32(w + 14));
+    const Moments m = moments(x, n, center, op->eps);
     Lanes sum = splat_lanes(0), dot = splat_lanes(0);
 #define BODY(i, full)                                  \
   const vf s = SLOPE(i, full);                         \
@@ -124,19 +124,19 @@ LS_INLINE void add_row(float *sums, const float *x, const float *g, size_t n, in
  * sums of finished subtrees wait in scratch like the digits of a binary counter.
  */
 LS_KERNEL(normalizeWeightGrad) {
-  float *out = ls_at(ctx, w + 2);
-  const float *x = ls_at(ctx, w + 4), *g = ls_at(ctx, w + 6);
-  float *stack = ls_at(ctx, w + 8);
-  const size_t segments = w[10], rows = w[11], n = w[12];
+  float *out = ls_at(ctx, op->out);
+  const float *x = ls_at(ctx, op->x), *g = ls_at(ctx, op->grad);
+  float *stack = ls_at(ctx, op->scratch);
+  const size_t segments = op->segments, rows = op->rows, n = op->n;
   if (n == 0) return;
-  const int tree = w[13] != 0, center = w[14] != 0;
-  const float eps = ls_f32(w + 15);
+  const int tree = op->tree != 0, center = op->center != 0;
+  const float eps = op->eps;
   size_t top = 0;
   for (size_t s = 0; s < segments; s++) {
     float *sums = tree ? stack + top * n : out + s * n;
     __builtin_memset(sums, 0, n * 4);
     for (size_t r = 0; r < rows; r++, x += n, g += n) {
-      if (w[16] == GAMMA) add_row(sums, x, g, n, GAMMA, center, eps);
+      if (op->kind == GAMMA) add_row(sums, x, g, n, GAMMA, center, eps);
       else add_row(sums, x, g, n, BETA, center, eps);
     }
     if (!tree) continue;

@@ -15,11 +15,11 @@ typedef struct {
   Axis y, x;
 } Shape;
 
-static Shape shape_of(const uint32_t *v) {
-  return (Shape){.images = v[0],
-                 .y = {.in = v[1], .out = v[3], .k = v[5], .stride = v[7], .pad = v[9], .dilation = v[11]},
-                 .x = {.in = v[2], .out = v[4], .k = v[6], .stride = v[8], .pad = v[10], .dilation = v[12]}};
-}
+/* Of any of the instructions, which all have these operands: a macro, as each has a struct of its own. */
+#define SHAPE(op)                                                                                                      \
+  {.images = op->images,                                                                                               \
+   .y = {.in = op->h, .out = op->oh, .k = op->kh, .stride = op->strideH, .pad = op->padH, .dilation = op->dilationH},  \
+   .x = {.in = op->w, .out = op->ow, .k = op->kw, .stride = op->strideW, .pad = op->padW, .dilation = op->dilationW}}
 
 /** Taps [from, to) of a window lie inside of the image; tap 0 is at `first`. */
 typedef struct {
@@ -117,9 +117,9 @@ static void halve(float *out, const float *in, const float *values, const Shape 
 
 /** out[i, y, x] = values at the place of the greatest of in[i, window (y, x)]; 0 where the window is empty. */
 LS_KERNEL(maxPool2d) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4), *values = ls_at(ctx, w + 6);
-  const Shape s = shape_of(w + 8);
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in), *values = ls_at(ctx, op->values);
+  const Shape s = SHAPE(op);
   const size_t plane = (size_t)s.y.in * s.x.in, outPlane = (size_t)s.y.out * s.x.out;
   const int halving = is_halving(&s);
   for (size_t i = 0; i < s.images; i++, in += plane, values += plane, out += outPlane) {
@@ -160,9 +160,9 @@ static void unhalve(float *out, const float *in, const float *grad, const Shape 
 
 /** out[i, place of the greatest of in[i, window (y, x)]] += grad[i, y, x], from 0. */
 LS_KERNEL(maxPool2dGrad) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4), *grad = ls_at(ctx, w + 6);
-  const Shape s = shape_of(w + 8);
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in), *grad = ls_at(ctx, op->grad);
+  const Shape s = SHAPE(op);
   const size_t plane = (size_t)s.y.in * s.x.in, outPlane = (size_t)s.y.out * s.x.out;
   const int halving = is_halving(&s);
   for (size_t i = 0; i < s.images; i++, in += plane, out += plane, grad += outPlane) {
@@ -183,9 +183,9 @@ LS_KERNEL(maxPool2dGrad) {
 
 /** out[i, y, x] = Σ of in[i, window (y, x)], in the order of rows. */
 LS_KERNEL(sumPool2d) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const Shape s = shape_of(w + 6);
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const Shape s = SHAPE(op);
   for (size_t n = 0; n < s.images; n++, in += (size_t)s.y.in * s.x.in)
     for (Int y = 0; y < s.y.out; y++) {
       const Window rows = window_of(&s.y, y);
@@ -202,9 +202,9 @@ LS_KERNEL(sumPool2d) {
 
 /** out[i, window (y, x)] += grad[i, y, x], from 0. */
 LS_KERNEL(sumPool2dGrad) {
-  float *out = ls_at(ctx, w + 2);
-  const float *grad = ls_at(ctx, w + 4);
-  const Shape s = shape_of(w + 6);
+  float *out = ls_at(ctx, op->out);
+  const float *grad = ls_at(ctx, op->in);
+  const Shape s = SHAPE(op);
   const size_t plane = (size_t)s.y.in * s.x.in;
   for (size_t n = 0; n < s.images; n++, out += plane) {
     fill_zero(out, plane);

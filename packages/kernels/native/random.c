@@ -68,9 +68,9 @@ LS_INLINE void store_blocks(float *out, const Blocks *b) {
 }
 
 LS_KERNEL(random) {
-  float *out = ls_at(ctx, w + 2);
-  const uint32_t *record = ls_at(ctx, w + 4), *unit = ls_at(ctx, w + 6);
-  const uint32_t stream = w[8], segments = w[9], n = w[10];
+  float *out = ls_at(ctx, op->out);
+  const uint32_t *record = ls_at(ctx, op->record), *unit = ls_at(ctx, op->unit);
+  const uint32_t stream = op->stream, segments = op->segments, n = op->n;
   for (uint32_t s = 0; s < segments; s++, out += n) {
     for (size_t i = 0; i < n; i += 4 * LS_W) {
       const Blocks b = philox((uint32_t)(i / 4), stream, record[2], unit[0] + s, record);

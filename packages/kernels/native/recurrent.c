@@ -86,14 +86,14 @@ LS_INLINE void step_row(int kind, float *h, float *c, const float *x, const floa
   }
 }
 
-/** out, x, w, bias, h0, c0, scratch; rows, steps, hidden, kind, initial, biased, reverse */
+/** All steps of a layer (`recurrent` in fused.ts). */
 LS_KERNEL(recurrent) {
-  float *out = ls_at(ctx, w + 2);
-  const float *x = ls_at(ctx, w + 4), *h0 = ls_at(ctx, w + 10), *c0 = ls_at(ctx, w + 12);
-  Layer l = {.w = ls_at(ctx, w + 6), .bias = ls_at(ctx, w + 8), .rows = w[16], .steps = w[17], .hidden = w[18],
-             .kind = (int)w[19], .initial = w[20] != 0, .biased = w[21] != 0, .reverse = w[22] != 0};
+  float *out = ls_at(ctx, op->out);
+  const float *x = ls_at(ctx, op->x), *h0 = ls_at(ctx, op->h0), *c0 = ls_at(ctx, op->c0);
+  Layer l = {.w = ls_at(ctx, op->w), .bias = ls_at(ctx, op->bias), .rows = op->rows, .steps = op->steps, .hidden = op->hidden,
+             .kind = (int)op->kind, .initial = op->initial != 0, .biased = op->biased != 0, .reverse = op->reverse != 0};
   if (l.hidden == 0 || l.steps == 0) return;
-  place(&l, ls_at(ctx, w + 14));
+  place(&l, ls_at(ctx, op->scratch));
   const size_t n = l.hidden, gates = GATES[l.kind] * n, states = STATES[l.kind] * n;
   const float *bias = l.biased ? l.bias : 0;
   transpose(l.wt, l.w, gates, n);
@@ -164,14 +164,14 @@ LS_INLINE void back_row(int kind, int cells, const Row *row, const float *h0, si
   }
 }
 
-/** out, dh0, dc0, states, w, g, h0, c0, scratch; rows, steps, hidden, kind, initial, reverse, cells (g is of h and c) */
+/** Back through all steps; with `cells`, grad is of h and c. */
 LS_KERNEL(recurrentGrad) {
-  float *out = ls_at(ctx, w + 2), *dh0 = ls_at(ctx, w + 4), *dc0 = ls_at(ctx, w + 6);
-  const float *kept = ls_at(ctx, w + 8), *g = ls_at(ctx, w + 12), *h0 = ls_at(ctx, w + 14), *c0 = ls_at(ctx, w + 16);
-  Layer l = {.w = ls_at(ctx, w + 10), .rows = w[20], .steps = w[21], .hidden = w[22], .kind = (int)w[23],
-             .initial = w[24] != 0, .reverse = w[25] != 0, .cells = w[26] != 0};
+  float *out = ls_at(ctx, op->out), *dh0 = ls_at(ctx, op->dh0), *dc0 = ls_at(ctx, op->dc0);
+  const float *kept = ls_at(ctx, op->states), *g = ls_at(ctx, op->grad), *h0 = ls_at(ctx, op->h0), *c0 = ls_at(ctx, op->c0);
+  Layer l = {.w = ls_at(ctx, op->w), .rows = op->rows, .steps = op->steps, .hidden = op->hidden, .kind = (int)op->kind,
+             .initial = op->initial != 0, .reverse = op->reverse != 0, .cells = op->cells != 0};
   if (l.hidden == 0) return;
-  place(&l, ls_at(ctx, w + 18));
+  place(&l, ls_at(ctx, op->scratch));
   const size_t n = l.hidden, gates = GATES[l.kind] * n, states = STATES[l.kind] * n, slopes = SLOPES[l.kind] * n;
   const size_t width = l.cells ? 2 * n : n;
   for (size_t b = 0; b < l.rows; b += ROWS) {

@@ -71,10 +71,10 @@ LS_INLINE void arg_reduce(int kind, int32_t *out, const float *in, size_t outer,
 
 /** out[o, i] = reduction over n of in[o, n, i]. */
 LS_KERNEL(reduce) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const size_t outer = w[6], n = w[7], inner = w[8];
-  switch (w[9]) {
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const size_t outer = op->outer, n = op->n, inner = op->inner;
+  switch (op->kind) {
     case SUM: reduce_by(SUM, out, in, outer, n, inner); break;
     case MAX: reduce_by(MAX, out, in, outer, n, inner); break;
     case MIN: reduce_by(MIN, out, in, outer, n, inner); break;
@@ -86,9 +86,9 @@ LS_KERNEL(reduce) {
 
 /** out[b] = sum of squares of the elements of block b of in[n]. */
 LS_KERNEL(sumOfSquares) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const size_t n = w[6], block = w[7];
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const size_t n = op->n, block = op->block;
   for (size_t i = 0; i < n; i += block) *out++ = reduce_row(SUM, 1, in + i, ls_min(block, n - i), in + n);
 }
 
@@ -131,9 +131,9 @@ static float tree_scalar(const float *p, size_t stride, size_t segments) {
 
 /** out[i] = tree over s of in[s, i]. */
 LS_KERNEL(treeSum) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const size_t segments = w[6], n = w[7];
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const size_t segments = op->segments, n = op->n;
   size_t i = 0;
   for (; i + LS_W <= n; i += LS_W) ls_store(out + i, tree(in + i, n, segments));
   for (; i < n; i++) out[i] = tree_scalar(in + i, n, segments);
@@ -178,13 +178,13 @@ LS_INLINE void log_softmax_row(float *out, const float *p, size_t n, float max, 
 
 /** Over rows of in[rows, n]; a row's log-sum-exp with an infinite maximum is that maximum, as in PyTorch. */
 LS_KERNEL(softmax) {
-  float *out = ls_at(ctx, w + 2);
-  const float *in = ls_at(ctx, w + 4);
-  const size_t rows = w[6], n = w[7];
+  float *out = ls_at(ctx, op->out);
+  const float *in = ls_at(ctx, op->in);
+  const size_t rows = op->rows, n = op->n;
   const float *end = in + rows * n;
   for (size_t r = 0; r < rows; r++, in += n) {
     const float max = reduce_row(MAX, 0, in, n, end);
-    switch (w[8]) {
+    switch (op->kind) {
       case SOFTMAX:
         divide_row(out, n, sum_exp(out, in, n, max, end), 1);
         out += n;
@@ -205,10 +205,10 @@ LS_KERNEL(softmax) {
  * logarithms of LS_W rows are taken together. A label out of range gives NaN.
  */
 LS_KERNEL(crossEntropy) {
-  float *out = ls_at(ctx, w + 2);
-  const float *logits = ls_at(ctx, w + 4);
-  const uint32_t *labels = ls_at(ctx, w + 6);
-  const size_t rows = w[8], n = w[9];
+  float *out = ls_at(ctx, op->out);
+  const float *logits = ls_at(ctx, op->logits);
+  const uint32_t *labels = ls_at(ctx, op->labels);
+  const size_t rows = op->rows, n = op->n;
   const float *end = logits + rows * n;
   for (size_t r = 0; r < rows; r += LS_W) {
     const size_t count = ls_min(LS_W, rows - r);
@@ -225,11 +225,11 @@ LS_KERNEL(crossEntropy) {
 
 /** out[r, c] = (softmax(logits[r, :])[c] − [c = label[r]]) · grad[r]; a label out of range gives NaN, like its loss. */
 LS_KERNEL(crossEntropyGrad) {
-  float *out = ls_at(ctx, w + 2);
-  const float *logits = ls_at(ctx, w + 4);
-  const uint32_t *labels = ls_at(ctx, w + 6);
-  const float *grad = ls_at(ctx, w + 8);
-  const size_t rows = w[10], n = w[11];
+  float *out = ls_at(ctx, op->out);
+  const float *logits = ls_at(ctx, op->logits);
+  const uint32_t *labels = ls_at(ctx, op->labels);
+  const float *grad = ls_at(ctx, op->grad);
+  const size_t rows = op->rows, n = op->n;
   const float *end = logits + rows * n;
   for (size_t r = 0; r < rows; r++, logits += n, out += n) {
     const uint32_t label = ls_index(labels + r);

@@ -12,7 +12,8 @@
 #include "activations.h"
 
 typedef struct {
-  uint32_t op, dst, a, b, c, imm;
+  uint32_t op, dst, a, b, c;
+  float imm;
 } Step;
 
 /** x / y truncated; x / 0 = 0 and INT_MIN / −1 wraps. */
@@ -74,107 +75,107 @@ static int any_huge(const float *a, size_t n) {
     return; \
   }
 #define F1(code, value) \
-  case code: EACH(LOAD(x, a); ls_store(d + i, value))
+  case MICRO_##code: EACH(LOAD(x, a); ls_store(d + i, value))
 #define F2(code, value) \
-  case code: EACH(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
+  case MICRO_##code: EACH(LOAD(x, a); LOAD(y, b); ls_store(d + i, value))
 #define F3(code, value) \
-  case code: EACH(LOAD(x, a); LOAD(y, b); LOAD(z, c); ls_store(d + i, value))
+  case MICRO_##code: EACH(LOAD(x, a); LOAD(y, b); LOAD(z, c); ls_store(d + i, value))
 #define M1(code, value) \
-  case code: TWO(LOAD(x, a), value)
+  case MICRO_##code: TWO(LOAD(x, a), value)
 #define M2(code, value) \
-  case code: TWO(LOAD(x, a); LOAD(y, b), value)
+  case MICRO_##code: TWO(LOAD(x, a); LOAD(y, b), value)
 #define I1(code, value) \
-  case code: EACH(const vi X = (vi)ls_load(a + i); ls_store(d + i, (vf)(value)))
+  case MICRO_##code: EACH(const vi X = (vi)ls_load(a + i); ls_store(d + i, (vf)(value)))
 #define I2(code, value) \
-  case code: EACH(const vi X = (vi)ls_load(a + i); const vi Y = (vi)ls_load(b + i); ls_store(d + i, (vf)(value)))
+  case MICRO_##code: EACH(const vi X = (vi)ls_load(a + i); const vi Y = (vi)ls_load(b + i); ls_store(d + i, (vf)(value)))
 #define U2(code, value) \
-  case code: EACH(const vu U = (vu)ls_load(a + i); const vu V = (vu)ls_load(b + i); ls_store(d + i, (vf)(value)))
+  case MICRO_##code: EACH(const vu U = (vu)ls_load(a + i); const vu V = (vu)ls_load(b + i); ls_store(d + i, (vf)(value)))
 
 static __attribute__((noinline)) void run_step(uint32_t op, float *d, const float *a, const float *b, const float *c,
                                                size_t n) {
   switch (op) {
-    F1(1, x)
-    F1(2, -x)
-    F1(3, ls_abs(x))
-    F1(4, ls_sign(x))
-    F1(5, ls_floor(x))
-    F1(6, ls_ceil(x))
-    F1(7, ls_round(x))
-    F1(8, ls_sqrt(x))
-    M1(9, ls_exp(x))
-    M1(10, ls_expm1(x))
-    M1(11, ls_log(x))
-    M1(12, ls_log1p(x))
-    case 13:
+    F1(move, x)
+    F1(neg, -x)
+    F1(abs, ls_abs(x))
+    F1(sign, ls_sign(x))
+    F1(floor, ls_floor(x))
+    F1(ceil, ls_ceil(x))
+    F1(round, ls_round(x))
+    F1(sqrt, ls_sqrt(x))
+    M1(exp, ls_exp(x))
+    M1(expm1, ls_expm1(x))
+    M1(log, ls_log(x))
+    M1(log1p, ls_log1p(x))
+    case MICRO_sin:
       if (any_huge(a, n)) EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 0, 1)))
       TWO(LOAD(x, a), ls_sin_cos(x, 0, 0))
-    case 14:
+    case MICRO_cos:
       if (any_huge(a, n)) EACH(LOAD(x, a); ls_store(d + i, ls_sin_cos(x, 1, 1)))
       TWO(LOAD(x, a), ls_sin_cos(x, 1, 0))
-    M1(15, ls_tanh(x))
-    M1(16, ls_erf(x))
-    M1(17, ls_sigmoid(x))
-    M1(18, ls_gelu(x).y)
-    M1(19, ls_gelu_tanh(x).y)
-    M1(20, ls_silu(x).y)
-    M1(21, ls_mish(x).y)
-    M1(22, ls_gelu(x).slope)
-    M1(23, ls_gelu_tanh(x).slope)
-    M1(24, ls_silu(x).slope)
-    M1(25, ls_mish(x).slope)
-    F2(32, x + y)
-    F2(33, x - y)
-    F2(34, x * y)
-    F2(35, x / y)
-    F2(36, ls_min_v(x, y))
-    F2(37, ls_max_v(x, y))
-    M2(38, ls_pow(x, y))
-    M2(39, ls_softplus(x, y))
-    F2(48, (vf)((x < y) & 1))
-    F2(49, (vf)((x <= y) & 1))
-    F2(50, (vf)((x == y) & 1))
-    F2(51, (vf)((x != y) & 1))
-    U2(64, U + V)
-    U2(65, U - V)
-    U2(66, U * V)
-    I2(67, (X < Y) & 1)
-    I2(68, (X <= Y) & 1)
-    I2(69, (X == Y) & 1)
-    I2(70, (X != Y) & 1)
-    I2(71, X & Y)
-    I2(72, X | Y)
-    I1(73, (X == 0) & 1)
-    I1(74, -(vu)X)
-    I1(75, ((vu)X ^ (vu)(X >> 31)) - (vu)(X >> 31))
-    I2(76, ls_select_i(X < Y, X, Y))
-    I2(77, ls_select_i(X > Y, X, Y))
-    I2(78, divide_i(X, Y))
-    I1(80, ls_to_float(X))
-    F1(81, (vf)ls_to_int(x))
-    case 82: EACH(const vi C = (vi)ls_load(a + i); LOAD(x, b); LOAD(y, c); ls_store(d + i, ls_select(C != 0, x, y)))
-    F1(83, (vf)(ls_is_finite(x) & 1))
+    M1(tanh, ls_tanh(x))
+    M1(erf, ls_erf(x))
+    M1(sigmoid, ls_sigmoid(x))
+    M1(gelu, ls_gelu(x).y)
+    M1(geluTanh, ls_gelu_tanh(x).y)
+    M1(silu, ls_silu(x).y)
+    M1(mish, ls_mish(x).y)
+    M1(geluSlope, ls_gelu(x).slope)
+    M1(geluTanhSlope, ls_gelu_tanh(x).slope)
+    M1(siluSlope, ls_silu(x).slope)
+    M1(mishSlope, ls_mish(x).slope)
+    F2(add, x + y)
+    F2(sub, x - y)
+    F2(mul, x * y)
+    F2(div, x / y)
+    F2(min, ls_min_v(x, y))
+    F2(max, ls_max_v(x, y))
+    M2(pow, ls_pow(x, y))
+    M2(softplus, ls_softplus(x, y))
+    F2(lt, (vf)((x < y) & 1))
+    F2(le, (vf)((x <= y) & 1))
+    F2(eq, (vf)((x == y) & 1))
+    F2(ne, (vf)((x != y) & 1))
+    U2(addI, U + V)
+    U2(subI, U - V)
+    U2(mulI, U * V)
+    I2(ltI, (X < Y) & 1)
+    I2(leI, (X <= Y) & 1)
+    I2(eqI, (X == Y) & 1)
+    I2(neI, (X != Y) & 1)
+    I2(and, X & Y)
+    I2(or, X | Y)
+    I1(not, (X == 0) & 1)
+    I1(negI, -(vu)X)
+    I1(absI, ((vu)X ^ (vu)(X >> 31)) - (vu)(X >> 31))
+    I2(minI, ls_select_i(X < Y, X, Y))
+    I2(maxI, ls_select_i(X > Y, X, Y))
+    I2(divI, divide_i(X, Y))
+    I1(toFloat, ls_to_float(X))
+    F1(toInt, (vf)ls_to_int(x))
+    case MICRO_select: EACH(const vi C = (vi)ls_load(a + i); LOAD(x, b); LOAD(y, c); ls_store(d + i, ls_select(C != 0, x, y)))
+    F1(isFinite, (vf)(ls_is_finite(x) & 1))
     /* pairs: both results are rounded (no contraction) */
-    F3(96, x * y + z)
-    F3(97, x * y - z)
-    F3(98, x * y / z)
-    F3(99, x * y * z)
-    F3(100, (x + y) * z)
-    F3(101, (x - y) * z)
-    F2(102, ls_sqrt(x) + y)
+    F3(mulAdd, x * y + z)
+    F3(mulSub, x * y - z)
+    F3(mulDiv, x * y / z)
+    F3(mulMul, x * y * z)
+    F3(addMul, (x + y) * z)
+    F3(subMul, (x - y) * z)
+    F2(sqrtAdd, ls_sqrt(x) + y)
   }
 }
 
-/** A step of one of the codes 18 to 21 and the one after it, its slope (4 more) of the same tile: at the price of one. */
+/** An activation and the step after it, its slope (`op` + 4) of the same tile: at the price of one. */
 static __attribute__((noinline)) void run_sloped(uint32_t op, float *y, float *slope, const float *x, size_t n) {
   switch (op) {
-    case 18: SLOPED(ls_gelu)
-    case 19: SLOPED(ls_gelu_tanh)
-    case 20: SLOPED(ls_silu)
-    case 21: SLOPED(ls_mish)
+    case MICRO_gelu: SLOPED(ls_gelu)
+    case MICRO_geluTanh: SLOPED(ls_gelu_tanh)
+    case MICRO_silu: SLOPED(ls_silu)
+    case MICRO_mish: SLOPED(ls_mish)
   }
 }
 LS_INLINE int is_sloped(const Step *step, const Step *next) {
-  return step->op >= 18 && step->op <= 21 && next->op == step->op + 4 && next->a == step->a && step->dst != step->a;
+  return step->op >= MICRO_gelu && step->op <= MICRO_mish && next->op == step->op + 4 && next->a == step->a && step->dst != step->a;
 }
 
 #endif

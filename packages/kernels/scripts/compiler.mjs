@@ -31,7 +31,7 @@ export const findCompiler = () => {
 /** Each kernel file for each variant: [file, ...options]. */
 export const kernelJobs = () =>
   Object.entries(variants).flatMap(([name, [width, ...options]]) =>
-    kernelFiles.map((file) => [file, ...options, `-DLS_W=${width}`, `-DLS_VARIANT=${name}`]),
+    kernelFiles.map((file) => [file, ...options, `-I${dist}`, `-DLS_W=${width}`, `-DLS_VARIANT=${name}`]),
   );
 
 /** Compiles jobs [file of native/ or a path, ...options], as many at once as there are cores, and links them to `path`. */

@@ -8,12 +8,15 @@ export const native = at('native/');
 export const dist = at('dist/');
 mkdirSync(dist, { recursive: true });
 
-/** File name → text of everything in native/. */
-export const sources = Object.fromEntries(
-  readdirSync(native)
-    .sort()
-    .map((name) => [name, readFileSync(`${native}${name}`, 'utf8')]),
-);
+/** File name → text of everything in native/, and of what `generate-opcodes.mjs` made before. */
+export const sources = {
+  ...Object.fromEntries(
+    readdirSync(native)
+      .sort()
+      .map((name) => [name, readFileSync(`${native}${name}`, 'utf8')]),
+  ),
+  'opcodes.h': readFileSync(`${dist}opcodes.h`, 'utf8'),
+};
 
 /** What the native build has besides: Node's side of it, and what is of no vector width. */
 export const addonFiles = ['addon.c', 'checksum.c'];

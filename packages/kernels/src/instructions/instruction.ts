@@ -30,6 +30,8 @@ export interface Extent {
 
 export interface Instruction<F extends Fields> {
   readonly code: number;
+  /** It may end the program: the executor runs it itself, and no kernel has its name. */
+  readonly control?: true;
   readonly fields: F;
   /** What the call touches. Throws an Error with the reason where a field has a value without meaning. */
   readonly extents: (values: Values<F>) => Extent[];

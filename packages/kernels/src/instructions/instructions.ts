@@ -208,6 +208,7 @@ export const instructions = {
    */
   guard: define({
     code: 11,
+    control: true,
     fields: { ...fields('addr', 'halt', 'tick', 'values'), ...fields('u32', 'count', 'stride', 'kind') },
     extents: (v) => {
       oneOf('kind', v.kind, 2);
@@ -228,7 +229,7 @@ export type InstructionValues<N extends InstructionName> = Values<(typeof instru
 
 /**
  * The elementwise chain, the one instruction of variable length:
- * `[1, words, total, rank, nIn, nReg, nOut, nOps, scratch:addr, journal:addr, tick:addr]`, then `dims[rank]`, then
+ * `[1, words, …elementwiseHeader]`, then `dims[rank]`, then
  * per input `[addr, kind, strides[rank]]`, per step `[microOp, dst, a, b, c, imm]`, per output `[addr]`.
  *
  * Slots are numbered inputs first, then registers, then outputs. For every tile of TILE elements (row-major over
@@ -242,6 +243,12 @@ export type InstructionValues<N extends InstructionName> = Values<(typeof instru
  * which some output is not finite is not committed, and word 2 of the journal is set to 1 (it has 3 words).
  */
 export const ELEMENTWISE = 1;
+/** What comes after opcode and length, before the dimensions. */
+export const elementwiseHeader = {
+  ...fields('u32', 'total', 'rank', 'inputs', 'registers', 'outputs', 'steps'),
+  ...fields('addr', 'scratch', 'journal', 'tick'),
+} as const;
+/** Words of it, with opcode and length. */
 export const ELEMENTWISE_HEADER = 14;
 export const inputKinds = { contiguous: 0, scalar: 1, strided: 2 } as const;
 export const MAX_RANK = 8;

@@ -5,6 +5,7 @@ import {
   ELEMENTWISE,
   ELEMENTWISE_HEADER,
   type Extent,
+  elementwiseHeader,
   elementwiseScratchBytes,
   type Fields,
   inputKinds,
@@ -54,7 +55,7 @@ export const fixedWords = (fields: Fields): number =>
   Object.values(fields).reduce((sum, type) => sum + (type === 'addr' ? 2 : 1), 2);
 
 /** The operands of an instruction of fixed shape. */
-export const decodeValues = (fields: Fields, words: Int32Array, at: number): Values<Fields> => {
+export const decodeValues = <F extends Fields>(fields: F, words: Int32Array, at: number): Values<F> => {
   const values: Record<string, Address | number> = {};
   let w = at + 2;
   for (const [name, type] of Object.entries(fields)) {
@@ -62,7 +63,7 @@ export const decodeValues = (fields: Fields, words: Int32Array, at: number): Val
     else values[name] = fieldValue(type, words[w]!);
     w += type === 'addr' ? 2 : 1;
   }
-  return values as Values<Fields>;
+  return values as Values<F>;
 };
 
 /** The parts of an elementwise chain, as they lie in its words. */
@@ -97,13 +98,13 @@ export const decodeChain = (words: Int32Array, at: number): DecodedChain => {
   const length = words[at + 1]!;
   if (length < ELEMENTWISE_HEADER)
     throw new Error(`${length} words, expected at least ${ELEMENTWISE_HEADER}`);
-  const u32 = (i: number): number => words[at + i]! >>> 0;
-  const rank = count('rank', u32(3), 1, MAX_RANK);
-  const nIn = count('number of inputs', u32(4), 0, MAX_SLOTS);
-  const nReg = count('number of registers', u32(5), 0, MAX_SLOTS);
-  const nOut = count('number of outputs', u32(6), 1, MAX_SLOTS);
+  const { total, scratch, journal, tick, ...counts } = decodeValues(elementwiseHeader, words, at);
+  const rank = count('rank', counts.rank, 1, MAX_RANK);
+  const nIn = count('number of inputs', counts.inputs, 0, MAX_SLOTS);
+  const nReg = count('number of registers', counts.registers, 0, MAX_SLOTS);
+  const nOut = count('number of outputs', counts.outputs, 1, MAX_SLOTS);
   count('number of slots', nIn + nReg + nOut, 1, MAX_SLOTS);
-  const nOps = u32(7);
+  const nOps = counts.steps;
   const expected = ELEMENTWISE_HEADER + rank + nIn * (3 + rank) + nOps * 6 + nOut * 2;
   if (expected !== length) throw new Error(`${length} words, expected ${expected} by its counts`);
   let w = at + ELEMENTWISE_HEADER;
@@ -123,12 +124,7 @@ export const decodeChain = (words: Int32Array, at: number): DecodedChain => {
     return { op, dst, args: [a, b, c], imm };
   });
   const outputs = Array.from({ length: nOut }, (_, o) => addressAt(words, w + 2 * o));
-  const [scratch, journal, tick] = [
-    addressAt(words, at + 8),
-    addressAt(words, at + 10),
-    addressAt(words, at + 12),
-  ];
-  return { total: u32(2), dims, nReg, scratch, journal, tick, inputs, steps, outputs };
+  return { total, dims, nReg, scratch, journal, tick, inputs, steps, outputs };
 };
 
 /** Every slot is written before it is read, inputs never, constants once, outputs at least once. */
