@@ -8,6 +8,12 @@ import { traceStep } from '../../step/trace.ts';
 import { definitionRecord } from '../output.ts';
 import { sha256 } from './manifest.ts';
 
+/**
+ * Goes up whenever the same definition gives other bits than before and the traced step doesn't show it: how rows are spread
+ * over shards, what keys random numbers. A run is never resumed across such a change.
+ */
+const NUMERICS_REVISION = 2;
+
 export type RunDefinition = { readonly [key: string]: Json };
 
 /**
@@ -23,7 +29,7 @@ export function runDefinition<M, F extends string>(
   const buffers = prepared.layout.buffers.map(({ name, buffer: { shape, rule } }) => ({ name, shape, rule }));
   const record = {
     ...definitionRecord(prepared, given),
-    ...{ metrics, buffers, updates, step: stepText(prepared) },
+    ...{ metrics, buffers, updates, step: stepText(prepared), numericsRevision: NUMERICS_REVISION },
   };
   return JSON.parse(JSON.stringify(record)) as RunDefinition;
 }
@@ -104,6 +110,8 @@ function* compare(path: string, then: Json | undefined, now: Json | undefined): 
   const what = CODE[path];
   if (what !== undefined) yield* compareLines(what, then, now);
   else if (path === 'data.contentHash' && then !== now) yield 'the data changed';
+  else if (path === 'numericsRevision' && then !== now)
+    yield `it was written by a version of Lockstep that computes other bits (revision ${then ?? 1}, this is ${now}); resume it with that version`;
   else if (isRecord(then) && isRecord(now)) {
     for (const key of new Set([...Object.keys(then), ...Object.keys(now)]))
       yield* compare(path === '' ? key : `${path}.${key}`, then[key], now[key]);
