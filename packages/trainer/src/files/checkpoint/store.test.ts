@@ -305,8 +305,8 @@ describe('a manifest', () => {
     expect(() => decodeManifest(signed(JSON.stringify(value, undefined, 2)))).toThrow(message);
   });
 
-  test('that is no JSON is refused, even with its digest', () => {
-    expect(() => decodeManifest(signed('{\n  "step": }\n'))).toThrow('no JSON');
+  test('that is not JSON is refused, even with its digest', () => {
+    expect(() => decodeManifest(signed('{\n  "step": }\n'))).toThrow('not JSON');
     expect(() => decodeManifest(new Uint8Array(0))).toThrow('SHA-256');
   });
 });
