@@ -53,7 +53,7 @@ test.each<[what: string, args: string, says: RegExp]>([
   ['a token and a file of one', `serve --token ${TOKEN} --token-file no.pem`, /--token-file.*--token/],
   ['a certificate without its key', 'serve --cert a.pem', /--cert and --key/],
   ['a certificate that is not there', 'serve --cert a.pem --key b.pem', /cannot read a\.pem/],
-  ['a certificate that is none', 'serve --cert no.pem --key no.pem', /CERTIFICATE_MALFORMED.*no PEM/],
+  ['a certificate that is none', 'serve --cert no.pem --key no.pem', /CERTIFICATE_MALFORMED.*not PEM/],
   ['a pin that is none', 'join wss://127.0.0.1:7070 --fingerprint 1234', /FINGERPRINT_MALFORMED.*64/],
   ['fewer than one node', 'serve --min-nodes 0', /--min-nodes.*'0'/],
   ['resuming what was never written', 'serve --port 0 --resume', /resume.*out/],

@@ -32,10 +32,14 @@ export interface ClusterWay {
   readonly train?: TrainOptions;
 }
 
+/** What nodes get to hear that the run is over. */
+const GRACE_MS = 2_000;
+
 /** Node i is called `node i`. */
 export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
   const { nodes, workers = 1, options, train = {} } = way;
   const ended: Promise<NodeOutcome | string>[] = [];
+  const nodeDrivers: ReturnType<typeof startNode>[] = [];
   const reports: Report[] = [];
   const run = startRun(definition, train, async ({ prepared, from }) => {
     const executor = await ClusterExecutor.start(
@@ -57,12 +61,19 @@ export async function clusterRun(definition: AnyDefinition, way: ClusterWay) {
     );
     for (const [i, { tamper, heard, ...node }] of nodes.entries()) {
       const dial = dialTampered(executor.accept, tamper, heard);
-      const { ended: end } = startNode({ dial, name: `node ${i}`, ...node });
-      ended.push(end.catch(({ code, message }) => String(code ?? message)));
+      const started = startNode({ dial, name: `node ${i}`, ...node });
+      nodeDrivers.push(started);
+      ended.push(started.ended.catch(({ code, message }) => String(code ?? message)));
     }
     return executor;
   });
   const result = await run;
+  // One that lost its connection shortly before the end tries for ever to find the run again.
+  const leaving = setTimeout(() => {
+    for (const node of nodeDrivers) node.leave();
+  }, GRACE_MS);
+  await Promise.all(ended);
+  clearTimeout(leaving);
   return { ...result, reports, outcomes: await Promise.all(ended) };
 }
 
