@@ -98,8 +98,8 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'sums of the step before are left in the reducer',
     edits: [
       reducer(
-        'this.#partials = Array.from({ length: this.#options.buckets }, () => []);\n        this.#steps.set',
-        'if (this.#partials.length === 0 || step % 3 === 0) this.#partials = Array.from({ length: this.#options.buckets }, () => []);\n        this.#steps.set',
+        'this.#partials = Array.from({ length: this.#options.buckets }, () => []);',
+        'if (this.#partials.length === 0 || step % 3 === 0) this.#partials = Array.from({ length: this.#options.buckets }, () => []);',
       ),
       ...UNCHECKED,
     ],
