@@ -134,6 +134,7 @@ describe('a run', () => {
     const definition = classifier({ epochs: 5 });
     const run = train(definition, { on: { step: () => void steps++ } });
     await run.pause();
+    await run.pause();
     const before = steps;
     await sleep(20);
     expect(steps).toBe(before);

@@ -76,7 +76,7 @@ export interface Run<M, K extends string = string> extends Promise<TrainResult<M
    * asks for the next one. Leaving the loop early stops the run, as `stop` does.
    */
   steps(): AsyncIterableIterator<StepEvent>;
-  /** Pauses before the next optimizer step; settles when nothing is under way. Threads stay, and compute nothing. */
+  /** Pauses before the next optimizer step; settles when nothing is under way. Don't await it within a loop over `steps`. */
   pause(): Promise<void>;
   resume(): void;
   /** Ends the run after the batches under way. The result says `interrupted`. */

@@ -12,6 +12,8 @@ export class RunControl implements Pause {
   readonly #callbacks = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | undefined;
   #isPaused = false;
+  /** Nothing is under way, until it is resumed. */
+  #isHeld = false;
   #reached: (() => void)[] = [];
   #resume: () => void = () => {};
   #hasEnded = false;
@@ -30,7 +32,7 @@ export class RunControl implements Pause {
   /** Settles when nothing is under way any more, or the run is over. */
   pause(): Promise<void> {
     this.#isPaused = true;
-    if (this.#hasEnded || this.signal.aborted) return Promise.resolve();
+    if (this.#isHeld || this.#hasEnded || this.signal.aborted) return Promise.resolve();
     return new Promise((resolve) => this.#reached.push(resolve));
   }
 
@@ -47,9 +49,11 @@ export class RunControl implements Pause {
     for (const reached of this.#reached.splice(0)) reached();
     if (this.#outer?.isWanted) await this.#outer.wait();
     if (!this.#isPaused || this.signal.aborted) return;
+    this.#isHeld = true;
     await new Promise<void>((resolve) => {
       this.#resume = resolve;
     });
+    this.#isHeld = false;
   }
 
   /** Calls those who want to hear of an event. What they throw fails the run, at once or when they are done. */
@@ -69,15 +73,10 @@ export class RunControl implements Pause {
     this.stop();
   }
 
-  /** Throws what a callback has thrown so far. */
-  check(): void {
-    if (this.#failure) throw this.#failure.error;
-  }
-
   /** Waits for callbacks that are not done, and throws what one of them threw. */
   async settle(): Promise<void> {
     while (this.#callbacks.size > 0) await Promise.all(this.#callbacks);
-    this.check();
+    if (this.#failure) throw this.#failure.error;
   }
 
   /** The run is over: nobody waits for a pause any more. */
